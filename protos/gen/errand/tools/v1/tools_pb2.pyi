@@ -1,0 +1,262 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from errand.common.v1 import common_pb2 as _common_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SideEffect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SIDE_EFFECT_UNSPECIFIED: _ClassVar[SideEffect]
+    SIDE_EFFECT_NONE: _ClassVar[SideEffect]
+    SIDE_EFFECT_IDEMPOTENT: _ClassVar[SideEffect]
+    SIDE_EFFECT_RECONCILE: _ClassVar[SideEffect]
+    SIDE_EFFECT_ASK: _ClassVar[SideEffect]
+
+class ToolKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOOL_KIND_UNSPECIFIED: _ClassVar[ToolKind]
+    TOOL_KIND_BUILTIN: _ClassVar[ToolKind]
+    TOOL_KIND_HTTP: _ClassVar[ToolKind]
+
+class ToolPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOOL_POLICY_UNSPECIFIED: _ClassVar[ToolPolicy]
+    TOOL_POLICY_AUTO: _ClassVar[ToolPolicy]
+    TOOL_POLICY_ASK: _ClassVar[ToolPolicy]
+    TOOL_POLICY_DENY: _ClassVar[ToolPolicy]
+
+class ExecutionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EXECUTION_STATUS_UNSPECIFIED: _ClassVar[ExecutionStatus]
+    EXECUTION_STATUS_SUCCEEDED: _ClassVar[ExecutionStatus]
+    EXECUTION_STATUS_INVALID_ARGUMENTS: _ClassVar[ExecutionStatus]
+    EXECUTION_STATUS_FAILED: _ClassVar[ExecutionStatus]
+    EXECUTION_STATUS_TIMED_OUT: _ClassVar[ExecutionStatus]
+    EXECUTION_STATUS_DENIED: _ClassVar[ExecutionStatus]
+    EXECUTION_STATUS_UNKNOWN_TOOL: _ClassVar[ExecutionStatus]
+    EXECUTION_STATUS_UNSETTLED: _ClassVar[ExecutionStatus]
+
+class EffectState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EFFECT_STATE_UNSPECIFIED: _ClassVar[EffectState]
+    EFFECT_STATE_DISPATCHED: _ClassVar[EffectState]
+    EFFECT_STATE_COMPLETED: _ClassVar[EffectState]
+    EFFECT_STATE_UNSETTLED: _ClassVar[EffectState]
+SIDE_EFFECT_UNSPECIFIED: SideEffect
+SIDE_EFFECT_NONE: SideEffect
+SIDE_EFFECT_IDEMPOTENT: SideEffect
+SIDE_EFFECT_RECONCILE: SideEffect
+SIDE_EFFECT_ASK: SideEffect
+TOOL_KIND_UNSPECIFIED: ToolKind
+TOOL_KIND_BUILTIN: ToolKind
+TOOL_KIND_HTTP: ToolKind
+TOOL_POLICY_UNSPECIFIED: ToolPolicy
+TOOL_POLICY_AUTO: ToolPolicy
+TOOL_POLICY_ASK: ToolPolicy
+TOOL_POLICY_DENY: ToolPolicy
+EXECUTION_STATUS_UNSPECIFIED: ExecutionStatus
+EXECUTION_STATUS_SUCCEEDED: ExecutionStatus
+EXECUTION_STATUS_INVALID_ARGUMENTS: ExecutionStatus
+EXECUTION_STATUS_FAILED: ExecutionStatus
+EXECUTION_STATUS_TIMED_OUT: ExecutionStatus
+EXECUTION_STATUS_DENIED: ExecutionStatus
+EXECUTION_STATUS_UNKNOWN_TOOL: ExecutionStatus
+EXECUTION_STATUS_UNSETTLED: ExecutionStatus
+EFFECT_STATE_UNSPECIFIED: EffectState
+EFFECT_STATE_DISPATCHED: EffectState
+EFFECT_STATE_COMPLETED: EffectState
+EFFECT_STATE_UNSETTLED: EffectState
+
+class HttpBinding(_message.Message):
+    __slots__ = ("method", "url_template")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    URL_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    url_template: str
+    def __init__(self, method: _Optional[str] = ..., url_template: _Optional[str] = ...) -> None: ...
+
+class Tool(_message.Message):
+    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    SIDE_EFFECT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    HTTP_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
+    RECONCILE_TOOL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    parameters_json: str
+    timeout_ms: int
+    side_effect: SideEffect
+    policy: ToolPolicy
+    http: HttpBinding
+    kind: ToolKind
+    enabled: bool
+    schema_hash: str
+    reconcile_tool: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ...) -> None: ...
+
+class RegisterToolRequest(_message.Message):
+    __slots__ = ("tool",)
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    tool: Tool
+    def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...
+
+class RegisterToolResponse(_message.Message):
+    __slots__ = ("tool",)
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    tool: Tool
+    def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...
+
+class GetToolRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetToolResponse(_message.Message):
+    __slots__ = ("tool",)
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    tool: Tool
+    def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...
+
+class ListToolsRequest(_message.Message):
+    __slots__ = ("page", "enabled_only")
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    ENABLED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    page: _common_pb2.PageRequest
+    enabled_only: bool
+    def __init__(self, page: _Optional[_Union[_common_pb2.PageRequest, _Mapping]] = ..., enabled_only: _Optional[bool] = ...) -> None: ...
+
+class ListToolsResponse(_message.Message):
+    __slots__ = ("tools", "next_page_token")
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tools: _containers.RepeatedCompositeFieldContainer[Tool]
+    next_page_token: str
+    def __init__(self, tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class SetToolEnabledRequest(_message.Message):
+    __slots__ = ("name", "enabled")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    enabled: bool
+    def __init__(self, name: _Optional[str] = ..., enabled: _Optional[bool] = ...) -> None: ...
+
+class SetToolEnabledResponse(_message.Message):
+    __slots__ = ("tool",)
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    tool: Tool
+    def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...
+
+class DeleteToolRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteToolResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ExecuteToolRequest(_message.Message):
+    __slots__ = ("name", "arguments_json", "run_id", "step", "call_index", "collection_ids")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_JSON_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    CALL_INDEX_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    arguments_json: str
+    run_id: str
+    step: int
+    call_index: int
+    collection_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., arguments_json: _Optional[str] = ..., run_id: _Optional[str] = ..., step: _Optional[int] = ..., call_index: _Optional[int] = ..., collection_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExecuteToolResponse(_message.Message):
+    __slots__ = ("status", "result_json", "duration_ms", "truncated", "effect_id", "replayed")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_JSON_FIELD_NUMBER: _ClassVar[int]
+    DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    status: ExecutionStatus
+    result_json: str
+    duration_ms: float
+    truncated: bool
+    effect_id: str
+    replayed: bool
+    def __init__(self, status: _Optional[_Union[ExecutionStatus, str]] = ..., result_json: _Optional[str] = ..., duration_ms: _Optional[float] = ..., truncated: _Optional[bool] = ..., effect_id: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class Effect(_message.Message):
+    __slots__ = ("id", "run_id", "step", "call_index", "tool_name", "arguments_hash", "state", "status", "created_at", "completed_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    CALL_INDEX_FIELD_NUMBER: _ClassVar[int]
+    TOOL_NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_HASH_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    run_id: str
+    step: int
+    call_index: int
+    tool_name: str
+    arguments_hash: str
+    state: EffectState
+    status: ExecutionStatus
+    created_at: _timestamp_pb2.Timestamp
+    completed_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., step: _Optional[int] = ..., call_index: _Optional[int] = ..., tool_name: _Optional[str] = ..., arguments_hash: _Optional[str] = ..., state: _Optional[_Union[EffectState, str]] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListEffectsRequest(_message.Message):
+    __slots__ = ("page", "run_id", "state")
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    page: _common_pb2.PageRequest
+    run_id: str
+    state: EffectState
+    def __init__(self, page: _Optional[_Union[_common_pb2.PageRequest, _Mapping]] = ..., run_id: _Optional[str] = ..., state: _Optional[_Union[EffectState, str]] = ...) -> None: ...
+
+class ListEffectsResponse(_message.Message):
+    __slots__ = ("effects", "next_page_token")
+    EFFECTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    effects: _containers.RepeatedCompositeFieldContainer[Effect]
+    next_page_token: str
+    def __init__(self, effects: _Optional[_Iterable[_Union[Effect, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class SettleEffectRequest(_message.Message):
+    __slots__ = ("effect_id", "result_json")
+    EFFECT_ID_FIELD_NUMBER: _ClassVar[int]
+    RESULT_JSON_FIELD_NUMBER: _ClassVar[int]
+    effect_id: str
+    result_json: str
+    def __init__(self, effect_id: _Optional[str] = ..., result_json: _Optional[str] = ...) -> None: ...
+
+class SettleEffectResponse(_message.Message):
+    __slots__ = ("effect",)
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    effect: Effect
+    def __init__(self, effect: _Optional[_Union[Effect, _Mapping]] = ...) -> None: ...

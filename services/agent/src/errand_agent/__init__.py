@@ -1,0 +1,1 @@
+"""Durable ReAct runs, conversations and agents."""

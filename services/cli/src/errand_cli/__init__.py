@@ -1,0 +1,1 @@
+"""errand: the suite on one machine, chat and training from the terminal."""

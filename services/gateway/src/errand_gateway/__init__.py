@@ -1,0 +1,1 @@
+"""The public door: REST, auth, tenants, limits."""

@@ -1,0 +1,1 @@
+"""Batched, grammar-constrained FunctionGemma."""

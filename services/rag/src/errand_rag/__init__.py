@@ -1,0 +1,1 @@
+"""Collections, ingestion and hybrid search."""

@@ -1,0 +1,1 @@
+"""Tool registry, sandboxed execution, effect ledger."""
