@@ -1,0 +1,1 @@
+"""What the inference service does, free of transport and engines."""
