@@ -1,0 +1,1 @@
+"""The trainer of the bundled model and of FunctionGemma: data, tokenizer, optimisation, scores."""
