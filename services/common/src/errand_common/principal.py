@@ -1,0 +1,42 @@
+"""Who a piece of work is done for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from errand_common.errors import Unauthenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller inside a tenant."""
+
+    tenant_id: str
+    id: str
+    roles: frozenset[str] = field(default_factory=frozenset)
+    scopes: frozenset[str] = field(default_factory=frozenset)
+    request_id: str = ""
+
+
+_current: ContextVar[Principal | None] = ContextVar("errand_principal", default=None)
+
+
+def current_principal() -> Principal:
+    """The principal of the call or task that runs; raises Unauthenticated when there is none."""
+    principal = _current.get()
+    if principal is None:
+        raise Unauthenticated
+    return principal
+
+
+@contextmanager
+def acting_as(principal: Principal) -> Iterator[Principal]:
+    """Sets the principal for a block."""
+    token = _current.set(principal)
+    try:
+        yield principal
+    finally:
+        _current.reset(token)
