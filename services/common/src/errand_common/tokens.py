@@ -39,7 +39,9 @@ class TokenSigner:
 
     def __init__(self, key: Ed25519PrivateKey, *, issuer: str) -> None:
         self._key, self._issuer = key, issuer
-        self._public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        self._public = key.public_key().public_bytes(
+            serialization.Encoding.Raw, serialization.PublicFormat.Raw
+        )
         self._key_id = hashlib.sha256(self._public).hexdigest()[:16]
 
     @classmethod
@@ -69,7 +71,14 @@ class TokenSigner:
     def jwks(self) -> dict[str, Any]:
         """The public key as a JSON Web Key Set (RFC 7517)."""
         x = base64.urlsafe_b64encode(self._public).rstrip(b"=").decode()
-        key = {"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": ALGORITHM, "kid": self._key_id, "x": x}
+        key = {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "use": "sig",
+            "alg": ALGORITHM,
+            "kid": self._key_id,
+            "x": x,
+        }
         return {"keys": [key]}
 
 
@@ -86,7 +95,13 @@ class TokenVerifier:
         """The token's principal; raises Unauthenticated, or Unavailable when there are no keys yet."""
         try:
             key = await self._key(str(jwt.get_unverified_header(token).get("kid", "")))
-            claims = jwt.decode(token, key, algorithms=[ALGORITHM], audience=AUDIENCE, options={"require": _REQUIRED})
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                options={"require": _REQUIRED},
+            )
         except jwt.PyJWTError as error:
             raise Unauthenticated("The token is not valid or has expired.") from error
         return _principal(claims)

@@ -1,0 +1,239 @@
+"""Databases: one engine for SQLite and Postgres, tenants kept apart, migrations."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from errand_common.errors import InvalidArgument
+
+_NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+_TENANT_SETTING = "app.tenant_id"
+_MIGRATION_LOCK = 0x0E44A4D
+
+
+def declarative_base() -> type[DeclarativeBase]:
+    """A base class for one service's models: own metadata, predictable constraint names."""
+
+    class Base(DeclarativeBase):
+        metadata = sa.MetaData(naming_convention=_NAMING)
+
+    return Base
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A moment in UTC; SQLite forgets zones, so it is put back on reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Refuses moments without a zone."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a moment without time zone")
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Gives the zone back."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def utc_now() -> datetime:
+    """Now, with its zone."""
+    return datetime.now(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """An id that sorts by the time it was made: prefix, 48 bits of milliseconds, 80 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    return f"{prefix}_{milliseconds:012x}{os.urandom(10).hex()}"
+
+
+def encode_page_token(values: list[Any]) -> str:
+    """An opaque token that remembers where a page ended."""
+    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode()
+
+
+def decode_page_token(token: str, *, length: int) -> list[Any] | None:
+    """What `encode_page_token` was given, None for an empty token; raises InvalidArgument."""
+    if not token:
+        return None
+    try:
+        values = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, UnicodeError):
+        values = None
+    if not isinstance(values, list) or len(values) != length:
+        raise InvalidArgument(
+            "page_token is not one this listing gave; leave it out to start anew.",
+            field="page_token",
+        )
+    return values
+
+
+class Database:
+    """A connection pool and the way transactions are opened on it."""
+
+    def __init__(self, url: str, *, schema: str) -> None:
+        self.url = url
+        self.is_postgres = make_url(url).get_backend_name() == "postgresql"
+        if self.is_postgres:
+            options: dict[str, Any] = {
+                "pool_size": 10,
+                "max_overflow": 10,
+                "pool_pre_ping": True,
+                "connect_args": {"server_settings": {"search_path": schema}},
+            }
+        else:
+            options = {"connect_args": {"timeout": 30}}
+        self.engine = create_async_engine(url, **options)
+        if not self.is_postgres:
+            configure_sqlite(self.engine.sync_engine)
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, tenant_id: str | None = None) -> AsyncIterator[AsyncSession]:
+        """One transaction, committed at the end of the block, rolled back on any error.
+
+        On Postgres row-level security then shows only this tenant's rows; with no tenant, none.
+        """
+        async with self._sessions() as session, session.begin():
+            if self.is_postgres and tenant_id is not None:
+                await session.execute(
+                    sa.select(sa.func.set_config(_TENANT_SETTING, tenant_id, True))
+                )
+            yield session
+
+    async def ping(self) -> None:
+        """Raises when the database does not answer."""
+        async with self.engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self.engine.dispose()
+
+
+def configure_sqlite(engine: sa.Engine) -> None:
+    """WAL, waiting writers and foreign keys on every connection; write locks taken at the beginning.
+
+    A transaction that reads first and writes later would fail with "database is locked" however long
+    it may wait, so every transaction asks for the write lock at once.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "busy_timeout=30000",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def enable_tenant_isolation(op: Operations, table_name: str) -> None:
+    """In a migration: row-level security by tenant_id, on Postgres, for the owner too."""
+    if op.get_bind().dialect.name != "postgresql":
+        return
+    op.execute(f"ALTER TABLE {table_name} ENABLE ROW LEVEL SECURITY")
+    op.execute(f"ALTER TABLE {table_name} FORCE ROW LEVEL SECURITY")
+    matches = f"tenant_id = current_setting('{_TENANT_SETTING}', true)"
+    op.execute(
+        f"CREATE POLICY tenant_isolation ON {table_name} USING ({matches}) WITH CHECK ({matches})"
+    )
+
+
+def migrate(url: str, *, package: str, schema: str) -> None:
+    """Brings the database to the newest version of the package's migrations.
+
+    May be called by several processes at once: one migrates, the others wait.
+    """
+    synchronous = make_url(url)
+    is_postgres = synchronous.get_backend_name() == "postgresql"
+    driver = "postgresql+psycopg" if is_postgres else "sqlite"
+    engine = sa.create_engine(synchronous.set(drivername=driver), poolclass=sa.pool.NullPool)
+    try:
+        with _migration_lock(engine, is_postgres, schema) as connection:
+            _upgrade(connection, package, schema if is_postgres else None)
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _migration_lock(engine: sa.Engine, is_postgres: bool, schema: str) -> Iterator[Connection]:
+    if is_postgres:
+        with engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+            connection.exec_driver_sql(f'SET LOCAL search_path TO "{schema}"')
+            yield connection
+        return
+    lock_file = Path(f"{engine.url.database}.migrate.lock")
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with engine.begin() as connection:
+            yield connection
+
+
+def _upgrade(connection: Connection, package: str, schema: str | None) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files(package)))
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+    head = script.get_current_head()
+
+    def steps(revision: Any, _context: Any) -> Any:
+        return script._upgrade_revs("head", revision)  # noqa: SLF001 - what alembic's own command calls
+
+    with EnvironmentContext(config, script, fn=steps, destination_rev=head) as environment:
+        environment.configure(
+            connection=connection, target_metadata=None, version_table_schema=schema
+        )
+        with environment.begin_transaction():
+            environment.run_migrations()
+
+
+__all__ = [
+    "Database",
+    "UtcDateTime",
+    "configure_sqlite",
+    "declarative_base",
+    "decode_page_token",
+    "enable_tenant_isolation",
+    "encode_page_token",
+    "migrate",
+    "new_id",
+    "utc_now",
+]

