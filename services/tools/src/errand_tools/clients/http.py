@@ -1,0 +1,220 @@
+"""HTTP for tools: every address is checked where the socket is opened, and every answer bounded."""
+
+import json
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+
+import httpx
+from ssrfguard import (
+    BlockedAddressError,
+    BlockedURLError,
+    Policy,
+    SSRFGuardError,
+    TooManyRedirectsError,
+)
+from ssrfguard.httpx import AsyncClient
+
+from errand_tools.clients.html import text_of
+from errand_tools.domain.templates import build_call
+from errand_tools.domain.tools import (
+    CallContext,
+    ExecutionStatus,
+    HttpBinding,
+    JsonObject,
+    OutcomeUnknown,
+    ServiceDown,
+    ToolDenied,
+    ToolFailed,
+    ToolNotFound,
+)
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+_USER_AGENT: Final = "errand-tools"
+_ERROR_CHARACTERS: Final = 200
+# The call was not sent when one of these is raised.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What may be reached.
+
+    `hosts` are names, '*.name' patterns or addresses, each with an optional port; None is every
+    public host. Private addresses are reached through `private_networks` alone.
+    """
+
+    hosts: tuple[str, ...] | None
+    private_networks: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (80, 443)
+
+    def policy(self, *, redirects: int) -> Policy:
+        """The guard's policy. Raises ValueError for a host or network that is none."""
+        named = [_split_port(host) for host in self.hosts or ()]
+        ports = {port for _, port in named if port is not None}
+        # An address that the operator lists by itself is meant to be reached, private or not.
+        addresses = [ip_network(name) for name, _ in named if _is_address(name)]
+        return Policy(
+            allowed_hosts=frozenset(name for name, _ in named),
+            allowed_networks=(*map(ip_network, self.private_networks), *addresses),
+            allowed_ports=frozenset(self.ports) | ports,
+            max_redirects=redirects,
+        )
+
+
+def _split_port(host: str) -> tuple[str, int | None]:
+    name, separator, port = host.rpartition(":")
+    if separator and port.isdigit() and not name.endswith(":"):
+        return name.strip("[]"), int(port)
+    return host.strip("[]"), None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _client(policy: Policy, follow: bool) -> AsyncClient:
+    return AsyncClient(
+        policy=policy,
+        follow_redirects=follow,
+        # No ambient proxy or netrc: the guard must see every address, and nobody's credentials go.
+        trust_env=False,
+        timeout=httpx.Timeout(300, connect=5),
+        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+        headers={"user-agent": _USER_AGENT, "accept-encoding": "gzip, identity"},
+    )
+
+
+class GuardedWebFetcher:
+    """http_get: GET of the hosts on the allow list, redirects only among them."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._on = bool(reach.hosts)
+        self._client = _client(reach.policy(redirects=3), follow=True)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    async def get(self, url: str) -> JsonObject:
+        """{"status": …, "body": …}, the body as text. Raises ToolError."""
+        if not self._on:
+            raise ToolDenied("Fetching web pages is turned off here; answer without it.")
+        try:
+            async with self._client.stream("GET", url) as response:
+                body = await _read(response)
+                return {"status": response.status_code, "body": _page_text(response, body)}
+        except SSRFGuardError as error:
+            raise _denied(error) from None
+        except httpx.InvalidURL:
+            raise ToolFailed(
+                "The URL cannot be read; give one such as https://host/path."
+            ) from None
+        except (httpx.HTTPError, UnicodeError) as error:
+            raise ServiceDown(_transport_failure(error)) from None
+
+
+class GuardedHttpCaller:
+    """Calls tenants' HTTP tools. Redirects are not followed: they could repeat an effect."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._client = _client(reach.policy(redirects=1), follow=False)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    async def call(
+        self, binding: HttpBinding, arguments: JsonObject, context: CallContext, *, keyed: bool
+    ) -> JsonObject:
+        """{"status": …, "body": …}, a JSON body parsed.
+
+        Raises ToolError when the call surely failed, OutcomeUnknown when its answer was lost.
+        """
+        call = build_call(binding, arguments)
+        headers = {"accept": "application/json, text/*;q=0.9, */*;q=0.5"}
+        if keyed:
+            headers["idempotency-key"] = context.effect_id
+        try:
+            async with self._client.stream(
+                call.method, call.url, json=call.body, headers=headers
+            ) as response:
+                return _answer(response, await _read(response))
+        except SSRFGuardError as error:
+            raise _denied(error) from None
+        except (*_NOT_SENT, httpx.InvalidURL, UnicodeError) as error:
+            raise ServiceDown(_transport_failure(error)) from None
+        except (httpx.HTTPError, OSError) as error:
+            raise OutcomeUnknown(_transport_failure(error), status=ExecutionStatus.FAILED) from None
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """At most MAX_BODY_BYTES of the decoded body: a longer one is cut, not refused."""
+    body = bytearray()
+    async for chunk in response.aiter_bytes(64 * 1024):
+        body += chunk[: MAX_BODY_BYTES - len(body)]
+        if len(body) >= MAX_BODY_BYTES:
+            break
+    return bytes(body)
+
+
+def _answer(response: httpx.Response, body: bytes) -> JsonObject:
+    status = response.status_code
+    if 200 <= status < 300:
+        return {"status": status, "body": _parsed(response, body)}
+    told = _page_text(response, body).strip()[:_ERROR_CHARACTERS]
+    message = f"The service answered {status}{': ' + told if told else ''}."
+    if status in (404, 410):
+        raise ToolNotFound(message)
+    if status >= 500 or status == 429:
+        raise ServiceDown(message)
+    raise ToolFailed(message)
+
+
+def _parsed(response: httpx.Response, body: bytes) -> Any:
+    if "json" in _media_type(response):
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise ToolFailed("The service answered with JSON that cannot be read.") from None
+    return _page_text(response, body)
+
+
+def _media_type(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).split(";")[0].strip().lower()
+
+
+def _page_text(response: httpx.Response, body: bytes) -> str:
+    media_type = _media_type(response)
+    if media_type and not (
+        media_type.startswith(_TEXT_TYPES) or media_type.endswith(("+json", "+xml"))
+    ):
+        return f"({len(body)} bytes of {media_type[:60]}, which is no text)"
+    try:
+        text = body.decode(response.charset_encoding or "utf-8", errors="replace")
+    except LookupError:
+        text = body.decode("utf-8", errors="replace")
+    return text_of(text) if media_type in ("text/html", "application/xhtml+xml") else text
+
+
+def _denied(error: SSRFGuardError) -> ToolDenied:
+    if isinstance(error, BlockedAddressError):
+        return ToolDenied("The address is private or reserved, and such addresses are not allowed.")
+    if isinstance(error, TooManyRedirectsError):
+        return ToolDenied("The address redirects too often.")
+    if isinstance(error, BlockedURLError) and "allowed_hosts" in error.reason:
+        return ToolDenied("The host is not on the list of allowed hosts; use another source.")
+    return ToolDenied("The URL is not allowed: use http or https, no credentials, a usual port.")
+
+
+def _transport_failure(error: Exception) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "The service did not answer in time."
+    if isinstance(error, httpx.ConnectError):
+        return "The service cannot be reached."
+    return "The connection to the service failed."

@@ -1,0 +1,1 @@
+"""The tools service's rules: pure, without transport, database or network."""

@@ -1,0 +1,267 @@
+"""Runs a tool: every way a call can end is an outcome that the model can act on."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from errand_common.errors import ErrandError
+
+from errand_tools.domain.effects import CallPosition
+from errand_tools.domain.ledger import EffectAbsent, EffectCall, EffectLedger
+from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
+from errand_tools.domain.ports import HttpCaller, Runner
+from errand_tools.domain.registry import ToolRegistry
+from errand_tools.domain.sanitise import clean_text, to_result
+from errand_tools.domain.schema import check_arguments
+from errand_tools.domain.tools import (
+    CallContext,
+    ExecutionStatus,
+    HttpBinding,
+    JsonObject,
+    Outcome,
+    OutcomeUnknown,
+    ServiceDown,
+    SideEffect,
+    Tool,
+    ToolDenied,
+    ToolError,
+    ToolFailed,
+    ToolKind,
+    ToolNotFound,
+    ToolPolicy,
+    failure,
+)
+
+MAX_ERROR_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a tool, as a run asks for it."""
+
+    name: str
+    arguments_json: str
+    position: CallPosition
+    collection_ids: tuple[str, ...] = ()
+
+
+class ToolExecutor:
+    """Checks a call, runs it within its bounds, and keeps its effect in the ledger.
+
+    `report` gets exceptions that a tool should not have raised, for the log.
+    """
+
+    def __init__(
+        self,
+        registry: ToolRegistry,
+        runners: Mapping[str, Runner],
+        http: HttpCaller,
+        ledger: EffectLedger,
+        *,
+        limit: ConcurrencyLimit,
+        breaker: CircuitBreaker,
+        report: Callable[[str, BaseException], None],
+    ) -> None:
+        self._registry = registry
+        self._runners = runners
+        self._http = http
+        self._ledger = ledger
+        self._limit = limit
+        self._breaker = breaker
+        self._report = report
+
+    async def execute(self, tenant_id: str, call: Call) -> Outcome:
+        """The outcome of the call.
+
+        Raises Conflict when the call's position was used with other arguments, and whatever the
+        stores raise when they are away: nothing was sent then.
+        """
+        tool = await self._registry.find(tenant_id, call.name)
+        arguments = _parse(call.arguments_json)
+        if isinstance(arguments, str):
+            return failure(ExecutionStatus.INVALID_ARGUMENTS, arguments)
+        refusal = _refusal(tool, call.name)
+        if tool is None or refusal is not None:
+            stored = await self._ledger.stored(tenant_id, call.position, call.name, arguments)
+            return stored or refusal or _unknown(call.name)
+        checked, problem = check_arguments(tool.parameters, arguments)
+        if problem:
+            return failure(ExecutionStatus.INVALID_ARGUMENTS, clean_text(problem))
+        ready = _Ready(tenant_id, tool, call, arguments, checked)
+        try:
+            async with self._slot(ready):
+                return await self._run(ready)
+        except ToolError as error:
+            return failure(error.status, error.message)
+
+    def _slot(self, ready: "_Ready") -> AbstractAsyncContextManager[None]:
+        """Built-in tools share their slots among tenants: they use the same processors."""
+        owner = "" if ready.tool.kind is ToolKind.BUILTIN else ready.tenant_id
+        return self._limit.slot(
+            (owner, ready.tool.name), wait_seconds=ready.context.timeout_seconds
+        )
+
+    async def _run(self, ready: "_Ready") -> Outcome:
+        if ready.tool.side_effect is SideEffect.NONE:
+            return await self._attempt(ready, ready.context)
+
+        async def send(effect_id: str) -> Outcome:
+            return await self._attempt(ready, replace(ready.context, effect_id=effect_id))
+
+        async def query() -> Outcome:
+            return await self._query(ready)
+
+        return await self._ledger.run(
+            EffectCall(
+                tenant_id=ready.tenant_id,
+                position=ready.call.position,
+                tool_name=ready.tool.name,
+                arguments=ready.given,
+                side_effect=ready.tool.side_effect,
+                timeout_seconds=ready.context.timeout_seconds,
+                send=send,
+                query=query,
+            )
+        )
+
+    async def _query(self, ready: "_Ready") -> Outcome:
+        """Asks the tool's query tool with the same arguments what came of the effect."""
+        query = await self._registry.find(ready.tenant_id, ready.tool.reconcile_tool)
+        if query is None or query.side_effect is not SideEffect.NONE:
+            raise OutcomeUnknown("The query tool is gone.", status=ExecutionStatus.UNSETTLED)
+        known = query.parameters.get("properties", {})
+        asked = {name: value for name, value in ready.arguments.items() if name in known}
+        try:
+            value = await self._guarded(ready.tenant_id, query, asked, ready.context)
+        except ToolNotFound:
+            raise EffectAbsent from None
+        except ToolError as error:
+            raise OutcomeUnknown(error.message, status=error.status) from None
+        if _says_absent(value):
+            raise EffectAbsent
+        text, truncated = to_result(value)
+        return Outcome(ExecutionStatus.SUCCEEDED, text, truncated=truncated)
+
+    async def _attempt(self, ready: "_Ready", context: CallContext) -> Outcome:
+        """Runs once. Raises OutcomeUnknown when an effect was sent and its answer is lost."""
+        started = time.perf_counter()
+        try:
+            value = await self._guarded(ready.tenant_id, ready.tool, ready.arguments, context)
+            text, truncated = to_result(value)
+        except ToolError as error:
+            message = clean_text(error.message)[:MAX_ERROR_CHARACTERS]
+            return failure(error.status, message, duration_ms=_elapsed_ms(started))
+        except OutcomeUnknown as unknown:
+            if ready.tool.side_effect is not SideEffect.NONE:
+                raise
+            return failure(unknown.status, unknown.message, duration_ms=_elapsed_ms(started))
+        return Outcome(ExecutionStatus.SUCCEEDED, text, _elapsed_ms(started), truncated=truncated)
+
+    async def _guarded(
+        self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext
+    ) -> Any:
+        if tool.kind is ToolKind.BUILTIN:
+            return await self._timed(self._runners[tool.name], tool, arguments, context)
+        if tool.http is None:
+            raise ToolDenied("The tool has no endpoint.")
+        keyed = tool.side_effect is SideEffect.IDEMPOTENT
+        runner = _HttpRunner(self._http, tool.http, keyed=keyed)
+        with self._breaker.guard((tenant_id, tool.name)):
+            return await self._timed(runner, tool, arguments, context)
+
+    async def _timed(
+        self, runner: Runner, tool: Tool, arguments: JsonObject, context: CallContext
+    ) -> Any:
+        limit = context.timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                return await runner.run(arguments, context)
+        except TimeoutError:
+            raise OutcomeUnknown(
+                f"The tool took longer than its limit of {limit:g} seconds.",
+                status=ExecutionStatus.TIMED_OUT,
+            ) from None
+        except (ToolError, OutcomeUnknown):
+            raise
+        except ErrandError as error:
+            raise ServiceDown(f"The tool failed: {error.message}.") from None
+        except Exception as error:
+            # A tool's own fault must reach the model as an observation, never the caller as an
+            # RPC error; what it said may hold secrets, so only the log gets it.
+            self._report(tool.name, error)
+            raise ToolFailed("The tool failed with an internal error.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A call whose arguments were checked; `given` are those of the request, for its hash."""
+
+    tenant_id: str
+    tool: Tool
+    call: Call
+    given: JsonObject
+    arguments: JsonObject
+
+    @property
+    def context(self) -> CallContext:
+        return CallContext(self.tool.timeout_ms / 1000, collection_ids=self.call.collection_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _HttpRunner:
+    """An HTTP tool as a runner."""
+
+    http: HttpCaller
+    binding: HttpBinding
+    keyed: bool
+
+    async def run(self, arguments: JsonObject, context: CallContext) -> Any:
+        return await self.http.call(self.binding, arguments, context, keyed=self.keyed)
+
+
+def _parse(text: str) -> JsonObject | str:
+    """The arguments, or a sentence that says what is wrong with them."""
+    try:
+        arguments = json.loads(text or "{}", parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return "The arguments are not valid JSON; send one JSON object."
+    if not isinstance(arguments, dict):
+        return "The arguments must be one JSON object."
+    return arguments
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _refusal(tool: Tool | None, name: str) -> Outcome | None:
+    if tool is None:
+        return _unknown(name)
+    if not tool.enabled:
+        return failure(ExecutionStatus.UNKNOWN_TOOL, f"The tool '{tool.name}' is turned off.")
+    if tool.policy is ToolPolicy.DENY:
+        return failure(ExecutionStatus.DENIED, f"The policy forbids the tool '{tool.name}'.")
+    return None
+
+
+def _unknown(name: str) -> Outcome:
+    return failure(
+        ExecutionStatus.UNKNOWN_TOOL,
+        f"There is no tool named '{clean_text(name)}'; use one of the tools that were given.",
+    )
+
+
+def _says_absent(value: Any) -> bool:
+    """A query tool answers 404, or an object whose happened, found or exists is false."""
+    body = value.get("body", value) if isinstance(value, dict) else value
+    return isinstance(body, dict) and any(
+        body.get(word) is False for word in ("happened", "found", "exists")
+    )
+
+
+def _elapsed_ms(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

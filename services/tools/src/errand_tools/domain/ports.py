@@ -1,0 +1,148 @@
+"""What the rules need from the outside: stores, runners and other services."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from errand_tools.domain.effects import Dispatch, Effect, EffectFilter
+from errand_tools.domain.tools import CallContext, HttpBinding, JsonObject, Outcome, Tool
+
+
+class Runner(Protocol):
+    """Runs one tool."""
+
+    async def run(self, arguments: JsonObject, context: CallContext) -> Any:
+        """The result, any value JSON can hold. Raises ToolError or OutcomeUnknown."""
+
+
+class HttpCaller(Protocol):
+    """Calls an HTTP tool's endpoint."""
+
+    async def call(
+        self, binding: HttpBinding, arguments: JsonObject, context: CallContext, *, keyed: bool
+    ) -> Any:
+        """The answer. `keyed` sends the effect's id as Idempotency-Key.
+
+        Raises ToolError when the call surely failed, OutcomeUnknown when its answer was lost.
+        """
+
+
+class WebFetcher(Protocol):
+    """Fetches pages of the hosts the operator allows."""
+
+    async def get(self, url: str) -> JsonObject:
+        """{"status": …, "body": …}. Raises ToolError."""
+
+
+class CodeSandbox(Protocol):
+    """Runs Python code that nobody trusts."""
+
+    async def run(self, code: str, timeout_seconds: float) -> JsonObject:
+        """{"result": …, "stdout": …}. Raises ToolError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage of the tenant's documents."""
+
+    title: str
+    text: str
+
+
+class KnowledgeBase(Protocol):
+    """The tenant's documents."""
+
+    async def search(
+        self, query: str, collection_ids: tuple[str, ...], limit: int
+    ) -> list[Passage]:
+        """Passages, best first. Raises ErrandError when the service is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing: at most `size` rows after the row that `after` names."""
+
+    size: int
+    after: str = ""
+
+
+class ToolStore(ABC):
+    """Keeps a tenant's registered tools and which built-in ones are turned off."""
+
+    @abstractmethod
+    async def add(self, tenant_id: str, tool: Tool, *, most: int) -> None:
+        """Raises AlreadyExists for a known name, Conflict when the tenant has `most`."""
+
+    @abstractmethod
+    async def get(self, tenant_id: str, name: str) -> Tool | None:
+        """The registered tool, or None."""
+
+    @abstractmethod
+    async def list(self, tenant_id: str, page: Page, *, enabled_only: bool) -> list[Tool]:
+        """Registered tools by name, after the name `page.after`."""
+
+    @abstractmethod
+    async def delete(self, tenant_id: str, name: str) -> bool:
+        """Whether there was one."""
+
+    @abstractmethod
+    async def set_enabled(self, tenant_id: str, name: str, *, enabled: bool) -> bool:
+        """Turns a registered tool on or off; whether there was one."""
+
+    @abstractmethod
+    async def disabled_builtins(self, tenant_id: str) -> frozenset[str]:
+        """Names of the built-in tools the tenant turned off."""
+
+    @abstractmethod
+    async def set_builtin_enabled(self, tenant_id: str, name: str, *, enabled: bool) -> None:
+        """Turns a built-in tool on or off for the tenant."""
+
+
+class EffectStore(ABC):
+    """The ledger: what was sent, and what came of it."""
+
+    @property
+    @abstractmethod
+    def exclusive(self) -> bool:
+        """Whether no other process writes to it, so that a lost dispatch is known at once."""
+
+    @abstractmethod
+    async def begin(self, tenant_id: str, dispatch: Dispatch, now: datetime) -> Effect | None:
+        """Stores the dispatch before it is sent. None when it is new, else the stored effect."""
+
+    @abstractmethod
+    async def take_over(
+        self, tenant_id: str, effect: Effect, *, owner: str, now: datetime, lease_until: datetime
+    ) -> bool:
+        """Claims an effect whose outcome is not known; False when another was faster."""
+
+    @abstractmethod
+    async def complete(
+        self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime
+    ) -> bool:
+        """Stores the outcome of an effect that `owner` holds; False when it is no longer his."""
+
+    @abstractmethod
+    async def leave_unsettled(
+        self, tenant_id: str, effect_id: str, *, owner: str, now: datetime
+    ) -> bool:
+        """Marks an effect that `owner` holds for a person to settle; False when it is not his."""
+
+    @abstractmethod
+    async def settle(
+        self, tenant_id: str, effect_id: str, outcome: Outcome, now: datetime
+    ) -> Effect | None:
+        """Stores a person's result for an unsettled effect; None when it is not unsettled."""
+
+    @abstractmethod
+    async def get(self, tenant_id: str, effect_id: str) -> Effect | None:
+        """One effect, or None."""
+
+    @abstractmethod
+    async def list(self, tenant_id: str, page: Page, only: EffectFilter) -> list[Effect]:
+        """Effects, newest first, after the cursor `page.after` (see effects.cursor_of)."""
+
+    @abstractmethod
+    async def purge(self, tenant_id: str, *, completed_before: datetime, most: int) -> int:
+        """Removes old completed effects, at most `most`; how many."""

@@ -1,0 +1,236 @@
+"""A tenant's tools: the built-in ones and those it registered."""
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from errand_common.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+)
+from errand_common.principal import Principal
+
+from errand_tools.domain.ports import Page, ToolStore
+from errand_tools.domain.templates import check_template
+from errand_tools.domain.tools import (
+    DEFAULT_TIMEOUT_MS,
+    SideEffect,
+    Tool,
+    ToolKind,
+    schema_hash,
+)
+
+MAX_TOOLS = 1_000
+_EDITORS = frozenset({"owner", "admin", "developer"})
+_NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+
+
+def require_editor(principal: Principal) -> None:
+    """Raises PermissionDenied unless the principal may change tools and settle effects."""
+    if not principal.roles & _EDITORS:
+        raise PermissionDenied(
+            "changing tools needs the role owner, admin or developer", permission="tools.write"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPage:
+    """A page of tools and the cursor of the next one, empty on the last."""
+
+    tools: list[Tool]
+    next_cursor: str
+
+
+class ToolRegistry:
+    """Registers, finds and switches tools.
+
+    Lookups are cached for `cache_seconds`: that long another replica may still run a tool that was
+    turned off here.
+    """
+
+    def __init__(
+        self,
+        store: ToolStore,
+        builtins: Sequence[Tool],
+        *,
+        cache_seconds: float = 2.0,
+        cache_entries: int = 8192,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._builtins = {tool.name: tool for tool in builtins}
+        self._cache = _Cache(cache_seconds, cache_entries, clock)
+
+    async def register(self, principal: Principal, tool: Tool) -> Tool:
+        """Adds an HTTP tool.
+
+        Raises InvalidArgument, AlreadyExists, PermissionDenied, and Conflict over 1,000 tools.
+        """
+        require_editor(principal)
+        registered = self._checked(tool)
+        await self._check_reconcile_tool(principal.tenant_id, registered)
+        await self._store.add(principal.tenant_id, registered, most=MAX_TOOLS)
+        self._cache.forget(principal.tenant_id, tool.name)
+        return registered
+
+    async def get(self, tenant_id: str, name: str) -> Tool:
+        """A tool by name. Raises NotFound."""
+        tool = await self.find(tenant_id, name)
+        if tool is None:
+            raise NotFound("tool", name)
+        return tool
+
+    async def find(self, tenant_id: str, name: str) -> Tool | None:
+        """A tool by name, or None."""
+        known, tool = self._cache.get(tenant_id, name)
+        if not known:
+            tool = await self._look_up(tenant_id, name)
+            self._cache.put(tenant_id, name, tool)
+        return tool
+
+    async def list_page(self, tenant_id: str, page: Page, *, enabled_only: bool) -> ToolPage:
+        """Built-in tools first, then the registered ones by name."""
+        tools = await self._listed_builtins(tenant_id, page.after, enabled_only=enabled_only)
+        if len(tools) <= page.size:
+            after = page.after.removeprefix("t:") if page.after.startswith("t:") else ""
+            room = Page(page.size - len(tools) + 1, after)
+            tools += await self._store.list(tenant_id, room, enabled_only=enabled_only)
+        shown = tools[: page.size]
+        more = len(tools) > page.size
+        return ToolPage(shown, _cursor(shown[-1]) if more and shown else "")
+
+    async def set_enabled(self, principal: Principal, name: str, *, enabled: bool) -> Tool:
+        """Turns a tool on or off for the tenant. Raises NotFound, PermissionDenied."""
+        require_editor(principal)
+        if name in self._builtins:
+            await self._store.set_builtin_enabled(principal.tenant_id, name, enabled=enabled)
+        elif not await self._store.set_enabled(principal.tenant_id, name, enabled=enabled):
+            raise NotFound("tool", name)
+        self._cache.forget(principal.tenant_id, name)
+        return await self.get(principal.tenant_id, name)
+
+    async def delete(self, principal: Principal, name: str) -> None:
+        """Removes a registered tool. Raises NotFound, InvalidArgument for a built-in one."""
+        require_editor(principal)
+        if name in self._builtins:
+            raise InvalidArgument(
+                f"'{name}' is built in and cannot be removed; turn it off instead",
+                field="name",
+                rule="builtin",
+            )
+        if not await self._store.delete(principal.tenant_id, name):
+            raise NotFound("tool", name)
+        self._cache.forget(principal.tenant_id, name)
+
+    async def _look_up(self, tenant_id: str, name: str) -> Tool | None:
+        builtin = self._builtins.get(name)
+        if builtin is None:
+            return await self._store.get(tenant_id, name)
+        disabled = await self._store.disabled_builtins(tenant_id)
+        return replace(builtin, enabled=name not in disabled)
+
+    async def _listed_builtins(
+        self, tenant_id: str, after: str, *, enabled_only: bool
+    ) -> list[Tool]:
+        if after.startswith("t:"):
+            return []
+        names = list(self._builtins)
+        start = names.index(after[2:]) + 1 if after[2:] in self._builtins else 0
+        disabled = await self._store.disabled_builtins(tenant_id)
+        tools = [
+            replace(self._builtins[name], enabled=name not in disabled) for name in names[start:]
+        ]
+        return [tool for tool in tools if tool.enabled or not enabled_only]
+
+    def _checked(self, tool: Tool) -> Tool:
+        if not _NAME.match(tool.name):
+            raise InvalidArgument(
+                "name must be 1 to 128 letters, digits, '.', '_' or '-'",
+                field="tool.name",
+                rule="pattern",
+            )
+        if tool.name in self._builtins:
+            raise AlreadyExists("tool", tool.name)
+        if tool.http is None:
+            raise InvalidArgument(
+                "http is required: give its method and url_template",
+                field="tool.http",
+                rule="required",
+            )
+        check_template(tool.http.url_template, tool.parameters)
+        _check_side_effect(tool)
+        return replace(
+            tool,
+            kind=ToolKind.HTTP,
+            enabled=True,
+            timeout_ms=tool.timeout_ms or DEFAULT_TIMEOUT_MS,
+            schema_hash=schema_hash(tool.description, tool.parameters),
+        )
+
+    async def _check_reconcile_tool(self, tenant_id: str, tool: Tool) -> None:
+        if tool.side_effect is not SideEffect.RECONCILE:
+            return
+        query = await self._look_up(tenant_id, tool.reconcile_tool)
+        if query is None or query.side_effect is not SideEffect.NONE:
+            raise InvalidArgument(
+                "reconcile_tool must name a registered tool with no side effect that tells whether"
+                f" '{tool.name}' happened",
+                field="tool.reconcile_tool",
+                rule="reconcile_tool",
+            )
+
+
+def _cursor(tool: Tool) -> str:
+    return f"{'b' if tool.kind is ToolKind.BUILTIN else 't'}:{tool.name}"
+
+
+def _check_side_effect(tool: Tool) -> None:
+    if tool.side_effect is SideEffect.RECONCILE and not tool.reconcile_tool:
+        raise InvalidArgument(
+            "reconcile_tool is required for the side effect RECONCILE",
+            field="tool.reconcile_tool",
+            rule="required",
+        )
+    if tool.side_effect is not SideEffect.RECONCILE and tool.reconcile_tool:
+        raise InvalidArgument(
+            "reconcile_tool is only for the side effect RECONCILE; leave it empty",
+            field="tool.reconcile_tool",
+            rule="unused",
+        )
+    if tool.http and tool.http.method == "GET" and tool.side_effect is not SideEffect.NONE:
+        host = urlsplit(tool.http.url_template).hostname or ""
+        raise InvalidArgument(
+            f"a GET of {host} must not change anything; use another method or side effect NONE",
+            field="tool.side_effect",
+            rule="safe_method",
+        )
+
+
+class _Cache:
+    """Tools by tenant and name, and names that are not there, for a short while."""
+
+    def __init__(self, seconds: float, entries: int, clock: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._entries = entries
+        self._clock = clock
+        self._kept: OrderedDict[tuple[str, str], tuple[float, Tool | None]] = OrderedDict()
+
+    def get(self, tenant_id: str, name: str) -> tuple[bool, Tool | None]:
+        kept = self._kept.get((tenant_id, name))
+        if kept is None or kept[0] < self._clock():
+            return False, None
+        return True, kept[1]
+
+    def put(self, tenant_id: str, name: str, tool: Tool | None) -> None:
+        self._kept[tenant_id, name] = (self._clock() + self._seconds, tool)
+        self._kept.move_to_end((tenant_id, name))
+        if len(self._kept) > self._entries:
+            self._kept.popitem(last=False)
+
+    def forget(self, tenant_id: str, name: str) -> None:
+        self._kept.pop((tenant_id, name), None)

@@ -1,0 +1,79 @@
+"""Settings of the tools service, read from ERRAND_TOOLS_… variables."""
+
+from ipaddress import ip_network
+from typing import Annotated
+
+from errand_common.settings import ServiceSettings
+from pydantic import BeforeValidator, Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from errand_tools.clients.http import Reach
+
+
+def _parted(value: object) -> object:
+    """Lists are written with commas, as in `a.example,b.example`."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
+PortList = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_parted)]
+# Where clouds answer with the machine's credentials: never a tool's business.
+_METADATA = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::/32"))
+
+
+class ToolsSettings(ServiceSettings):
+    """What an operator can set."""
+
+    model_config = SettingsConfigDict(env_prefix="ERRAND_TOOLS_", extra="forbid")
+
+    port: int = 50054
+    rag_target: str = Field("127.0.0.1:50053", description="Address of the rag service.")
+    http_allow_list: CommaList = Field(
+        (),
+        description="Hosts http_get may fetch: 'api.example.com', '*.example.com',"
+        " '10.0.0.7:8080'. Empty turns http_get off.",
+    )
+    http_private_networks: CommaList = Field(
+        (), description="Private networks that tools may reach, such as '10.20.0.0/16'."
+    )
+    http_ports: PortList = Field((80, 443), description="Ports that tools may reach.")
+    http_tool_hosts: CommaList = Field(
+        (), description="Hosts tenants' HTTP tools may call; empty for every public host."
+    )
+    sandbox_processes: int = Field(2, ge=1, le=64, description="Python sandboxes at once.")
+    running_per_tool: int = Field(16, ge=1, le=1024, description="Calls of one tool at once.")
+    waiting_per_tool: int = Field(64, ge=0, le=10_000, description="Calls of one tool that wait.")
+    effect_retention_days: int = Field(
+        90, ge=1, le=3650, description="Days that completed effects are kept."
+    )
+
+    @field_validator("http_private_networks")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            parsed = ip_network(network)
+            for metadata in _METADATA:
+                if parsed.version == metadata.version and parsed.overlaps(metadata):
+                    raise ValueError(
+                        f"{network} holds {metadata}, where clouds keep credentials; name a"
+                        " network without it"
+                    )
+        return networks
+
+    @field_validator("http_allow_list")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        Reach(hosts).policy(redirects=0)
+        return hosts
+
+    @property
+    def web_reach(self) -> Reach:
+        """What http_get may reach."""
+        return Reach(self.http_allow_list, self.http_private_networks, self.http_ports)
+
+    @property
+    def tool_reach(self) -> Reach:
+        """What tenants' HTTP tools may reach."""
+        return Reach(self.http_tool_hosts or None, self.http_private_networks, self.http_ports)

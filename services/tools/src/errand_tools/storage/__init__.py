@@ -1,0 +1,1 @@
+"""Tools and effects in the database; SQLite embedded, Postgres in a cluster."""

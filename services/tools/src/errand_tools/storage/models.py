@@ -1,0 +1,71 @@
+"""Tables of the tools service; every row belongs to a tenant."""
+
+from datetime import datetime
+
+from errand_common.db import UtcDateTime, declarative_base
+from sqlalchemy import Boolean, Float, Index, Integer, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """The service's tables."""
+
+    metadata = declarative_base().metadata
+
+
+class ToolRow(Base):
+    """A registered tool."""
+
+    __tablename__ = "tools"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    description: Mapped[str] = mapped_column(Text)
+    parameters_json: Mapped[str] = mapped_column(Text)
+    timeout_ms: Mapped[int] = mapped_column(Integer)
+    side_effect: Mapped[str] = mapped_column(String(16))
+    policy: Mapped[str] = mapped_column(String(16))
+    method: Mapped[str] = mapped_column(String(8))
+    url_template: Mapped[str] = mapped_column(Text)
+    reconcile_tool: Mapped[str] = mapped_column(String(128))
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    schema_hash: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class DisabledBuiltinRow(Base):
+    """A built-in tool that the tenant turned off."""
+
+    __tablename__ = "disabled_builtins"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+
+
+class EffectRow(Base):
+    """An entry of the effect ledger."""
+
+    __tablename__ = "effects"
+    __table_args__ = (
+        Index("ix_effects_tenant_id_created_at", "tenant_id", "created_at", "id"),
+        Index("ix_effects_tenant_id_run_id", "tenant_id", "run_id"),
+    )
+
+    tenant_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(128))
+    step: Mapped[int] = mapped_column(Integer)
+    call_index: Mapped[int] = mapped_column(Integer)
+    tool_name: Mapped[str] = mapped_column(String(128))
+    arguments_hash: Mapped[str] = mapped_column(String(64))
+    side_effect: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    owner: Mapped[str] = mapped_column(String(64))
+    attempt: Mapped[int] = mapped_column(Integer)
+    lease_until: Mapped[datetime] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    status: Mapped[str | None] = mapped_column(String(24))
+    result_json: Mapped[str | None] = mapped_column(Text)
+    duration_ms: Mapped[float] = mapped_column(Float, default=0.0)
+    truncated: Mapped[bool] = mapped_column(Boolean, default=False)

@@ -1,0 +1,124 @@
+"""Registered tools in the database."""
+
+import json
+from datetime import UTC, datetime
+
+from errand_common.db import Database
+from errand_common.errors import AlreadyExists, Conflict
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from errand_tools.domain.ports import Page, ToolStore
+from errand_tools.domain.tools import (
+    HttpBinding,
+    SideEffect,
+    Tool,
+    ToolKind,
+    ToolPolicy,
+)
+from errand_tools.storage.models import DisabledBuiltinRow, ToolRow
+
+
+class SqlToolStore(ToolStore):
+    """Every query names its tenant; on Postgres row-level security does so again."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, tenant_id: str, tool: Tool, *, most: int) -> None:
+        try:
+            async with self._database.transaction(tenant_id) as session:
+                count = select(func.count()).where(ToolRow.tenant_id == tenant_id)
+                if (await session.scalar(count) or 0) >= most:
+                    raise Conflict(
+                        f"A tenant can have {most} tools; delete one first.", resource="tool"
+                    )
+                session.add(_to_row(tenant_id, tool))
+        except IntegrityError:
+            raise AlreadyExists("tool", tool.name) from None
+
+    async def get(self, tenant_id: str, name: str) -> Tool | None:
+        async with self._database.transaction(tenant_id) as session:
+            row = await session.get(ToolRow, (tenant_id, name))
+            return _from_row(row) if row else None
+
+    async def list(self, tenant_id: str, page: Page, *, enabled_only: bool) -> list[Tool]:
+        query = (
+            select(ToolRow)
+            .where(ToolRow.tenant_id == tenant_id, ToolRow.name > page.after)
+            .order_by(ToolRow.name)
+            .limit(page.size)
+        )
+        if enabled_only:
+            query = query.where(ToolRow.enabled)
+        async with self._database.transaction(tenant_id) as session:
+            return [_from_row(row) for row in await session.scalars(query)]
+
+    async def delete(self, tenant_id: str, name: str) -> bool:
+        statement = (
+            delete(ToolRow)
+            .where(ToolRow.tenant_id == tenant_id, ToolRow.name == name)
+            .returning(ToolRow.name)
+        )
+        async with self._database.transaction(tenant_id) as session:
+            return await session.scalar(statement) is not None
+
+    async def set_enabled(self, tenant_id: str, name: str, *, enabled: bool) -> bool:
+        statement = (
+            update(ToolRow)
+            .where(ToolRow.tenant_id == tenant_id, ToolRow.name == name)
+            .values(enabled=enabled)
+            .returning(ToolRow.name)
+        )
+        async with self._database.transaction(tenant_id) as session:
+            return await session.scalar(statement) is not None
+
+    async def disabled_builtins(self, tenant_id: str) -> frozenset[str]:
+        query = select(DisabledBuiltinRow.name).where(DisabledBuiltinRow.tenant_id == tenant_id)
+        async with self._database.transaction(tenant_id) as session:
+            return frozenset(await session.scalars(query))
+
+    async def set_builtin_enabled(self, tenant_id: str, name: str, *, enabled: bool) -> None:
+        async with self._database.transaction(tenant_id) as session:
+            if enabled:
+                await session.execute(
+                    delete(DisabledBuiltinRow).where(
+                        DisabledBuiltinRow.tenant_id == tenant_id, DisabledBuiltinRow.name == name
+                    )
+                )
+            else:
+                await session.merge(DisabledBuiltinRow(tenant_id=tenant_id, name=name))
+
+
+def _to_row(tenant_id: str, tool: Tool) -> ToolRow:
+    return ToolRow(
+        tenant_id=tenant_id,
+        name=tool.name,
+        description=tool.description,
+        parameters_json=tool.parameters_json,
+        timeout_ms=tool.timeout_ms,
+        side_effect=tool.side_effect.value,
+        policy=tool.policy.value,
+        method=tool.http.method if tool.http else "",
+        url_template=tool.http.url_template if tool.http else "",
+        reconcile_tool=tool.reconcile_tool,
+        enabled=tool.enabled,
+        schema_hash=tool.schema_hash,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _from_row(row: ToolRow) -> Tool:
+    return Tool(
+        name=row.name,
+        description=row.description,
+        parameters=json.loads(row.parameters_json),
+        timeout_ms=row.timeout_ms,
+        side_effect=SideEffect(row.side_effect),
+        policy=ToolPolicy(row.policy),
+        kind=ToolKind.HTTP,
+        http=HttpBinding(row.method, row.url_template),
+        enabled=row.enabled,
+        reconcile_tool=row.reconcile_tool,
+        schema_hash=row.schema_hash,
+    )

@@ -1,0 +1,183 @@
+"""The ports of storage, kept in memory."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from errand_common.errors import AlreadyExists, Conflict
+
+from errand_tools.domain.effects import (
+    Dispatch,
+    Effect,
+    EffectFilter,
+    EffectState,
+    parse_cursor,
+)
+from errand_tools.domain.ports import EffectStore, Page, ToolStore
+from errand_tools.domain.tools import Outcome, Tool
+
+
+class InMemoryToolStore(ToolStore):
+    """Tools of all tenants in one process."""
+
+    def __init__(self) -> None:
+        self._tools: dict[tuple[str, str], Tool] = {}
+        self._disabled: dict[str, set[str]] = {}
+
+    async def add(self, tenant_id: str, tool: Tool, *, most: int) -> None:
+        if (tenant_id, tool.name) in self._tools:
+            raise AlreadyExists("tool", tool.name)
+        if sum(owner == tenant_id for owner, _ in self._tools) >= most:
+            raise Conflict(f"A tenant can have {most} tools; delete one first.", resource="tool")
+        self._tools[tenant_id, tool.name] = tool
+
+    async def get(self, tenant_id: str, name: str) -> Tool | None:
+        return self._tools.get((tenant_id, name))
+
+    async def list(self, tenant_id: str, page: Page, *, enabled_only: bool) -> list[Tool]:
+        tools = [
+            tool
+            for (owner, name), tool in sorted(self._tools.items())
+            if owner == tenant_id and name > page.after and (tool.enabled or not enabled_only)
+        ]
+        return tools[: page.size]
+
+    async def delete(self, tenant_id: str, name: str) -> bool:
+        return self._tools.pop((tenant_id, name), None) is not None
+
+    async def set_enabled(self, tenant_id: str, name: str, *, enabled: bool) -> bool:
+        tool = self._tools.get((tenant_id, name))
+        if tool is None:
+            return False
+        self._tools[tenant_id, name] = replace(tool, enabled=enabled)
+        return True
+
+    async def disabled_builtins(self, tenant_id: str) -> frozenset[str]:
+        return frozenset(self._disabled.get(tenant_id, ()))
+
+    async def set_builtin_enabled(self, tenant_id: str, name: str, *, enabled: bool) -> None:
+        disabled = self._disabled.setdefault(tenant_id, set())
+        if enabled:
+            disabled.discard(name)
+        else:
+            disabled.add(name)
+
+
+class InMemoryEffectStore(EffectStore):
+    """A ledger that is gone with its process, and so its only writer."""
+
+    def __init__(self, *, exclusive: bool = True) -> None:
+        self._exclusive = exclusive
+        self._effects: dict[tuple[str, str], Effect] = {}
+
+    @property
+    def exclusive(self) -> bool:
+        return self._exclusive
+
+    async def begin(self, tenant_id: str, dispatch: Dispatch, now: datetime) -> Effect | None:
+        key = (tenant_id, dispatch.effect_id)
+        if key in self._effects:
+            return self._effects[key]
+        self._effects[key] = Effect(
+            id=dispatch.effect_id,
+            position=dispatch.position,
+            tool_name=dispatch.tool_name,
+            arguments_hash=dispatch.arguments_hash,
+            side_effect=dispatch.side_effect,
+            state=EffectState.DISPATCHED,
+            owner=dispatch.owner,
+            attempt=1,
+            lease_until=dispatch.lease_until,
+            created_at=now,
+        )
+        return None
+
+    async def take_over(
+        self, tenant_id: str, effect: Effect, *, owner: str, now: datetime, lease_until: datetime
+    ) -> bool:
+        stored = self._effects.get((tenant_id, effect.id))
+        if (
+            stored is None
+            or stored.attempt != effect.attempt
+            or stored.state is EffectState.COMPLETED
+        ):
+            return False
+        self._effects[tenant_id, effect.id] = replace(
+            stored,
+            state=EffectState.DISPATCHED,
+            owner=owner,
+            attempt=stored.attempt + 1,
+            lease_until=lease_until,
+        )
+        return True
+
+    async def complete(
+        self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime
+    ) -> bool:
+        return self._end(
+            tenant_id, effect_id, owner, EffectState.COMPLETED, outcome=outcome, completed_at=now
+        )
+
+    async def leave_unsettled(
+        self, tenant_id: str, effect_id: str, *, owner: str, now: datetime
+    ) -> bool:
+        return self._end(tenant_id, effect_id, owner, EffectState.UNSETTLED)
+
+    def _end(
+        self,
+        tenant_id: str,
+        effect_id: str,
+        owner: str,
+        state: EffectState,
+        *,
+        outcome: Outcome | None = None,
+        completed_at: datetime | None = None,
+    ) -> bool:
+        stored = self._effects.get((tenant_id, effect_id))
+        if stored is None or stored.owner != owner or stored.state is not EffectState.DISPATCHED:
+            return False
+        self._effects[tenant_id, effect_id] = replace(
+            stored, state=state, outcome=outcome, completed_at=completed_at
+        )
+        return True
+
+    async def settle(
+        self, tenant_id: str, effect_id: str, outcome: Outcome, now: datetime
+    ) -> Effect | None:
+        stored = self._effects.get((tenant_id, effect_id))
+        if stored is None or stored.state is not EffectState.UNSETTLED:
+            return None
+        settled = replace(stored, state=EffectState.COMPLETED, outcome=outcome, completed_at=now)
+        self._effects[tenant_id, effect_id] = settled
+        return settled
+
+    async def get(self, tenant_id: str, effect_id: str) -> Effect | None:
+        return self._effects.get((tenant_id, effect_id))
+
+    async def list(self, tenant_id: str, page: Page, only: EffectFilter) -> list[Effect]:
+        matching = [
+            effect
+            for (owner, _), effect in self._effects.items()
+            if owner == tenant_id
+            and (not only.run_id or effect.position.run_id == only.run_id)
+            and (only.state is None or effect.state is only.state)
+        ]
+        matching.sort(key=lambda effect: (effect.created_at, effect.id), reverse=True)
+        return [effect for effect in matching if _follows(effect, page.after)][: page.size]
+
+    async def purge(self, tenant_id: str, *, completed_before: datetime, most: int) -> int:
+        old = [
+            key
+            for key, effect in self._effects.items()
+            if key[0] == tenant_id
+            and effect.completed_at is not None
+            and effect.completed_at < completed_before
+        ][:most]
+        for key in old:
+            del self._effects[key]
+        return len(old)
+
+
+def _follows(effect: Effect, cursor: str) -> bool:
+    if not cursor:
+        return True
+    return (effect.created_at, effect.id) < parse_cursor(cursor)

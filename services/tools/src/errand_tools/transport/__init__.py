@@ -1,0 +1,1 @@
+"""gRPC: converts messages to calls of the domain and back."""

@@ -1,0 +1,185 @@
+"""Between protobuf messages and the domain's types."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from errand.common.v1 import common_pb2
+from errand.tools.v1 import tools_pb2
+from errand_common.db import decode_page_token, encode_page_token
+from errand_common.errors import InvalidArgument
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from errand_tools.domain.effects import (
+    CallPosition,
+    Effect,
+    EffectFilter,
+    EffectState,
+    parse_cursor,
+)
+from errand_tools.domain.execution import Call
+from errand_tools.domain.ports import Page
+from errand_tools.domain.schema import parse_parameters
+from errand_tools.domain.tools import (
+    ExecutionStatus,
+    HttpBinding,
+    Outcome,
+    SideEffect,
+    Tool,
+    ToolKind,
+    ToolPolicy,
+)
+
+_DEFAULT_PAGE_SIZE = 50
+
+_SIDE_EFFECTS: Mapping[SideEffect, tools_pb2.SideEffect] = {
+    SideEffect.NONE: tools_pb2.SIDE_EFFECT_NONE,
+    SideEffect.IDEMPOTENT: tools_pb2.SIDE_EFFECT_IDEMPOTENT,
+    SideEffect.RECONCILE: tools_pb2.SIDE_EFFECT_RECONCILE,
+    SideEffect.ASK: tools_pb2.SIDE_EFFECT_ASK,
+}
+_POLICIES: Mapping[ToolPolicy, tools_pb2.ToolPolicy] = {
+    ToolPolicy.AUTO: tools_pb2.TOOL_POLICY_AUTO,
+    ToolPolicy.ASK: tools_pb2.TOOL_POLICY_ASK,
+    ToolPolicy.DENY: tools_pb2.TOOL_POLICY_DENY,
+}
+_KINDS: Mapping[ToolKind, tools_pb2.ToolKind] = {
+    ToolKind.BUILTIN: tools_pb2.TOOL_KIND_BUILTIN,
+    ToolKind.HTTP: tools_pb2.TOOL_KIND_HTTP,
+}
+_STATUSES: Mapping[ExecutionStatus, tools_pb2.ExecutionStatus] = {
+    ExecutionStatus.SUCCEEDED: tools_pb2.EXECUTION_STATUS_SUCCEEDED,
+    ExecutionStatus.INVALID_ARGUMENTS: tools_pb2.EXECUTION_STATUS_INVALID_ARGUMENTS,
+    ExecutionStatus.FAILED: tools_pb2.EXECUTION_STATUS_FAILED,
+    ExecutionStatus.TIMED_OUT: tools_pb2.EXECUTION_STATUS_TIMED_OUT,
+    ExecutionStatus.DENIED: tools_pb2.EXECUTION_STATUS_DENIED,
+    ExecutionStatus.UNKNOWN_TOOL: tools_pb2.EXECUTION_STATUS_UNKNOWN_TOOL,
+    ExecutionStatus.UNSETTLED: tools_pb2.EXECUTION_STATUS_UNSETTLED,
+}
+_STATES: Mapping[EffectState, tools_pb2.EffectState] = {
+    EffectState.DISPATCHED: tools_pb2.EFFECT_STATE_DISPATCHED,
+    EffectState.COMPLETED: tools_pb2.EFFECT_STATE_COMPLETED,
+    EffectState.UNSETTLED: tools_pb2.EFFECT_STATE_UNSETTLED,
+}
+_SIDE_EFFECT_OF = {number: value for value, number in _SIDE_EFFECTS.items()}
+_POLICY_OF = {number: value for value, number in _POLICIES.items()}
+_STATE_OF = {number: value for value, number in _STATES.items()}
+
+
+def tool_from_proto(message: tools_pb2.Tool) -> Tool:
+    """The tool a request describes. Raises InvalidArgument."""
+    side_effect = _SIDE_EFFECT_OF.get(message.side_effect)
+    if side_effect is None:
+        raise InvalidArgument(
+            "side_effect is required: say what a call changes, SIDE_EFFECT_NONE if nothing",
+            field="tool.side_effect",
+            rule="required",
+        )
+    http = message.http if message.HasField("http") else None
+    return Tool(
+        name=message.name,
+        description=message.description,
+        parameters=parse_parameters(message.parameters_json),
+        timeout_ms=message.timeout_ms,
+        side_effect=side_effect,
+        policy=_POLICY_OF.get(message.policy, ToolPolicy.AUTO),
+        http=HttpBinding(http.method, http.url_template) if http else None,
+        reconcile_tool=message.reconcile_tool,
+    )
+
+
+def tool_to_proto(tool: Tool) -> tools_pb2.Tool:
+    """The tool as a message."""
+    http = tool.http
+    return tools_pb2.Tool(
+        name=tool.name,
+        description=tool.description,
+        parameters_json=tool.parameters_json,
+        timeout_ms=tool.timeout_ms,
+        side_effect=_SIDE_EFFECTS[tool.side_effect],
+        policy=_POLICIES[tool.policy],
+        http=tools_pb2.HttpBinding(method=http.method, url_template=http.url_template)
+        if http
+        else None,
+        kind=_KINDS[tool.kind],
+        enabled=tool.enabled,
+        schema_hash=tool.schema_hash,
+        reconcile_tool=tool.reconcile_tool,
+    )
+
+
+def call_from_proto(message: tools_pb2.ExecuteToolRequest) -> Call:
+    """The call a request asks for."""
+    return Call(
+        name=message.name,
+        arguments_json=message.arguments_json,
+        position=CallPosition(message.run_id, message.step, message.call_index),
+        collection_ids=tuple(message.collection_ids),
+    )
+
+
+def outcome_to_proto(outcome: Outcome) -> tools_pb2.ExecuteToolResponse:
+    """The outcome as a message."""
+    return tools_pb2.ExecuteToolResponse(
+        status=_STATUSES[outcome.status],
+        result_json=outcome.result_json,
+        duration_ms=outcome.duration_ms,
+        truncated=outcome.truncated,
+        effect_id=outcome.effect_id,
+        replayed=outcome.replayed,
+    )
+
+
+def effect_to_proto(effect: Effect) -> tools_pb2.Effect:
+    """The ledger's entry as a message."""
+    status = tools_pb2.EXECUTION_STATUS_UNSPECIFIED
+    if effect.outcome is not None:
+        status = _STATUSES[effect.outcome.status]
+    return tools_pb2.Effect(
+        id=effect.id,
+        run_id=effect.position.run_id,
+        step=effect.position.step,
+        call_index=effect.position.call_index,
+        tool_name=effect.tool_name,
+        arguments_hash=effect.arguments_hash,
+        state=_STATES[effect.state],
+        status=status,
+        created_at=_timestamp(effect.created_at),
+        completed_at=_timestamp(effect.completed_at) if effect.completed_at else None,
+    )
+
+
+def filter_from_proto(message: tools_pb2.ListEffectsRequest) -> EffectFilter:
+    """Which effects a request wants."""
+    return EffectFilter(message.run_id, _STATE_OF.get(message.state))
+
+
+def page_from_proto(message: common_pb2.PageRequest) -> Page:
+    """The page a request wants. Raises InvalidArgument for a token that is none of ours."""
+    size = message.page_size or _DEFAULT_PAGE_SIZE
+    values = decode_page_token(message.page_token, length=1)
+    return Page(size, str(values[0]) if values else "")
+
+
+def effects_page_from_proto(message: common_pb2.PageRequest) -> Page:
+    """The same for effects, whose cursor has a form of its own."""
+    page = page_from_proto(message)
+    if page.after:
+        try:
+            parse_cursor(page.after)
+        except ValueError:
+            raise InvalidArgument(
+                "page_token is not one this listing gave; leave it out to start anew.",
+                field="page_token",
+            ) from None
+    return page
+
+
+def page_token(cursor: str) -> str:
+    """The opaque token of a cursor; empty for none."""
+    return encode_page_token([cursor]) if cursor else ""
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

@@ -1,0 +1,102 @@
+"""errand.tools.v1.ToolsService."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+from errand.tools.v1 import tools_pb2, tools_pb2_grpc
+from errand_common.principal import current_principal
+
+from errand_tools.domain.execution import Call
+from errand_tools.domain.registry import ToolRegistry
+from errand_tools.domain.settlement import EffectBook
+from errand_tools.domain.tools import Outcome
+from errand_tools.transport import conversion
+
+Context = grpc.aio.ServicerContext[object, object]
+
+
+class Executor(Protocol):
+    """Runs a tool."""
+
+    async def execute(self, tenant_id: str, call: Call) -> Outcome:
+        """How the call ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
+    """Converts, calls one use case, converts back."""
+
+    registry: ToolRegistry
+    executor: Executor
+    effects: EffectBook
+
+    async def RegisterTool(  # noqa: N802  gRPC's name
+        self, request: tools_pb2.RegisterToolRequest, context: Context
+    ) -> tools_pb2.RegisterToolResponse:
+        tool = await self.registry.register(
+            current_principal(), conversion.tool_from_proto(request.tool)
+        )
+        return tools_pb2.RegisterToolResponse(tool=conversion.tool_to_proto(tool))
+
+    async def GetTool(  # noqa: N802  gRPC's name
+        self, request: tools_pb2.GetToolRequest, context: Context
+    ) -> tools_pb2.GetToolResponse:
+        tool = await self.registry.get(current_principal().tenant_id, request.name)
+        return tools_pb2.GetToolResponse(tool=conversion.tool_to_proto(tool))
+
+    async def ListTools(  # noqa: N802  gRPC's name
+        self, request: tools_pb2.ListToolsRequest, context: Context
+    ) -> tools_pb2.ListToolsResponse:
+        page = await self.registry.list_page(
+            current_principal().tenant_id,
+            conversion.page_from_proto(request.page),
+            enabled_only=request.enabled_only,
+        )
+        return tools_pb2.ListToolsResponse(
+            tools=[conversion.tool_to_proto(tool) for tool in page.tools],
+            next_page_token=conversion.page_token(page.next_cursor),
+        )
+
+    async def SetToolEnabled(  # noqa: N802  gRPC's name
+        self, request: tools_pb2.SetToolEnabledRequest, context: Context
+    ) -> tools_pb2.SetToolEnabledResponse:
+        tool = await self.registry.set_enabled(
+            current_principal(), request.name, enabled=request.enabled
+        )
+        return tools_pb2.SetToolEnabledResponse(tool=conversion.tool_to_proto(tool))
+
+    async def DeleteTool(  # noqa: N802  gRPC's name
+        self, request: tools_pb2.DeleteToolRequest, context: Context
+    ) -> tools_pb2.DeleteToolResponse:
+        await self.registry.delete(current_principal(), request.name)
+        return tools_pb2.DeleteToolResponse()
+
+    async def ExecuteTool(  # noqa: N802  gRPC's name
+        self, request: tools_pb2.ExecuteToolRequest, context: Context
+    ) -> tools_pb2.ExecuteToolResponse:
+        outcome = await self.executor.execute(
+            current_principal().tenant_id, conversion.call_from_proto(request)
+        )
+        return conversion.outcome_to_proto(outcome)
+
+    async def ListEffects(  # noqa: N802  gRPC's name
+        self, request: tools_pb2.ListEffectsRequest, context: Context
+    ) -> tools_pb2.ListEffectsResponse:
+        page = await self.effects.list_page(
+            current_principal().tenant_id,
+            conversion.effects_page_from_proto(request.page),
+            conversion.filter_from_proto(request),
+        )
+        return tools_pb2.ListEffectsResponse(
+            effects=[conversion.effect_to_proto(effect) for effect in page.effects],
+            next_page_token=conversion.page_token(page.next_cursor),
+        )
+
+    async def SettleEffect(  # noqa: N802  gRPC's name
+        self, request: tools_pb2.SettleEffectRequest, context: Context
+    ) -> tools_pb2.SettleEffectResponse:
+        effect = await self.effects.settle(
+            current_principal(), request.effect_id, request.result_json
+        )
+        return tools_pb2.SettleEffectResponse(effect=conversion.effect_to_proto(effect))
