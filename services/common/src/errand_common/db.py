@@ -122,9 +122,7 @@ class Database:
         """
         async with self._sessions() as session, session.begin():
             if self.is_postgres and tenant_id is not None:
-                await session.execute(
-                    sa.select(sa.func.set_config(_TENANT_SETTING, tenant_id, True))
-                )
+                await session.execute(sa.select(sa.func.set_config(_TENANT_SETTING, tenant_id, True)))
             yield session
 
     async def ping(self) -> None:
@@ -169,9 +167,7 @@ def enable_tenant_isolation(op: Operations, table_name: str) -> None:
     op.execute(f"ALTER TABLE {table_name} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {table_name} FORCE ROW LEVEL SECURITY")
     matches = f"tenant_id = current_setting('{_TENANT_SETTING}', true)"
-    op.execute(
-        f"CREATE POLICY tenant_isolation ON {table_name} USING ({matches}) WITH CHECK ({matches})"
-    )
+    op.execute(f"CREATE POLICY tenant_isolation ON {table_name} USING ({matches}) WITH CHECK ({matches})")
 
 
 def migrate(url: str, *, package: str, schema: str) -> None:
@@ -218,9 +214,7 @@ def _upgrade(connection: Connection, package: str, schema: str | None) -> None:
         return script._upgrade_revs("head", revision)  # noqa: SLF001 - what alembic's own command calls
 
     with EnvironmentContext(config, script, fn=steps, destination_rev=head) as environment:
-        environment.configure(
-            connection=connection, target_metadata=None, version_table_schema=schema
-        )
+        environment.configure(connection=connection, target_metadata=None, version_table_schema=schema)
         with environment.begin_transaction():
             environment.run_migrations()
 

@@ -227,9 +227,7 @@ class Unavailable(ErrandError):
     reason = Reason.UNAVAILABLE
 
     def __init__(self, dependency: str, message: str | None = None) -> None:
-        super().__init__(
-            message or f"The {dependency} service is not available.", {"dependency": dependency}
-        )
+        super().__init__(message or f"The {dependency} service is not available.", {"dependency": dependency})
         self.dependency = dependency
 
 
@@ -272,11 +270,7 @@ def _all_classes(base: type[ErrandError]) -> list[type[ErrandError]]:
 
 def from_reason(reason: Reason, message: str, metadata: Mapping[str, str]) -> ErrandError:
     """The error of that reason, as it was raised in another process."""
-    matching = (
-        kind
-        for kind in _all_classes(ErrandError)
-        if "reason" in vars(kind) and kind.reason is reason
-    )
+    matching = (kind for kind in _all_classes(ErrandError) if "reason" in vars(kind) and kind.reason is reason)
     kind = next((found for found in matching if found is not ErrandError), Internal)
     error = kind.__new__(kind)
     ErrandError.__init__(error, message, metadata)

@@ -22,33 +22,17 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid")
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
-    port: int = Field(
-        default=0, ge=0, le=65535, description="port to listen on; 0 takes a free one"
-    )
-    metrics_port: int = Field(
-        default=0, ge=0, le=65535, description="port of /metrics; 0 turns it off"
-    )
+    port: int = Field(default=0, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="port of /metrics; 0 turns it off")
     data_dir: Path = Field(default=Path(".errand"), description="folder of the embedded databases")
-    database_url: SecretStr | None = Field(
-        default=None, description="SQLAlchemy URL; default is SQLite in data_dir"
-    )
-    jwks: str = Field(
-        default="", description="path or URL of the key set that verifies internal tokens"
-    )
-    signing_key_file: Path | None = Field(
-        default=None, description="PEM file of the key that signs internal tokens"
-    )
+    database_url: SecretStr | None = Field(default=None, description="SQLAlchemy URL; default is SQLite in data_dir")
+    jwks: str = Field(default="", description="path or URL of the key set that verifies internal tokens")
+    signing_key_file: Path | None = Field(default=None, description="PEM file of the key that signs internal tokens")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "pretty"] = "json"
-    otlp_endpoint: str | None = Field(
-        default=None, description="URL spans are sent to by OTLP over HTTP"
-    )
-    otlp_headers: dict[str, str] = Field(
-        default_factory=dict, description="headers sent with spans, a JSON object"
-    )
-    drain_seconds: float = Field(
-        default=10, ge=0, le=600, description="time that running calls have to end at SIGTERM"
-    )
+    otlp_endpoint: str | None = Field(default=None, description="URL spans are sent to by OTLP over HTTP")
+    otlp_headers: dict[str, str] = Field(default_factory=dict, description="headers sent with spans, a JSON object")
+    drain_seconds: float = Field(default=10, ge=0, le=600, description="time that running calls have to end at SIGTERM")
 
     def database(self, service: str) -> str:
         """The database's URL: the one that is set, or SQLite in `data_dir`."""
@@ -60,9 +44,7 @@ class ServiceSettings(BaseSettings):
     @property
     def is_embedded(self) -> bool:
         """Whether the database is SQLite, owned by this process alone."""
-        return self.database_url is None or self.database_url.get_secret_value().startswith(
-            "sqlite"
-        )
+        return self.database_url is None or self.database_url.get_secret_value().startswith("sqlite")
 
 
 def load_settings(kind: type[Settings]) -> Settings:

@@ -39,9 +39,7 @@ class TokenSigner:
 
     def __init__(self, key: Ed25519PrivateKey, *, issuer: str) -> None:
         self._key, self._issuer = key, issuer
-        self._public = key.public_key().public_bytes(
-            serialization.Encoding.Raw, serialization.PublicFormat.Raw
-        )
+        self._public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
         self._key_id = hashlib.sha256(self._public).hexdigest()[:16]
 
     @classmethod

@@ -62,9 +62,7 @@ def create_channel(target: str) -> grpc.aio.Channel:
 
 
 @contextmanager
-def acting_as(
-    principal: Principal, *, signer: TokenSigner, ttl_seconds: float = 300
-) -> Iterator[None]:
+def acting_as(principal: Principal, *, signer: TokenSigner, ttl_seconds: float = 300) -> Iterator[None]:
     """Work inside the block is done for this principal, with a token of its own."""
     with (
         principals.acting_as(principal),
@@ -78,14 +76,12 @@ def _carried(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
     propagate.inject(carrier)
     metadata = grpc.aio.Metadata(*(details.metadata or ()), *carrier.items())
     token = current_token()
-    if token and AUTHORIZATION not in metadata:
+    if token and metadata.get(AUTHORIZATION) is None:
         metadata.add(AUTHORIZATION, f"Bearer {token}")
     if request_id := _request_id():
         metadata.add(REQUEST_ID, request_id)
     timeout = deadline_seconds(details.timeout if details.timeout is not None else 300.0)
-    return grpc.aio.ClientCallDetails(
-        details.method, timeout, metadata, details.credentials, details.wait_for_ready
-    )
+    return grpc.aio.ClientCallDetails(details.method, timeout, metadata, details.credentials, details.wait_for_ready)
 
 
 def _request_id() -> str:

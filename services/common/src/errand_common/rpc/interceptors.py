@@ -31,15 +31,13 @@ _validator = protovalidate.Validator()
 
 def validate(message: Message) -> None:
     """Raises InvalidArgument that names the first field that breaks a rule of its proto."""
-    violations = _validator.collect_violations(message, fail_fast=True)  # type: ignore[arg-type]
+    violations = _validator.collect_violations(message, fail_fast=True)
     if not violations:
         return
     violation = violations[0].proto
     names = [_element(element) for element in (violation.field.elements if violation.field else ())]
     path = ".".join(
-        name
-        for index, name in enumerate(names)
-        if not (index == 0 and name == "request" and len(names) > 1)
+        name for index, name in enumerate(names) if not (index == 0 and name == "request" and len(names) > 1)
     )
     field = path or message.DESCRIPTOR.name
     raise InvalidArgument(
@@ -85,16 +83,12 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
             inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
             return make(self._streaming(inner, method), **options)
         make = (
-            grpc.stream_unary_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_unary_rpc_method_handler
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
         return make(self._unary(inner, method), **options)
 
-    def _unary(
-        self, inner: Callable[..., Awaitable[Any]], method: str
-    ) -> Callable[..., Awaitable[Any]]:
+    def _unary(self, inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = _Call(method, context)
             try:
@@ -108,12 +102,8 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
 
         return handle
 
-    def _streaming(
-        self, inner: Callable[..., AsyncIterator[Any]], method: str
-    ) -> Callable[..., AsyncIterator[Any]]:
-        async def handle(
-            request: Any, context: grpc.aio.ServicerContext[Any, Any]
-        ) -> AsyncIterator[Any]:
+    def _streaming(self, inner: Callable[..., AsyncIterator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = _Call(method, context)
             try:
                 with call.entered(await self._authenticate(context)):
@@ -127,9 +117,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
 
         return handle
 
-    async def _authenticate(
-        self, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> tuple[Principal, str]:
+    async def _authenticate(self, context: grpc.aio.ServicerContext[Any, Any]) -> tuple[Principal, str]:
         metadata = dict(context.invocation_metadata() or ())
         scheme, _, token = str(metadata.get(AUTHORIZATION, "")).partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -171,13 +159,9 @@ class _Call:
         with ExitStack() as stack:
             stack.enter_context(acting_as(principal))
             stack.enter_context(carrying_token(token))
+            stack.enter_context(ending_within(DEFAULT_DEADLINE_SECONDS if remaining is None else remaining))
             stack.enter_context(
-                ending_within(DEFAULT_DEADLINE_SECONDS if remaining is None else remaining)
-            )
-            stack.enter_context(
-                structlog.contextvars.bound_contextvars(
-                    request_id=request_id, tenant_id=principal.tenant_id
-                )
+                structlog.contextvars.bound_contextvars(request_id=request_id, tenant_id=principal.tenant_id)
             )
             stack.enter_context(
                 _tracer.start_as_current_span(
@@ -201,9 +185,7 @@ class _Call:
         if isinstance(error, TimeoutError):
             return Cancelled("The call took longer than it may.")
         _log.error("unexpected error", method=self._method, exc_info=error)
-        return Internal(
-            "An internal error occurred; the service's log has it under the request id."
-        )
+        return Internal("An internal error occurred; the service's log has it under the request id.")
 
     def close(self) -> None:
         """Counts the call."""

@@ -53,9 +53,7 @@ class RpcServer:
     ) -> None:
         self._settings = settings
         self._names = ["", *(registration.service_name for registration in registrations)]
-        self._server = grpc.aio.server(
-            interceptors=[ServiceInterceptor(verifier)], options=_options(max_message_bytes)
-        )
+        self._server = grpc.aio.server(interceptors=[ServiceInterceptor(verifier)], options=_options(max_message_bytes))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         for registration in registrations:

@@ -35,14 +35,10 @@ def status_code(error: ErrandError) -> grpc.StatusCode:
 
 def trailing_metadata(error: ErrandError) -> tuple[tuple[str, bytes], ...]:
     """The error's reason and metadata as the standard status details."""
-    info = error_details_pb2.ErrorInfo(
-        reason=error.reason.value, domain=ERROR_DOMAIN, metadata=error.metadata
-    )
+    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=ERROR_DOMAIN, metadata=error.metadata)
     packed = any_pb2.Any()
     packed.Pack(info)
-    status = status_pb2.Status(
-        code=status_code(error).value[0], message=error.message, details=[packed]
-    )
+    status = status_pb2.Status(code=status_code(error).value[0], message=error.message, details=[packed])
     return ((DETAILS_KEY, status.SerializeToString()),)
 
 
@@ -69,11 +65,7 @@ def _error_info(metadata: Iterable[Any]) -> error_details_pb2.ErrorInfo | None:
             continue
         for detail in status_pb2.Status.FromString(value).details:
             info = error_details_pb2.ErrorInfo()
-            if (
-                detail.Unpack(info)
-                and info.domain == ERROR_DOMAIN
-                and info.reason in Reason.__members__
-            ):
+            if detail.Unpack(info) and info.domain == ERROR_DOMAIN and info.reason in Reason.__members__:
                 return info
     return None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from opentelemetry import trace
+from structlog.typing import EventDict
 
 _SECRET_KEYS = re.compile(
     r"authorization|api[-_]?key|password|passwd|secret|token$|pepper|credential|cookie",
@@ -32,17 +33,11 @@ def configure_logging(service: str, level: str = "info", output_format: str = "j
         _Constant(service),
         _add_trace,
     ]
-    last: Any = (
-        structlog.processors.JSONRenderer()
-        if output_format == "json"
-        else structlog.dev.ConsoleRenderer()
-    )
+    last: Any = structlog.processors.JSONRenderer() if output_format == "json" else structlog.dev.ConsoleRenderer()
     ending: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if output_format == "json":
         ending.append(structlog.processors.format_exc_info)
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[*ending, scrub, last]
-    )
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*ending, scrub, last])
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
     root = logging.getLogger()
@@ -69,19 +64,19 @@ class _Constant:
     def __init__(self, service: str) -> None:
         self._service = service
 
-    def __call__(self, _logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
         event["service"] = self._service
         return event
 
 
-def _add_trace(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _add_trace(_logger: Any, _method: str, event: EventDict) -> EventDict:
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = f"{context.trace_id:032x}"
     return event
 
 
-def scrub(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def scrub(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Masks values under secret names, and texts that look like keys or tokens."""
     return {key: _scrubbed(key, value) for key, value in event.items()}
 

@@ -58,9 +58,7 @@ def _register(row: MetricRow) -> MetricRow:
     return row
 
 
-def counter(
-    name: str, meaning: str, *labels: str, registry: CollectorRegistry = REGISTRY
-) -> Counter:
+def counter(name: str, meaning: str, *labels: str, registry: CollectorRegistry = REGISTRY) -> Counter:
     """A counter and its row; the name ends in _total."""
     _register(MetricRow(name, "counter", meaning, labels))
     return Counter(name, meaning, labels, registry=registry)
@@ -84,12 +82,8 @@ def histogram(
     return Histogram(name, meaning, labels, buckets=buckets, registry=registry)
 
 
-RPC_REQUESTS = counter(
-    "rpc_server_requests_total", "gRPC calls served, by method and status code", "method", "code"
-)
-RPC_DURATION = histogram(
-    "rpc_server_duration_seconds", "Time from a call's arrival to its end", "method"
-)
+RPC_REQUESTS = counter("rpc_server_requests_total", "gRPC calls served, by method and status code", "method", "code")
+RPC_DURATION = histogram("rpc_server_duration_seconds", "Time from a call's arrival to its end", "method")
 RPC_IN_FLIGHT = gauge("rpc_server_in_flight", "gRPC calls being served now", "method")
 SPANS_DROPPED = counter("telemetry_spans_dropped_total", "Spans lost because the buffer was full")
 

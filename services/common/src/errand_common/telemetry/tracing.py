@@ -117,7 +117,7 @@ class _QuickExporter(SpanExporter):
             otel_context.detach(token)
 
     def shutdown(self) -> None:
-        self._inner.shutdown()
+        self._inner.shutdown()  # type: ignore[no-untyped-call]
 
 
 def configure_tracing(service: str, settings: ServiceSettings) -> None:
@@ -126,9 +126,7 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
     if settings.otlp_endpoint is None or _provider is not None:
         return
     _provider = TracerProvider(resource=Resource.create({"service.name": f"errand-{service}"}))
-    _provider.add_span_processor(
-        PatientProcessor(_QuickExporter(settings.otlp_endpoint, settings.otlp_headers))
-    )
+    _provider.add_span_processor(PatientProcessor(_QuickExporter(settings.otlp_endpoint, settings.otlp_headers)))
     trace.set_tracer_provider(_provider)
 
 

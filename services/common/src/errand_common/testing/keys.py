@@ -10,9 +10,7 @@ from errand_common.principal import Principal
 from errand_common.tokens import TokenSigner, TokenVerifier, generate_signing_key
 
 
-def principal(
-    tenant_id: str = "default", id: str = "user-1", *, roles: tuple[str, ...] = ("admin",)
-) -> Principal:
+def principal(tenant_id: str = "default", id: str = "user-1", *, roles: tuple[str, ...] = ("admin",)) -> Principal:
     """A principal with every scope."""
     scopes = frozenset({"chat", "documents", "tools", "admin"})
     return Principal(tenant_id, id, frozenset(roles), scopes, request_id="req-test")

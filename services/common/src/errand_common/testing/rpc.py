@@ -26,9 +26,7 @@ async def serving(registrations: Sequence[Registration], keys: TestKeys) -> Asyn
 
 
 @asynccontextmanager
-async def rpc_pair(
-    registrations: Sequence[Registration], keys: TestKeys
-) -> AsyncIterator[grpc.aio.Channel]:
+async def rpc_pair(registrations: Sequence[Registration], keys: TestKeys) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server of these services; calls need `acting_as(principal(), signer=keys.signer)`."""
     async with serving(registrations, keys) as target, create_channel(target) as channel:
         yield channel

@@ -1,0 +1,145 @@
+"""Databases: real SQLite files and a real Postgres."""
+
+import asyncio
+import multiprocessing
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from errand_common.db import Database, UtcDateTime, decode_page_token, encode_page_token, migrate, new_id
+from errand_common.errors import InvalidArgument
+
+_MIGRATION = textwrap.dedent(
+    '''
+    """First."""
+    import sqlalchemy as sa
+    from alembic import op
+    from errand_common.db import UtcDateTime, enable_tenant_isolation
+
+    revision, down_revision = "0001", None
+
+    def upgrade():
+        op.create_table(
+            "notes", sa.Column("id", sa.Integer, primary_key=True), sa.Column("tenant_id", sa.Text, nullable=False),
+            sa.Column("at", UtcDateTime),
+        )
+        enable_tenant_isolation(op, "notes")
+    '''
+)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package of migrations, importable in this process and in its children."""
+    name = new_id("migrations")
+    versions = tmp_path / name / "versions"
+    versions.mkdir(parents=True)
+    (tmp_path / name / "__init__.py").touch()
+    (versions / "0001_first.py").write_text(_MIGRATION)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return name
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path, package: str) -> AsyncIterator[Database]:
+    url = f"sqlite+aiosqlite:///{tmp_path}/x.db"
+    migrate(url, package=package, schema="test")
+    database = Database(url, schema="test")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def postgres(postgres_url: str, package: str) -> AsyncIterator[Database]:
+    migrate(postgres_url, package=package, schema="test")
+    database = Database(postgres_url, schema="test")
+    yield database
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    chosen: Database = request.getfixturevalue(request.param)
+    return chosen
+
+
+_NOTES = sa.table("notes", sa.column("tenant_id"), sa.column("at", UtcDateTime))
+
+
+async def test_a_transaction_commits_at_its_end_and_rolls_back_on_errors(database: Database) -> None:
+    async with database.transaction("a") as session:
+        await session.execute(_NOTES.insert().values(tenant_id="a"))
+    with pytest.raises(RuntimeError):
+        async with database.transaction("a") as session:
+            await session.execute(_NOTES.insert().values(tenant_id="a"))
+            raise RuntimeError("boom")
+    async with database.transaction("a") as session:
+        assert await session.scalar(sa.select(sa.func.count()).select_from(_NOTES)) == 1
+
+
+async def test_moments_keep_their_zone(database: Database) -> None:
+    moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    async with database.transaction("a") as session:
+        await session.execute(_NOTES.insert().values(tenant_id="a", at=moment))
+    async with database.transaction("a") as session:
+        assert await session.scalar(sa.select(_NOTES.c.at)) == moment.astimezone(UTC)
+
+
+async def test_postgres_hides_other_tenants_even_from_a_forgotten_filter(postgres: Database) -> None:
+    async with postgres.transaction("a") as session:
+        await session.execute(_NOTES.insert().values(tenant_id="a"))
+    for tenant in ("b", None):
+        async with postgres.transaction(tenant) as session:
+            assert await session.scalar(sa.select(sa.func.count()).select_from(_NOTES)) == 0
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with postgres.transaction("b") as session:
+            await session.execute(_NOTES.insert().values(tenant_id="a"))
+
+
+async def test_sqlite_writers_wait_for_each_other(sqlite: Database) -> None:
+    async def write() -> None:
+        async with sqlite.transaction("a") as session:
+            await session.execute(sa.select(_NOTES.c.tenant_id))
+            await asyncio.sleep(0.01)
+            await session.execute(_NOTES.insert().values(tenant_id="a"))
+
+    await asyncio.gather(*(write() for _ in range(20)))
+    async with sqlite.transaction("a") as session:
+        assert await session.scalar(sa.select(sa.func.count()).select_from(_NOTES)) == 20
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_several_processes_may_migrate_at_once(
+    kind: str, tmp_path: Path, package: str, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/y.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=migrate, args=(url,), kwargs={"package": package, "schema": "test"}) for _ in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+
+
+def test_ids_sort_by_time_and_differ() -> None:
+    ids = [new_id("run") for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert all(id.startswith("run_") and len(id) < 64 for id in ids)
+
+
+def test_page_tokens_come_back_and_nonsense_is_named() -> None:
+    assert decode_page_token(encode_page_token(["2026", "run_1"]), length=2) == ["2026", "run_1"]
+    assert decode_page_token("", length=2) is None
+    for token in ("nonsense", encode_page_token([1]), "////", "é"):
+        with pytest.raises(InvalidArgument) as raised:
+            decode_page_token(token, length=2)
+        assert raised.value.metadata["field"] == "page_token"

@@ -1,0 +1,99 @@
+"""Internal tokens: who gets in and who does not."""
+
+import base64
+import json
+import time
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+
+from errand_common.errors import Unauthenticated, Unavailable
+from errand_common.principal import Principal
+from errand_common.testing.keys import TestKeys, principal
+from errand_common.tokens import TokenSigner, TokenVerifier, generate_signing_key
+
+
+async def test_a_token_gives_back_its_principal(keys: TestKeys) -> None:
+    given = Principal("acme", "user-7", frozenset({"developer"}), frozenset({"chat"}), "req-1")
+    assert await keys.verifier.verify(keys.signer.sign(given)) == given
+
+
+def _claims(**changed: object) -> dict[str, object]:
+    now = int(time.time())
+    claims = {"iss": "errand-gateway", "aud": "errand", "sub": "u", "tid": "t", "iat": now, "exp": now + 60}
+    return {key: value for key, value in {**claims, **changed}.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"aud": "other"},
+        {"iss": "someone-else"},
+        {"exp": int(time.time()) - 60},
+        {"exp": None},
+        {"iat": None},
+        {"sub": None},
+        {"tid": None},
+        {"iss": None},
+    ],
+    ids=str,
+)
+async def test_wrong_claims_are_refused(keys: TestKeys, changed: dict[str, object]) -> None:
+    key_id = keys.signer.jwks()["keys"][0]["kid"]
+    pem = keys.signing_key_file.read_bytes()
+    token = jwt.encode(_claims(**changed), pem, algorithm="EdDSA", headers={"kid": key_id})
+    with pytest.raises(Unauthenticated):
+        await keys.verifier.verify(token)
+
+
+async def test_a_key_of_a_stranger_is_refused(keys: TestKeys) -> None:
+    stranger = TokenSigner.from_pem(generate_signing_key(), issuer="errand-gateway")
+    with pytest.raises(Unauthenticated):
+        await keys.verifier.verify(stranger.sign(principal()))
+    forged = jwt.encode(
+        _claims(), generate_signing_key(), algorithm="EdDSA", headers={"kid": keys.signer.jwks()["keys"][0]["kid"]}
+    )
+    with pytest.raises(Unauthenticated):
+        await keys.verifier.verify(forged)
+
+
+async def test_algorithm_none_and_symmetric_keys_are_refused(keys: TestKeys) -> None:
+    key = keys.signer.jwks()["keys"][0]
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "none", "kid": key["kid"]}).encode()).rstrip(b"=")
+    body = base64.urlsafe_b64encode(json.dumps(_claims()).encode()).rstrip(b"=")
+    symmetric = jwt.encode(_claims(), key["x"] + "=" * 32, algorithm="HS256", headers={"kid": key["kid"]})
+    for token in (f"{header.decode()}.{body.decode()}.", symmetric, "nonsense", ""):
+        with pytest.raises(Unauthenticated):
+            await keys.verifier.verify(token)
+
+
+async def test_a_rotated_key_is_found_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("errand_common.tokens._REREAD_SECONDS", 0.0)
+    first, second = (TokenSigner.from_pem(generate_signing_key(), issuer="errand-gateway") for _ in range(2))
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps(first.jwks()))
+    verifier = TokenVerifier(str(file))
+    assert await verifier.verify(first.sign(principal()))
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(second.sign(principal()))
+    file.write_text(json.dumps(second.jwks()))
+    assert await verifier.verify(second.sign(principal()))
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(first.sign(principal()))
+
+
+async def test_key_sets_come_from_urls_too_and_an_absent_one_is_unavailable(keys: TestKeys, respx_mock: object) -> None:
+    respx_mock.get("http://gateway/jwks").mock(  # type: ignore[attr-defined]
+        side_effect=[httpx.Response(500), httpx.Response(200, json=keys.signer.jwks())]
+    )
+    verifier = TokenVerifier("http://gateway/jwks")
+    with pytest.raises(Unavailable):
+        await verifier.verify(keys.signer.sign(principal()))
+    assert (await verifier.verify(keys.signer.sign(principal()))).tenant_id == "default"
+
+
+def test_other_kinds_of_keys_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"could not|Unable|valid"):
+        TokenSigner.from_pem(b"not a key", issuer="errand-gateway")
