@@ -45,9 +45,7 @@ class ToolsSettings(ServiceSettings):
     sandbox_processes: int = Field(2, ge=1, le=64, description="Python sandboxes at once.")
     running_per_tool: int = Field(16, ge=1, le=1024, description="Calls of one tool at once.")
     waiting_per_tool: int = Field(64, ge=0, le=10_000, description="Calls of one tool that wait.")
-    effect_retention_days: int = Field(
-        90, ge=1, le=3650, description="Days that completed effects are kept."
-    )
+    effect_retention_days: int = Field(90, ge=1, le=3650, description="Days that completed effects are kept.")
 
     @field_validator("http_private_networks")
     @classmethod
@@ -57,8 +55,7 @@ class ToolsSettings(ServiceSettings):
             for metadata in _METADATA:
                 if parsed.version == metadata.version and parsed.overlaps(metadata):
                     raise ValueError(
-                        f"{network} holds {metadata}, where clouds keep credentials; name a"
-                        " network without it"
+                        f"{network} holds {metadata}, where clouds keep credentials; name a network without it"
                     )
         return networks
 

@@ -297,7 +297,9 @@ def _decimal(value: Fraction) -> Decimal:
 
 
 def _irrational(value: Decimal) -> Fraction:
-    if not value.is_finite() or abs(value.adjusted()) > 1_200:
+    if not value.is_finite():
+        raise ArithmeticFault("The expression has no value among the real numbers.")
+    if abs(value.adjusted()) > 1_200:
         raise _too_large()
     return Fraction(value)
 

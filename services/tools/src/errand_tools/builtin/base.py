@@ -58,9 +58,7 @@ class ThreadRunner:
     function: Callable[[JsonObject], Any]
 
     async def run(self, arguments: JsonObject, context: CallContext) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(
-            self.threads, self.function, arguments
-        )
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self.function, arguments)
 
 
 def in_thread(function: Callable[[JsonObject], Any]) -> Callable[[Services], Runner]:

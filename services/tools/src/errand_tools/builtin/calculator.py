@@ -33,10 +33,7 @@ def _run(arguments: JsonObject) -> JsonObject:
 
 TOOL = BuiltinTool(
     name="calculator",
-    description=(
-        "Calculate an arithmetic expression: add, subtract, multiply, divide, percent, powers,"
-        " square roots."
-    ),
+    description=("Calculate an arithmetic expression: add, subtract, multiply, divide, percent, powers, square roots."),
     parameters=one_text("expression", "The expression"),
     build=in_thread(_run),
     timeout_ms=2_000,

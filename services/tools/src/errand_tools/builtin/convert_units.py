@@ -123,8 +123,7 @@ def _unit(spelling: str) -> "pint.Unit | None":
 
 def _unknown(name: str) -> ToolFailed:
     return ToolFailed(
-        f"The unit '{name.strip()[:40]}' is not known; use a name such as kilometer, pound,"
-        " celsius or liter."
+        f"The unit '{name.strip()[:40]}' is not known; use a name such as kilometer, pound, celsius or liter."
     )
 
 
@@ -134,10 +133,7 @@ def _run(arguments: JsonObject) -> JsonObject:
 
 TOOL = BuiltinTool(
     name="convert_units",
-    description=(
-        "Convert a value between units: length, weight, temperature, volume, speed, area, time,"
-        " data."
-    ),
+    description=("Convert a value between units: length, weight, temperature, volume, speed, area, time, data."),
     parameters={
         "type": "object",
         "properties": {

@@ -68,8 +68,7 @@ def _zone(location: str) -> tuple[str, tzinfo]:
         if zone := _zones().get(spelling):
             return zone, UTC if zone == "UTC" else ZoneInfo(zone)
     raise ToolFailed(
-        f"The location '{location}' is not known; name a large city nearby or an IANA time zone"
-        " such as Europe/Paris."
+        f"The location '{location}' is not known; name a large city nearby or an IANA time zone such as Europe/Paris."
     )
 
 

@@ -28,7 +28,7 @@ _WEEKDAY = re.compile(r"^(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)
 
 def parse_date(text: str, today: date) -> date:
     """The date meant. Raises ToolFailed when none is, or when two could be."""
-    plain = " ".join(text.lower().replace(",", " ").split())[:80].removeprefix("the ")
+    plain = " ".join(re.sub(r"(?<=[a-z])\.|,", " ", text.lower()).split())[:80].removeprefix("the ")
     plain = _WEEKDAY.sub("", plain)
     if plain in _RELATIVE:
         return today + timedelta(days=_RELATIVE[plain])

@@ -21,9 +21,7 @@ _PLACES: Mapping[str, str] = {
         " milwaukee, memphis, nashville, kansas city, oklahoma city, texas, illinois, cst, cdt, ct,"
         " central time"
     ),
-    "America/Denver": (
-        "salt lake city, colorado, utah, albuquerque, mst, mdt, mt, mountain time, santa fe"
-    ),
+    "America/Denver": ("salt lake city, colorado, utah, albuquerque, mst, mdt, mt, mountain time, santa fe"),
     "America/Phoenix": "arizona, tucson, scottsdale",
     "America/Los_Angeles": (
         "la, l.a., san francisco, sf, san diego, san jose, silicon valley, seattle, portland,"
@@ -41,9 +39,7 @@ _PLACES: Mapping[str, str] = {
     "America/Mexico_City": "mexico, guadalajara, cdmx, puebla",
     "America/Cancun": "playa del carmen, tulum",
     "America/Tijuana": "baja california",
-    "America/Sao_Paulo": (
-        "brazil, brasil, rio de janeiro, rio, brasilia, belo horizonte, curitiba, porto alegre"
-    ),
+    "America/Sao_Paulo": ("brazil, brasil, rio de janeiro, rio, brasilia, belo horizonte, curitiba, porto alegre"),
     "America/Bahia": "salvador de bahia",
     "America/Argentina/Buenos_Aires": "argentina, cordoba argentina, rosario, mendoza argentina",
     "America/Santiago": "chile, valparaiso",
@@ -69,13 +65,10 @@ _PLACES: Mapping[str, str] = {
     ),
     "Europe/Dublin": "ireland, cork, galway",
     "Europe/Lisbon": "portugal, porto",
-    "Europe/Madrid": (
-        "spain, barcelona, valencia, seville, sevilla, bilbao, malaga, ibiza, mallorca"
-    ),
+    "Europe/Madrid": ("spain, barcelona, valencia, seville, sevilla, bilbao, malaga, ibiza, mallorca"),
     "Atlantic/Canary": "canary islands, tenerife, gran canaria",
     "Europe/Paris": (
-        "france, lyon, marseille, nice, toulouse, bordeaux, lille, strasbourg, cet, cest,"
-        " central european time"
+        "france, lyon, marseille, nice, toulouse, bordeaux, lille, strasbourg, cet, cest, central european time"
     ),
     "Europe/Brussels": "belgium, antwerp, ghent, bruges",
     "Europe/Amsterdam": "netherlands, the netherlands, holland, rotterdam, the hague, utrecht",
@@ -86,9 +79,7 @@ _PLACES: Mapping[str, str] = {
     ),
     "Europe/Zurich": "switzerland, geneva, basel, bern, lausanne, davos",
     "Europe/Vienna": "austria, salzburg, graz, innsbruck",
-    "Europe/Rome": (
-        "italy, milan, milano, naples, turin, florence, venice, bologna, palermo, vatican city"
-    ),
+    "Europe/Rome": ("italy, milan, milano, naples, turin, florence, venice, bologna, palermo, vatican city"),
     "Europe/Malta": "valletta",
     "Europe/Copenhagen": "denmark, aarhus",
     "Europe/Oslo": "norway, bergen, trondheim",
@@ -159,8 +150,7 @@ _PLACES: Mapping[str, str] = {
     "Asia/Makassar": "bali, denpasar, ubud",
     "Asia/Manila": "philippines, the philippines, cebu, quezon city",
     "Asia/Shanghai": (
-        "china, beijing, peking, shenzhen, guangzhou, chengdu, wuhan, hangzhou, nanjing, tianjin,"
-        " xi'an, chongqing"
+        "china, beijing, peking, shenzhen, guangzhou, chengdu, wuhan, hangzhou, nanjing, tianjin, xi'an, chongqing"
     ),
     "Asia/Hong_Kong": "hongkong, kowloon",
     "Asia/Macau": "macao",
@@ -168,9 +158,7 @@ _PLACES: Mapping[str, str] = {
     "Asia/Ulaanbaatar": "mongolia, ulan bator",
     "Asia/Seoul": "south korea, korea, busan, incheon, kst",
     "Asia/Pyongyang": "north korea",
-    "Asia/Tokyo": (
-        "japan, osaka, kyoto, yokohama, nagoya, sapporo, fukuoka, kobe, hiroshima, okinawa, jst"
-    ),
+    "Asia/Tokyo": ("japan, osaka, kyoto, yokohama, nagoya, sapporo, fukuoka, kobe, hiroshima, okinawa, jst"),
     "Australia/Sydney": "australia, canberra, new south wales, aest, aedt",
     "Australia/Brisbane": "queensland, gold coast, cairns",
     "Australia/Perth": "western australia, awst",

@@ -134,9 +134,7 @@ _NAMES: Mapping[str, str] = {
 }
 
 ALIASES: Mapping[str, str] = {
-    spoken.replace("_", " "): unit
-    for unit, spoken_names in _NAMES.items()
-    for spoken in (*spoken_names.split(), unit)
+    spoken.replace("_", " "): unit for unit, spoken_names in _NAMES.items() for spoken in (*spoken_names.split(), unit)
 }
 
 CURRENCIES = frozenset(

@@ -112,9 +112,7 @@ class GuardedWebFetcher:
         except SSRFGuardError as error:
             raise _denied(error) from None
         except httpx.InvalidURL:
-            raise ToolFailed(
-                "The URL cannot be read; give one such as https://host/path."
-            ) from None
+            raise ToolFailed("The URL cannot be read; give one such as https://host/path.") from None
         except (httpx.HTTPError, UnicodeError) as error:
             raise ServiceDown(_transport_failure(error)) from None
 
@@ -141,9 +139,7 @@ class GuardedHttpCaller:
         if keyed:
             headers["idempotency-key"] = context.effect_id
         try:
-            async with self._client.stream(
-                call.method, call.url, json=call.body, headers=headers
-            ) as response:
+            async with self._client.stream(call.method, call.url, json=call.body, headers=headers) as response:
                 return _answer(response, await _read(response))
         except SSRFGuardError as error:
             raise _denied(error) from None
@@ -191,9 +187,7 @@ def _media_type(response: httpx.Response) -> str:
 
 def _page_text(response: httpx.Response, body: bytes) -> str:
     media_type = _media_type(response)
-    if media_type and not (
-        media_type.startswith(_TEXT_TYPES) or media_type.endswith(("+json", "+xml"))
-    ):
+    if media_type and not (media_type.startswith(_TEXT_TYPES) or media_type.endswith(("+json", "+xml"))):
         return f"({len(body)} bytes of {media_type[:60]}, which is no text)"
     try:
         text = body.decode(response.charset_encoding or "utf-8", errors="replace")

@@ -15,9 +15,7 @@ class RagKnowledgeBase:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = rag_pb2_grpc.RagServiceStub(channel)
 
-    async def search(
-        self, query: str, collection_ids: tuple[str, ...], limit: int
-    ) -> list[Passage]:
+    async def search(self, query: str, collection_ids: tuple[str, ...], limit: int) -> list[Passage]:
         """Passages, best first. Raises ErrandError when the service is away."""
         request = rag_pb2.SearchRequest(collection_ids=collection_ids, query=query, top_k=limit)
         with translate_errors("rag"):

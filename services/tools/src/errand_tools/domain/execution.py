@@ -101,9 +101,7 @@ class ToolExecutor:
     def _slot(self, ready: "_Ready") -> AbstractAsyncContextManager[None]:
         """Built-in tools share their slots among tenants: they use the same processors."""
         owner = "" if ready.tool.kind is ToolKind.BUILTIN else ready.tenant_id
-        return self._limit.slot(
-            (owner, ready.tool.name), wait_seconds=ready.context.timeout_seconds
-        )
+        return self._limit.slot((owner, ready.tool.name), wait_seconds=ready.context.timeout_seconds)
 
     async def _run(self, ready: "_Ready") -> Outcome:
         if ready.tool.side_effect is SideEffect.NONE:
@@ -161,9 +159,7 @@ class ToolExecutor:
             return failure(unknown.status, unknown.message, duration_ms=_elapsed_ms(started))
         return Outcome(ExecutionStatus.SUCCEEDED, text, _elapsed_ms(started), truncated=truncated)
 
-    async def _guarded(
-        self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext
-    ) -> Any:
+    async def _guarded(self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
         if tool.kind is ToolKind.BUILTIN:
             return await self._timed(self._runners[tool.name], tool, arguments, context)
         if tool.http is None:
@@ -173,9 +169,7 @@ class ToolExecutor:
         with self._breaker.guard((tenant_id, tool.name)):
             return await self._timed(runner, tool, arguments, context)
 
-    async def _timed(
-        self, runner: Runner, tool: Tool, arguments: JsonObject, context: CallContext
-    ) -> Any:
+    async def _timed(self, runner: Runner, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
         limit = context.timeout_seconds
         try:
             async with asyncio.timeout(limit):
@@ -188,7 +182,7 @@ class ToolExecutor:
         except (ToolError, OutcomeUnknown):
             raise
         except ErrandError as error:
-            raise ServiceDown(f"The tool failed: {error.message}.") from None
+            raise ServiceDown(f"The tool failed: {error.message.rstrip('.')}.") from None
         except Exception as error:
             # A tool's own fault must reach the model as an observation, never the caller as an
             # RPC error; what it said may hold secrets, so only the log gets it.
@@ -258,9 +252,7 @@ def _unknown(name: str) -> Outcome:
 def _says_absent(value: Any) -> bool:
     """A query tool answers 404, or an object whose happened, found or exists is false."""
     body = value.get("body", value) if isinstance(value, dict) else value
-    return isinstance(body, dict) and any(
-        body.get(word) is False for word in ("happened", "found", "exists")
-    )
+    return isinstance(body, dict) and any(body.get(word) is False for word in ("happened", "found", "exists"))
 
 
 def _elapsed_ms(started: float) -> float:

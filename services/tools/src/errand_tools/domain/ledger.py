@@ -25,12 +25,13 @@ from errand_tools.domain.tools import (
     failure,
 )
 
-_UNSETTLED_MESSAGE = (
-    "It is not known whether this call took effect; do not call the tool again, a person checks it."
-)
+_UNSETTLED_MESSAGE = "It is not known whether this call took effect; do not call the tool again, a person checks it."
 _POLL_SECONDS = 0.1
 # Beyond the call's own limit: storing the outcome, and clocks that differ between replicas.
 _LEASE_MARGIN_SECONDS = 5.0
+_PURGE_EVERY = timedelta(hours=1)
+_PURGE_MOST = 5_000
+_PURGE_TENANTS = 10_000
 
 
 class EffectAbsent(Exception):  # noqa: N818  an answer, not a fault
@@ -69,10 +70,19 @@ class EffectLedger:
     over, or at once where the store knows that no other process can be alive.
     """
 
-    def __init__(self, store: EffectStore, *, owner: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: EffectStore,
+        *,
+        owner: str,
+        clock: Callable[[], datetime],
+        retention_days: float = 90,
+    ) -> None:
         self._store = store
         self._owner = owner
         self._clock = clock
+        self._retention = timedelta(days=retention_days)
+        self._purged: dict[str, datetime] = {}
         self._running: dict[str, _Running] = {}
 
     async def run(self, call: EffectCall) -> Outcome:
@@ -127,10 +137,12 @@ class EffectLedger:
         while True:
             effect = await self._store.begin(call.tenant_id, dispatch, self._clock())
             if effect is None:
-                return await self._send(call, id_)
-            outcome = await self._continue(call, effect, hash_)
-            if outcome is not None:
+                outcome = await self._send(call, id_)
+                await self._purge(call.tenant_id)
                 return outcome
+            known = await self._continue(call, effect, hash_)
+            if known is not None:
+                return known
 
     async def _continue(self, call: EffectCall, effect: Effect, hash_: str) -> Outcome | None:
         """The outcome of an effect that is in the ledger; None when it must be looked at again."""
@@ -146,11 +158,7 @@ class EffectLedger:
 
     def _is_lost(self, effect: Effect) -> bool:
         """Whether nobody runs it any more; calls of this process were looked for before."""
-        return (
-            effect.owner == self._owner
-            or self._store.exclusive
-            or effect.lease_until < self._clock()
-        )
+        return effect.owner == self._owner or self._store.exclusive or effect.lease_until < self._clock()
 
     async def _settle(self, call: EffectCall, effect: Effect) -> Outcome | None:
         claimed = await self._store.take_over(
@@ -206,6 +214,17 @@ class EffectLedger:
     async def _leave_unsettled(self, call: EffectCall, id_: str) -> Outcome:
         await self._store.leave_unsettled(call.tenant_id, id_, owner=self._owner, now=self._clock())
         return _unsettled(id_)
+
+    async def _purge(self, tenant_id: str) -> None:
+        """Removes a tenant's old effects now and then, a bounded number at a time."""
+        now = self._clock()
+        last = self._purged.get(tenant_id)
+        if last is not None and now - last < _PURGE_EVERY:
+            return
+        if len(self._purged) >= _PURGE_TENANTS:
+            self._purged.clear()
+        self._purged[tenant_id] = now
+        await self._store.purge(tenant_id, completed_before=now - self._retention, most=_PURGE_MOST)
 
     def _lease(self, call: EffectCall) -> datetime:
         # A query may follow the call itself within the same hold.

@@ -19,9 +19,7 @@ class Runner(Protocol):
 class HttpCaller(Protocol):
     """Calls an HTTP tool's endpoint."""
 
-    async def call(
-        self, binding: HttpBinding, arguments: JsonObject, context: CallContext, *, keyed: bool
-    ) -> Any:
+    async def call(self, binding: HttpBinding, arguments: JsonObject, context: CallContext, *, keyed: bool) -> Any:
         """The answer. `keyed` sends the effect's id as Idempotency-Key.
 
         Raises ToolError when the call surely failed, OutcomeUnknown when its answer was lost.
@@ -53,9 +51,7 @@ class Passage:
 class KnowledgeBase(Protocol):
     """The tenant's documents."""
 
-    async def search(
-        self, query: str, collection_ids: tuple[str, ...], limit: int
-    ) -> list[Passage]:
+    async def search(self, query: str, collection_ids: tuple[str, ...], limit: int) -> list[Passage]:
         """Passages, best first. Raises ErrandError when the service is away."""
 
 
@@ -118,21 +114,15 @@ class EffectStore(ABC):
         """Claims an effect whose outcome is not known; False when another was faster."""
 
     @abstractmethod
-    async def complete(
-        self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime
-    ) -> bool:
+    async def complete(self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime) -> bool:
         """Stores the outcome of an effect that `owner` holds; False when it is no longer his."""
 
     @abstractmethod
-    async def leave_unsettled(
-        self, tenant_id: str, effect_id: str, *, owner: str, now: datetime
-    ) -> bool:
+    async def leave_unsettled(self, tenant_id: str, effect_id: str, *, owner: str, now: datetime) -> bool:
         """Marks an effect that `owner` holds for a person to settle; False when it is not his."""
 
     @abstractmethod
-    async def settle(
-        self, tenant_id: str, effect_id: str, outcome: Outcome, now: datetime
-    ) -> Effect | None:
+    async def settle(self, tenant_id: str, effect_id: str, outcome: Outcome, now: datetime) -> Effect | None:
         """Stores a person's result for an unsettled effect; None when it is not unsettled."""
 
     @abstractmethod

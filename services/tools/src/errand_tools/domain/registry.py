@@ -33,9 +33,7 @@ _NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 def require_editor(principal: Principal) -> None:
     """Raises PermissionDenied unless the principal may change tools and settle effects."""
     if not principal.roles & _EDITORS:
-        raise PermissionDenied(
-            "changing tools needs the role owner, admin or developer", permission="tools.write"
-        )
+        raise PermissionDenied("changing tools needs the role owner, admin or developer", permission="tools.write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +132,13 @@ class ToolRegistry:
         disabled = await self._store.disabled_builtins(tenant_id)
         return replace(builtin, enabled=name not in disabled)
 
-    async def _listed_builtins(
-        self, tenant_id: str, after: str, *, enabled_only: bool
-    ) -> list[Tool]:
+    async def _listed_builtins(self, tenant_id: str, after: str, *, enabled_only: bool) -> list[Tool]:
         if after.startswith("t:"):
             return []
         names = list(self._builtins)
         start = names.index(after[2:]) + 1 if after[2:] in self._builtins else 0
         disabled = await self._store.disabled_builtins(tenant_id)
-        tools = [
-            replace(self._builtins[name], enabled=name not in disabled) for name in names[start:]
-        ]
+        tools = [replace(self._builtins[name], enabled=name not in disabled) for name in names[start:]]
         return [tool for tool in tools if tool.enabled or not enabled_only]
 
     def _checked(self, tool: Tool) -> Tool:

@@ -115,9 +115,7 @@ def _cut_largest(value: dict[str, Any], note: str, limit_bytes: int) -> str | No
     return _cut_text(name, others, text, note, limit_bytes)
 
 
-def _cut_list(
-    name: str, others: dict[str, Any], items: list[Any], note: str, limit_bytes: int
-) -> str:
+def _cut_list(name: str, others: dict[str, Any], items: list[Any], note: str, limit_bytes: int) -> str:
     kept: list[Any] = []
     room = limit_bytes - len(_dump({**others, name: [], "note": note}).encode())
     for item in items:

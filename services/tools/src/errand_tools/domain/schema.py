@@ -112,9 +112,7 @@ class _Expansion:
     def check(self) -> None:
         nodes = self._count(self._root, 0)
         if nodes > MAX_EXPANDED_NODES:
-            raise _refused(
-                f"has more than {MAX_EXPANDED_NODES} nodes with its references followed", "size"
-            )
+            raise _refused(f"has more than {MAX_EXPANDED_NODES} nodes with its references followed", "size")
 
     def _count(self, node: Any, depth: int) -> int:
         if depth > MAX_SCHEMA_DEPTH:
@@ -165,9 +163,7 @@ class _Expansion:
         patterns = [node.get("pattern"), *_keys(node.get("patternProperties"))]
         for pattern in patterns:
             if isinstance(pattern, str) and len(pattern) > MAX_PATTERN_CHARACTERS:
-                raise _refused(
-                    f"has a pattern of more than {MAX_PATTERN_CHARACTERS} characters", "pattern"
-                )
+                raise _refused(f"has a pattern of more than {MAX_PATTERN_CHARACTERS} characters", "pattern")
 
 
 def _keys(value: Any) -> list[str]:
@@ -219,9 +215,7 @@ def _coerce(root: Mapping[str, Any], schema: Any, value: Any, depth: int) -> Any
         return _coerce(root, resolve(root, schema["$ref"]), value, depth + 1)
     if isinstance(value, dict):
         properties = schema.get("properties", {})
-        return {
-            key: _coerce(root, properties.get(key), item, depth + 1) for key, item in value.items()
-        }
+        return {key: _coerce(root, properties.get(key), item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_coerce(root, schema.get("items"), item, depth + 1) for item in value]
     coerce = _COERCIONS.get(str(schema.get("type")))

@@ -48,8 +48,7 @@ class EffectBook:
             value = json.loads(result_json)
         except (ValueError, RecursionError):
             raise InvalidArgument(
-                "result_json is not JSON; give the result the run shall see, such as"
-                ' {"status": "sent"}',
+                'result_json is not JSON; give the result the run shall see, such as {"status": "sent"}',
                 field="result_json",
                 rule="json",
             ) from None

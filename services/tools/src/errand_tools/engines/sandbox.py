@@ -66,9 +66,7 @@ class MontySandbox:
         value = await self._feed(self._pool, _unfenced(code), timeout_seconds, printed)
         return {"result": value, "stdout": printed.output}
 
-    async def _feed(
-        self, pool: AsyncMonty, code: str, timeout_seconds: float, printed: CollectString
-    ) -> Any:
+    async def _feed(self, pool: AsyncMonty, code: str, timeout_seconds: float, printed: CollectString) -> Any:
         try:
             checkout = pool.checkout(
                 limits=_limits(timeout_seconds),
@@ -88,9 +86,7 @@ class MontySandbox:
         except TimeoutError:
             raise ToolFailed("All sandboxes are busy; try again later.") from None
         except ValueError:
-            raise ToolFailed("The code's result is too large to return; print a part of it.") from (
-                None
-            )
+            raise ToolFailed("The code's result is too large to return; print a part of it.") from (None)
 
 
 def _limits(timeout_seconds: float) -> ResourceLimits:

@@ -34,9 +34,7 @@ class SqlEffectStore(EffectStore):
     async def begin(self, tenant_id: str, dispatch: Dispatch, now: datetime) -> Effect | None:
         try:
             async with self._database.transaction(tenant_id) as session:
-                await session.execute(
-                    insert(EffectRow).values(_dispatched(tenant_id, dispatch, now))
-                )
+                await session.execute(insert(EffectRow).values(_dispatched(tenant_id, dispatch, now)))
         except IntegrityError:
             return await self.get(tenant_id, dispatch.effect_id)
         return None
@@ -59,21 +57,15 @@ class SqlEffectStore(EffectStore):
         )
         return await self._changed(tenant_id, statement)
 
-    async def complete(
-        self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime
-    ) -> bool:
+    async def complete(self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime) -> bool:
         statement = _held(tenant_id, effect_id, owner).values(_completed(outcome, now))
         return await self._changed(tenant_id, statement)
 
-    async def leave_unsettled(
-        self, tenant_id: str, effect_id: str, *, owner: str, now: datetime
-    ) -> bool:
+    async def leave_unsettled(self, tenant_id: str, effect_id: str, *, owner: str, now: datetime) -> bool:
         statement = _held(tenant_id, effect_id, owner).values(state=EffectState.UNSETTLED.value)
         return await self._changed(tenant_id, statement)
 
-    async def settle(
-        self, tenant_id: str, effect_id: str, outcome: Outcome, now: datetime
-    ) -> Effect | None:
+    async def settle(self, tenant_id: str, effect_id: str, outcome: Outcome, now: datetime) -> Effect | None:
         statement = (
             _update(tenant_id, effect_id)
             .where(EffectRow.state == EffectState.UNSETTLED.value)
@@ -116,9 +108,7 @@ class SqlEffectStore(EffectStore):
             .limit(most)
         )
         statement = (
-            delete(EffectRow)
-            .where(EffectRow.tenant_id == tenant_id, EffectRow.id.in_(old))
-            .returning(EffectRow.id)
+            delete(EffectRow).where(EffectRow.tenant_id == tenant_id, EffectRow.id.in_(old)).returning(EffectRow.id)
         )
         async with self._database.transaction(tenant_id) as session:
             return len((await session.scalars(statement)).all())

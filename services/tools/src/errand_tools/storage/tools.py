@@ -30,9 +30,7 @@ class SqlToolStore(ToolStore):
             async with self._database.transaction(tenant_id) as session:
                 count = select(func.count()).where(ToolRow.tenant_id == tenant_id)
                 if (await session.scalar(count) or 0) >= most:
-                    raise Conflict(
-                        f"A tenant can have {most} tools; delete one first.", resource="tool"
-                    )
+                    raise Conflict(f"A tenant can have {most} tools; delete one first.", resource="tool")
                 session.add(_to_row(tenant_id, tool))
         except IntegrityError:
             raise AlreadyExists("tool", tool.name) from None
@@ -55,11 +53,7 @@ class SqlToolStore(ToolStore):
             return [_from_row(row) for row in await session.scalars(query)]
 
     async def delete(self, tenant_id: str, name: str) -> bool:
-        statement = (
-            delete(ToolRow)
-            .where(ToolRow.tenant_id == tenant_id, ToolRow.name == name)
-            .returning(ToolRow.name)
-        )
+        statement = delete(ToolRow).where(ToolRow.tenant_id == tenant_id, ToolRow.name == name).returning(ToolRow.name)
         async with self._database.transaction(tenant_id) as session:
             return await session.scalar(statement) is not None
 

@@ -95,11 +95,7 @@ class InMemoryEffectStore(EffectStore):
         self, tenant_id: str, effect: Effect, *, owner: str, now: datetime, lease_until: datetime
     ) -> bool:
         stored = self._effects.get((tenant_id, effect.id))
-        if (
-            stored is None
-            or stored.attempt != effect.attempt
-            or stored.state is EffectState.COMPLETED
-        ):
+        if stored is None or stored.attempt != effect.attempt or stored.state is EffectState.COMPLETED:
             return False
         self._effects[tenant_id, effect.id] = replace(
             stored,
@@ -110,16 +106,10 @@ class InMemoryEffectStore(EffectStore):
         )
         return True
 
-    async def complete(
-        self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime
-    ) -> bool:
-        return self._end(
-            tenant_id, effect_id, owner, EffectState.COMPLETED, outcome=outcome, completed_at=now
-        )
+    async def complete(self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime) -> bool:
+        return self._end(tenant_id, effect_id, owner, EffectState.COMPLETED, outcome=outcome, completed_at=now)
 
-    async def leave_unsettled(
-        self, tenant_id: str, effect_id: str, *, owner: str, now: datetime
-    ) -> bool:
+    async def leave_unsettled(self, tenant_id: str, effect_id: str, *, owner: str, now: datetime) -> bool:
         return self._end(tenant_id, effect_id, owner, EffectState.UNSETTLED)
 
     def _end(
@@ -135,14 +125,10 @@ class InMemoryEffectStore(EffectStore):
         stored = self._effects.get((tenant_id, effect_id))
         if stored is None or stored.owner != owner or stored.state is not EffectState.DISPATCHED:
             return False
-        self._effects[tenant_id, effect_id] = replace(
-            stored, state=state, outcome=outcome, completed_at=completed_at
-        )
+        self._effects[tenant_id, effect_id] = replace(stored, state=state, outcome=outcome, completed_at=completed_at)
         return True
 
-    async def settle(
-        self, tenant_id: str, effect_id: str, outcome: Outcome, now: datetime
-    ) -> Effect | None:
+    async def settle(self, tenant_id: str, effect_id: str, outcome: Outcome, now: datetime) -> Effect | None:
         stored = self._effects.get((tenant_id, effect_id))
         if stored is None or stored.state is not EffectState.UNSETTLED:
             return None
@@ -168,9 +154,7 @@ class InMemoryEffectStore(EffectStore):
         old = [
             key
             for key, effect in self._effects.items()
-            if key[0] == tenant_id
-            and effect.completed_at is not None
-            and effect.completed_at < completed_before
+            if key[0] == tenant_id and effect.completed_at is not None and effect.completed_at < completed_before
         ][:most]
         for key in old:
             del self._effects[key]

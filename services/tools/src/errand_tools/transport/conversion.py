@@ -97,9 +97,7 @@ def tool_to_proto(tool: Tool) -> tools_pb2.Tool:
         timeout_ms=tool.timeout_ms,
         side_effect=_SIDE_EFFECTS[tool.side_effect],
         policy=_POLICIES[tool.policy],
-        http=tools_pb2.HttpBinding(method=http.method, url_template=http.url_template)
-        if http
-        else None,
+        http=tools_pb2.HttpBinding(method=http.method, url_template=http.url_template) if http else None,
         kind=_KINDS[tool.kind],
         enabled=tool.enabled,
         schema_hash=tool.schema_hash,

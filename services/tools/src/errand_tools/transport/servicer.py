@@ -34,9 +34,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     async def RegisterTool(  # noqa: N802  gRPC's name
         self, request: tools_pb2.RegisterToolRequest, context: Context
     ) -> tools_pb2.RegisterToolResponse:
-        tool = await self.registry.register(
-            current_principal(), conversion.tool_from_proto(request.tool)
-        )
+        tool = await self.registry.register(current_principal(), conversion.tool_from_proto(request.tool))
         return tools_pb2.RegisterToolResponse(tool=conversion.tool_to_proto(tool))
 
     async def GetTool(  # noqa: N802  gRPC's name
@@ -61,9 +59,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     async def SetToolEnabled(  # noqa: N802  gRPC's name
         self, request: tools_pb2.SetToolEnabledRequest, context: Context
     ) -> tools_pb2.SetToolEnabledResponse:
-        tool = await self.registry.set_enabled(
-            current_principal(), request.name, enabled=request.enabled
-        )
+        tool = await self.registry.set_enabled(current_principal(), request.name, enabled=request.enabled)
         return tools_pb2.SetToolEnabledResponse(tool=conversion.tool_to_proto(tool))
 
     async def DeleteTool(  # noqa: N802  gRPC's name
@@ -75,9 +71,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     async def ExecuteTool(  # noqa: N802  gRPC's name
         self, request: tools_pb2.ExecuteToolRequest, context: Context
     ) -> tools_pb2.ExecuteToolResponse:
-        outcome = await self.executor.execute(
-            current_principal().tenant_id, conversion.call_from_proto(request)
-        )
+        outcome = await self.executor.execute(current_principal().tenant_id, conversion.call_from_proto(request))
         return conversion.outcome_to_proto(outcome)
 
     async def ListEffects(  # noqa: N802  gRPC's name
@@ -96,7 +90,5 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     async def SettleEffect(  # noqa: N802  gRPC's name
         self, request: tools_pb2.SettleEffectRequest, context: Context
     ) -> tools_pb2.SettleEffectResponse:
-        effect = await self.effects.settle(
-            current_principal(), request.effect_id, request.result_json
-        )
+        effect = await self.effects.settle(current_principal(), request.effect_id, request.result_json)
         return tools_pb2.SettleEffectResponse(effect=conversion.effect_to_proto(effect))

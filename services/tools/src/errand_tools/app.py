@@ -1,0 +1,139 @@
+"""The composition root: `build` makes the service's parts, `running` opens and closes them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from errand.tools.v1 import tools_pb2_grpc
+from errand_common import db
+from errand_common.db import Database, new_id, utc_now
+from errand_common.main import wait_for_shutdown
+from errand_common.rpc.client import create_channel
+from errand_common.rpc.server import Registration, RpcServer
+from errand_common.tokens import TokenVerifier
+
+from errand_tools.builtin import BUILTIN_TOOLS, Services
+from errand_tools.builtin.convert_units import registry as load_units
+from errand_tools.clients.http import GuardedHttpCaller, GuardedWebFetcher
+from errand_tools.clients.rag import RagKnowledgeBase
+from errand_tools.domain.execution import ToolExecutor
+from errand_tools.domain.ledger import EffectLedger
+from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
+from errand_tools.domain.ports import EffectStore, HttpCaller, ToolStore
+from errand_tools.domain.registry import ToolRegistry
+from errand_tools.domain.settlement import EffectBook
+from errand_tools.engines.sandbox import MontySandbox
+from errand_tools.settings import ToolsSettings
+from errand_tools.storage.effects import SqlEffectStore
+from errand_tools.storage.tools import SqlToolStore
+from errand_tools.telemetry import ObservedExecutor, configure
+from errand_tools.transport.servicer import ToolsServicer
+
+SERVICE = "tools"
+_MIGRATIONS = "errand_tools.storage.migrations"
+_WORKER_THREADS = 4
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsApp:
+    """The service's parts that others call."""
+
+    servicer: ToolsServicer
+    ledger: EffectLedger
+
+    @property
+    def registration(self) -> Registration:
+        """How a gRPC server takes it in."""
+        return Registration(
+            add=tools_pb2_grpc.add_ToolsServiceServicer_to_server,
+            servicer=self.servicer,
+            service_name="errand.tools.v1.ToolsService",
+        )
+
+
+def build(
+    settings: ToolsSettings,
+    services: Services,
+    *,
+    http: HttpCaller,
+    tools: ToolStore,
+    effects: EffectStore,
+) -> ToolsApp:
+    """Wires the domain over the given parts."""
+    registry = ToolRegistry(tools, [builtin.as_tool() for builtin in BUILTIN_TOOLS])
+    ledger = EffectLedger(
+        effects,
+        owner=new_id("tools"),
+        clock=utc_now,
+        retention_days=settings.effect_retention_days,
+    )
+    executor = ToolExecutor(
+        registry,
+        {builtin.name: builtin.build(services) for builtin in BUILTIN_TOOLS},
+        http,
+        ledger,
+        limit=ConcurrencyLimit(running=settings.running_per_tool, waiting=settings.waiting_per_tool),
+        breaker=CircuitBreaker(clock=time.monotonic),
+        report=_report,
+    )
+    builtin_names = frozenset(builtin.name for builtin in BUILTIN_TOOLS)
+    servicer = ToolsServicer(registry, ObservedExecutor(executor, builtin_names), EffectBook(effects, utc_now))
+    return ToolsApp(servicer, ledger)
+
+
+@asynccontextmanager
+async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
+    """The service over its database and network, closed at the end of the block."""
+    async with AsyncExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(_WORKER_THREADS, "tool"))
+        database = Database(settings.database(SERVICE), schema=SERVICE)
+        stack.push_async_callback(database.close)
+        channel = await stack.enter_async_context(create_channel(settings.rag_target))
+        web = GuardedWebFetcher(settings.web_reach)
+        stack.push_async_callback(web.close)
+        http = GuardedHttpCaller(settings.tool_reach)
+        stack.push_async_callback(http.close)
+        sandbox = await stack.enter_async_context(MontySandbox(processes=settings.sandbox_processes))
+        _warm(threads)
+        yield build(
+            settings,
+            Services(threads, RagKnowledgeBase(channel), web, sandbox),
+            http=http,
+            tools=SqlToolStore(database),
+            effects=SqlEffectStore(database, exclusive=settings.is_embedded),
+        )
+
+
+async def serve(settings: ToolsSettings) -> None:
+    """Serves until the process is asked to end, then lets running calls finish."""
+    configure(settings)
+    if settings.is_embedded:
+        await asyncio.to_thread(migrate, settings)
+    verifier = TokenVerifier(settings.jwks)
+    async with running(settings) as app:
+        server = RpcServer(settings, verifier, [app.registration])
+        port = await server.start()
+        await server.set_serving(True)
+        _log.info("serving", port=port)
+        await wait_for_shutdown()
+        await server.stop(settings.drain_seconds)
+        await app.ledger.drain(settings.drain_seconds)
+
+
+def migrate(settings: ToolsSettings) -> None:
+    """Brings the database to the newest schema."""
+    db.migrate(settings.database(SERVICE), package=_MIGRATIONS, schema=SERVICE)
+
+
+def _warm(threads: Executor) -> None:
+    """Loads what takes long before somebody waits for it."""
+    threads.submit(load_units)
+
+
+def _report(tool: str, error: BaseException) -> None:
+    _log.error("tool raised", tool=tool, exc_info=error)

@@ -1,0 +1,55 @@
+"""What is counted and traced of tool calls."""
+
+import time
+
+from errand_common.telemetry import configure_logging, configure_tracing, genai, tracer
+from errand_common.telemetry.metrics import counter, histogram, serve_metrics
+from opentelemetry.trace import Status, StatusCode
+
+from errand_tools.domain.execution import Call, ToolExecutor
+from errand_tools.domain.tools import ExecutionStatus, Outcome
+from errand_tools.settings import ToolsSettings
+
+CALLS = counter("tool_calls_total", "Tool calls, built-in ones by name, by how they ended", "tool", "status")
+DURATION = histogram("tool_call_duration_seconds", "Time of a tool call with checks and ledger", "tool")
+_CUSTOM = "custom"
+_tracer = tracer(__name__)
+
+
+def configure(settings: ToolsSettings) -> None:
+    """Starts logs, traces and metrics of the process."""
+    configure_logging("tools", settings.log_level, settings.log_format)
+    configure_tracing("tools", settings)
+    serve_metrics(settings.metrics_port, settings.host)
+
+
+class ObservedExecutor:
+    """An executor whose calls are counted, timed and traced.
+
+    Tenants' tools share one label: their names are text of users, without a bound.
+    """
+
+    def __init__(self, executor: ToolExecutor, builtin_names: frozenset[str]) -> None:
+        self._executor = executor
+        self._builtin_names = builtin_names
+
+    async def execute(self, tenant_id: str, call: Call) -> Outcome:
+        """The call's outcome; raises what the executor raises."""
+        label = call.name if call.name in self._builtin_names else _CUSTOM
+        status = "error"
+        started = time.perf_counter()
+        with _tracer.start_as_current_span(f"{genai.EXECUTE_TOOL} {label}") as span:
+            span.set_attribute(genai.OPERATION, genai.EXECUTE_TOOL)
+            span.set_attribute(genai.TOOL_NAME, call.name)
+            span.set_attribute(genai.MLFLOW_INPUTS, genai.as_attribute(call.arguments_json))
+            try:
+                outcome = await self._executor.execute(tenant_id, call)
+                status = outcome.status.value
+                span.set_attribute(genai.TOOL_CALL_ID, outcome.effect_id)
+                span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute(outcome.result_json))
+                if outcome.status is not ExecutionStatus.SUCCEEDED:
+                    span.set_status(Status(StatusCode.ERROR, status))
+                return outcome
+            finally:
+                CALLS.labels(label, status).inc()
+                DURATION.labels(label).observe(time.perf_counter() - started)
