@@ -1,0 +1,184 @@
+"""Composition root: one function builds the app, one lifespan opens and closes its resources."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+
+import grpc.aio
+import structlog
+from fastapi import FastAPI
+
+from errand_common.db import Database, migrate, new_id, utc_now
+from errand_common.rpc.client import create_channel
+from errand_common.tokens import TokenSigner, generate_signing_key
+from errand_gateway.clients.agent import GrpcAgentBackend
+from errand_gateway.clients.health import GrpcHealthProbe
+from errand_gateway.clients.rag import GrpcDocumentBackend
+from errand_gateway.clients.tools import GrpcToolBackend
+from errand_gateway.domain.admin import bootstrap
+from errand_gateway.domain.auth import Authenticator, CredentialCache
+from errand_gateway.domain.health import Probe, ReadinessMonitor
+from errand_gateway.domain.keys import Pepper
+from errand_gateway.domain.records import Recorder
+from errand_gateway.settings import GatewaySettings
+from errand_gateway.storage.keys import SqlKeyRepository
+from errand_gateway.storage.limits import WindowRateLimiter, rate_limit_storage
+from errand_gateway.storage.models import SCHEMA
+from errand_gateway.storage.records import SqlRecordRepository
+from errand_gateway.storage.secret_files import read_or_make
+from errand_gateway.storage.tenants import SqlTenantRepository
+from errand_gateway.transport.errors import install_error_handlers
+from errand_gateway.transport.middleware import BodyLimits, EdgeMiddleware
+from errand_gateway.transport.recording import RECORDS_DROPPED, record_request
+from errand_gateway.transport.routes import ROUTERS
+from errand_gateway.transport.routes.public import docs_assets
+from errand_gateway.transport.services import Services
+
+_log = structlog.get_logger(__name__)
+SERVICE = "gateway"
+DESCRIPTION = """The public door of Errand: agents that answer with tools and with your documents.
+
+Send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Every error has one body: `code`,
+`message`, `details`, `request_id`. Listings take `page_size` and `page_token`."""
+
+
+def migrate_database(settings: GatewaySettings) -> None:
+    """Brings the gateway's tables to the newest version."""
+    migrate(settings.database(SERVICE), package="errand_gateway.storage.migrations", schema=SCHEMA)
+
+
+def build_app(settings: GatewaySettings) -> FastAPI:
+    """The app; its resources are opened when it starts."""
+    recorder = Recorder(
+        flush_seconds=settings.record_flush_seconds,
+        on_dropped=RECORDS_DROPPED.inc,
+        on_failure=lambda error: _log.error("records_not_written", error=type(error).__name__),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings, recorder) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Errand",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    install_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/docs/assets", docs_assets(), name="docs-assets")
+    mebibyte = 1024 * 1024
+    app.add_middleware(
+        EdgeMiddleware,
+        limits=BodyLimits(
+            json_bytes=settings.json_body_mebibytes * mebibyte,
+            upload_bytes=settings.upload_mebibytes * mebibyte,
+        ),
+        record=lambda scope, context, status: record_request(recorder, scope, context, status),
+    )
+    return app
+
+
+@contextlib.asynccontextmanager
+async def open_services(
+    settings: GatewaySettings, recorder: Recorder
+) -> AsyncIterator[Services]:
+    """Opens database, channels and background work; closes them at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = Database(settings.database(SERVICE), schema=SCHEMA)
+        stack.push_async_callback(database.close)
+        keys = SqlKeyRepository(database)
+        tenants = SqlTenantRepository(database)
+        records = SqlRecordRepository(database)
+        pepper = read_pepper(settings)
+        bootstrap_key = settings.bootstrap_admin_key
+        await bootstrap(
+            tenants,
+            keys,
+            pepper,
+            bootstrap_key.get_secret_value() if bootstrap_key else None,
+            key_id=new_id("key"),
+            now=utc_now(),
+        )
+        await stack.enter_async_context(_recording(recorder, records, settings.drain_seconds))
+        channels = await _open_channels(stack, settings)
+        credentials = CredentialCache(keys)
+        yield Services(
+            authenticator=Authenticator(credentials, pepper),
+            signer=read_signer(settings),
+            limiter=WindowRateLimiter(
+                settings.rate_limit,
+                rate_limit_storage(settings.rate_limit_storage.get_secret_value()),
+                on_failure=settings.rate_limit_on_failure,
+            ),
+            readiness=ReadinessMonitor(_probes(database, channels)),
+            agents=GrpcAgentBackend(channels["agent"]),
+            documents=GrpcDocumentBackend(channels["rag"]),
+            tools=GrpcToolBackend(channels["tools"]),
+            max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
+            heartbeat_seconds=settings.heartbeat_seconds,
+        )
+
+
+def read_pepper(settings: GatewaySettings) -> Pepper:
+    """The pepper that is set, or the one kept in the data folder."""
+    if settings.key_pepper is not None:
+        return Pepper(settings.key_pepper.get_secret_value())
+    path = settings.data_dir / "gateway-pepper"
+    return Pepper(read_or_make(path, lambda: secrets.token_hex(32).encode()).decode())
+
+
+def read_signer(settings: GatewaySettings) -> TokenSigner:
+    """The signing key that is set, or the one kept in the data folder."""
+    path = settings.signing_key_file or settings.data_dir / "gateway-signing-key.pem"
+    if settings.signing_key_file is not None:
+        pem = path.read_bytes()
+    else:
+        pem = read_or_make(path, generate_signing_key)
+    return TokenSigner.from_pem(pem, issuer="errand-gateway")
+
+
+async def _open_channels(
+    stack: contextlib.AsyncExitStack, settings: GatewaySettings
+) -> dict[str, grpc.aio.Channel]:
+    targets = {
+        "agent": settings.agent_target,
+        "inference": settings.inference_target,
+        "rag": settings.rag_target,
+        "tools": settings.tools_target,
+    }
+    return {
+        name: await stack.enter_async_context(create_channel(target))
+        for name, target in targets.items()
+    }
+
+
+def _probes(database: Database, channels: dict[str, grpc.aio.Channel]) -> list[Probe]:
+    async def database_answers() -> bool:
+        await database.ping()
+        return True
+
+    services = [Probe(name, GrpcHealthProbe(channel)) for name, channel in channels.items()]
+    return [Probe("database", database_answers), *services]
+
+
+@contextlib.asynccontextmanager
+async def _recording(
+    recorder: Recorder, store: SqlRecordRepository, drain_seconds: float
+) -> AsyncIterator[None]:
+    task = asyncio.create_task(recorder.run(store))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await recorder.close(store, seconds=max(1.0, drain_seconds))

@@ -1,0 +1,189 @@
+"""What the gateway needs of the services behind it.
+
+Every method acts as the current principal, raises the matching ErrandError of the service, and
+Unavailable with the service's name when it is away.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from errand_gateway.domain.resources import (
+    Agent,
+    Collection,
+    Conversation,
+    Document,
+    Effect,
+    EffectState,
+    Feedback,
+    Message,
+    Page,
+    PageQuery,
+    Run,
+    RunCommand,
+    RunEvent,
+    RunState,
+    SearchCommand,
+    SearchResult,
+    StoredDocument,
+    Tool,
+)
+
+
+class AgentBackend(Protocol):
+    """The agent service."""
+
+    async def run(self, command: RunCommand) -> Run:
+        """Runs an agent and waits for the end."""
+        ...
+
+    def stream(self, command: RunCommand) -> AsyncIterator[RunEvent]:
+        """Runs an agent; closing the iterator cancels the run."""
+        ...
+
+    async def start(self, command: RunCommand) -> Run:
+        """Starts a run in the background."""
+        ...
+
+    async def get_run(self, run_id: str) -> Run:
+        """One run with its steps."""
+        ...
+
+    async def list_runs(
+        self, page: PageQuery, *, conversation_id: str, state: RunState | None
+    ) -> Page[Run]:
+        """Runs, newest first."""
+        ...
+
+    async def cancel_run(self, run_id: str) -> Run:
+        """Cancels a run."""
+        ...
+
+    def watch(self, run_id: str, after_sequence: int) -> AsyncIterator[RunEvent]:
+        """Events after a sequence number, until the run ends."""
+        ...
+
+    async def create_conversation(self, agent: str, title: str) -> Conversation:
+        """Makes a conversation."""
+        ...
+
+    async def get_conversation(self, conversation_id: str) -> Conversation:
+        """One conversation."""
+        ...
+
+    async def list_conversations(self, page: PageQuery) -> Page[Conversation]:
+        """Conversations, newest first."""
+        ...
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Deletes a conversation with its messages and runs."""
+        ...
+
+    async def list_messages(self, conversation_id: str, page: PageQuery) -> Page[Message]:
+        """Messages, oldest first."""
+        ...
+
+    async def create_agent(self, agent: Agent) -> Agent:
+        """Defines an agent."""
+        ...
+
+    async def get_agent(self, name: str) -> Agent:
+        """One agent."""
+        ...
+
+    async def list_agents(self, page: PageQuery) -> Page[Agent]:
+        """Agents, the default one first."""
+        ...
+
+    async def update_agent(self, agent: Agent, *, expected_version: int) -> Agent:
+        """Replaces an agent; 0 replaces any version."""
+        ...
+
+    async def delete_agent(self, name: str) -> None:
+        """Removes an agent."""
+        ...
+
+    async def submit_feedback(self, feedback: Feedback) -> None:
+        """Stores feedback on a run."""
+        ...
+
+
+class DocumentBackend(Protocol):
+    """The rag service."""
+
+    async def create_collection(
+        self, name: str, description: str, *, chunk_tokens: int, chunk_overlap_tokens: int
+    ) -> Collection:
+        """Makes a collection."""
+        ...
+
+    async def get_collection(self, collection: str) -> Collection:
+        """One collection, by id or name."""
+        ...
+
+    async def list_collections(self, page: PageQuery) -> Page[Collection]:
+        """Collections, oldest first."""
+        ...
+
+    async def delete_collection(self, collection: str) -> None:
+        """Deletes a collection with its documents."""
+        ...
+
+    async def upload(
+        self, collection: str, filename: str, data: AsyncIterator[bytes]
+    ) -> StoredDocument:
+        """Streams a document's bytes, in pieces of at most 1 MiB."""
+        ...
+
+    async def get_document(self, document_id: str) -> Document:
+        """One document."""
+        ...
+
+    async def list_documents(self, collection: str, page: PageQuery) -> Page[Document]:
+        """A collection's documents, newest first."""
+        ...
+
+    async def delete_document(self, document_id: str) -> None:
+        """Deletes a document."""
+        ...
+
+    async def retry_document(self, document_id: str) -> Document:
+        """Tries a failed ingestion again."""
+        ...
+
+    async def search(self, command: SearchCommand) -> SearchResult:
+        """Finds passages."""
+        ...
+
+
+class ToolBackend(Protocol):
+    """The tools service."""
+
+    async def register(self, tool: Tool) -> Tool:
+        """Registers an HTTP tool."""
+        ...
+
+    async def get_tool(self, name: str) -> Tool:
+        """One tool."""
+        ...
+
+    async def list_tools(self, page: PageQuery, *, enabled_only: bool) -> Page[Tool]:
+        """Tools, built-in ones first."""
+        ...
+
+    async def set_enabled(self, name: str, *, enabled: bool) -> Tool:
+        """Turns a tool on or off for the tenant."""
+        ...
+
+    async def delete_tool(self, name: str) -> None:
+        """Removes a registered tool."""
+        ...
+
+    async def list_effects(
+        self, page: PageQuery, *, run_id: str, state: EffectState | None
+    ) -> Page[Effect]:
+        """Ledger entries, newest first."""
+        ...
+
+    async def settle_effect(self, effect_id: str, result_json: str) -> Effect:
+        """Settles an effect whose outcome is not known."""
+        ...

@@ -1,0 +1,398 @@
+"""What clients of the REST API see."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+JsonObject = dict[str, Any]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page of a listing; an empty `next_page_token` means that it is the last one."""
+
+    items: Sequence[T]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which page is wanted; size 0 takes the default of 50."""
+
+    size: int = 0
+    token: str = ""
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    ANSWER = "answer"
+    MAX_STEPS = "max_steps"
+    MAX_TOKENS = "max_tokens"
+    DEADLINE = "deadline"
+    ERROR_THRESHOLD = "error_threshold"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class StepKind(StrEnum):
+    """What a step of a run was."""
+
+    RETRIEVE = "retrieve"
+    THINK = "think"
+    ACT = "act"
+    OBSERVE = "observe"
+    ANSWER = "answer"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, counted by the model's own tokenizer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a run, for a person to read."""
+
+    index: int
+    kind: StepKind
+    summary: str
+    tool_name: str | None
+    arguments: JsonObject | None
+    result: Any
+    duration_ms: float
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A source the answer points to; `number` is the n of [n]."""
+
+    number: int
+    chunk_id: str
+    document_id: str
+    title: str
+    page: int | None
+    start_offset: int
+    end_offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of an agent on one message."""
+
+    id: str
+    conversation_id: str
+    agent: str
+    state: RunState
+    stop_reason: StopReason | None
+    message: str
+    answer: str
+    steps: Sequence[Step]
+    citations: Sequence[Citation]
+    usage: Usage
+    last_sequence: int
+    created_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run began."""
+
+    run_id: str
+    conversation_id: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """An event of a run; `sequence` counts from 1."""
+
+    sequence: int
+    at: datetime | None
+    body: RunStarted | Step | TextDelta | Run
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommand:
+    """A message for an agent."""
+
+    message: str
+    agent: str = ""
+    conversation_id: str = ""
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation with an agent."""
+
+    id: str
+    title: str
+    agent: str
+    message_count: int
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+class MessageRole(StrEnum):
+    """Who wrote a message."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a conversation."""
+
+    id: str
+    role: MessageRole
+    text: str
+    run_id: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent: what it is told, what it may use, where it stops."""
+
+    name: str
+    description: str = ""
+    instructions: str = ""
+    model: str = ""
+    tools: Sequence[str] = field(default_factory=tuple)
+    collections: Sequence[str] = field(default_factory=tuple)
+    max_steps: int = 0
+    max_tokens: int = 0
+    max_seconds: int = 0
+    max_errors: int = 0
+    version: int = 0
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a person thinks of a run's answer."""
+
+    run_id: str
+    helpful: bool
+    comment: str = ""
+    correction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named set of documents."""
+
+    id: str
+    name: str
+    description: str
+    chunk_tokens: int
+    chunk_overlap_tokens: int
+    embedding_model: str
+    document_count: int
+    created_at: datetime | None
+
+
+class DocumentState(StrEnum):
+    """Where a document's ingestion stands."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document of a collection."""
+
+    id: str
+    collection_id: str
+    filename: str
+    title: str
+    media_type: str
+    size_bytes: int
+    content_hash: str
+    state: DocumentState
+    progress_percent: int
+    failure: str
+    chunk_count: int
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """An uploaded document; `duplicate` when the same bytes were there already."""
+
+    document: Document
+    duplicate: bool
+
+
+class SearchMode(StrEnum):
+    """How passages are found."""
+
+    HYBRID = "hybrid"
+    VECTOR = "vector"
+    KEYWORD = "keyword"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCommand:
+    """What is looked for; no collections means all of the tenant's."""
+
+    query: str
+    collections: Sequence[str] = ()
+    top_k: int = 0
+    mode: SearchMode = SearchMode.HYBRID
+    min_similarity: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A passage."""
+
+    chunk_id: str
+    document_id: str
+    collection_id: str
+    title: str
+    filename: str
+    page: int | None
+    heading: str
+    start_offset: int
+    end_offset: int
+    text: str
+    score: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Passages, best first; `degraded` when the vector side was away."""
+
+    hits: Sequence[SearchHit]
+    degraded: bool
+
+
+class SideEffect(StrEnum):
+    """What a call of a tool changes in the world."""
+
+    NONE = "none"
+    IDEMPOTENT = "idempotent"
+    RECONCILE = "reconcile"
+    ASK = "ask"
+
+
+class ToolKind(StrEnum):
+    """Where a tool comes from."""
+
+    BUILTIN = "builtin"
+    HTTP = "http"
+
+
+class ToolPolicy(StrEnum):
+    """Who decides whether a call may run."""
+
+    AUTO = "auto"
+    ASK = "ask"
+    DENY = "deny"
+
+
+class HttpMethod(StrEnum):
+    """How an HTTP tool is called."""
+
+    GET = "GET"
+    POST = "POST"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBinding:
+    """The endpoint of an HTTP tool; {name} in the template is replaced by the argument."""
+
+    method: HttpMethod
+    url_template: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that agents may use."""
+
+    name: str
+    description: str
+    parameters: JsonObject
+    kind: ToolKind
+    enabled: bool
+    timeout_ms: int
+    side_effect: SideEffect
+    policy: ToolPolicy
+    http: HttpBinding | None
+    reconcile_tool: str
+    schema_hash: str
+
+
+class EffectState(StrEnum):
+    """What is known of a tool call's outcome."""
+
+    DISPATCHED = "dispatched"
+    COMPLETED = "completed"
+    UNSETTLED = "unsettled"
+
+
+class ExecutionStatus(StrEnum):
+    """How a tool call ended."""
+
+    SUCCEEDED = "succeeded"
+    INVALID_ARGUMENTS = "invalid_arguments"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    DENIED = "denied"
+    UNKNOWN_TOOL = "unknown_tool"
+    UNSETTLED = "unsettled"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """An entry of the effect ledger."""
+
+    id: str
+    run_id: str
+    step: int
+    call_index: int
+    tool_name: str
+    arguments_hash: str
+    state: EffectState
+    status: ExecutionStatus | None
+    created_at: datetime | None
+    completed_at: datetime | None

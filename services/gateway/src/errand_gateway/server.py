@@ -1,0 +1,77 @@
+"""Serves the app with uvicorn until the process is asked to end, then drains."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from sse_starlette.sse import AppStatus
+
+from errand_common.main import wait_for_shutdown
+from errand_common.telemetry import configure_logging, configure_tracing, shutdown_tracing
+from errand_common.telemetry.metrics import serve_metrics
+from errand_gateway.app import SERVICE, build_app, migrate_database
+from errand_gateway.settings import GatewaySettings
+
+_log = structlog.get_logger(__name__)
+_HEADER_BYTES: Final = 32 * 1024
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: readiness goes off before connections do."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are ours."""
+        yield
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Runs the gateway; raises SystemExit when it cannot start."""
+    configure_logging(SERVICE, settings.log_level, settings.log_format)
+    configure_tracing(SERVICE, settings)
+    serve_metrics(settings.metrics_port, settings.host)
+    if settings.is_embedded:
+        await asyncio.to_thread(migrate_database, settings)
+    # Streams are not cut at the first sign of shutdown: they have drain_seconds to finish.
+    AppStatus.disable_automatic_graceful_drain()
+    app = build_app(settings)
+    server = _Server(_uvicorn_config(app, settings))
+    serving = asyncio.create_task(server.serve())
+    asked = asyncio.create_task(wait_for_shutdown())
+    try:
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            _log.info("draining", seconds=settings.drain_seconds)
+            app.state.services.readiness.draining = True
+            server.should_exit = True
+        await serving
+    finally:
+        asked.cancel()
+        shutdown_tracing()
+    if not server.started:
+        raise SystemExit(1)
+
+
+def _uvicorn_config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        backlog=2048,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+    )

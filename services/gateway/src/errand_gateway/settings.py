@@ -1,0 +1,58 @@
+"""What the gateway can be told."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from errand_common.settings import ServiceSettings
+from errand_gateway.domain.keys import parse_key
+
+Mebibytes = Annotated[int, Field(ge=1, le=1024)]
+
+
+class GatewaySettings(ServiceSettings):
+    """Settings of the gateway, from ERRAND_GATEWAY_…"""
+
+    model_config = SettingsConfigDict(env_prefix="ERRAND_GATEWAY_", extra="forbid")
+
+    port: int = Field(default=8080, ge=0, le=65535, description="port to listen on")
+    agent_target: str = Field(default="127.0.0.1:50051", description="gRPC target of the agent")
+    inference_target: str = Field(default="127.0.0.1:50052", description="... of inference")
+    rag_target: str = Field(default="127.0.0.1:50053", description="gRPC target of rag")
+    tools_target: str = Field(default="127.0.0.1:50054", description="gRPC target of tools")
+    bootstrap_admin_key: SecretStr | None = Field(
+        default=None, description="API key (errand_PREFIX_SECRET) that the operator starts with"
+    )
+    key_pepper: SecretStr | None = Field(
+        default=None,
+        description="secret that stored key digests depend on; default is a file in data_dir",
+    )
+    rate_limit: str = Field(
+        default="600/minute",
+        pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$",
+        description="requests that one key may make",
+    )
+    rate_limit_storage: SecretStr = Field(
+        default=SecretStr("memory://"),
+        description="memory:// for one process, redis://… or valkey://… for many",
+    )
+    rate_limit_on_failure: Literal["local", "refuse"] = Field(
+        default="local", description="what happens while the limit's storage is away"
+    )
+    json_body_mebibytes: Mebibytes = Field(default=4, description="largest JSON body")
+    upload_mebibytes: Mebibytes = Field(default=25, description="largest document")
+    heartbeat_seconds: float = Field(default=15, ge=1, le=300, description="between SSE comments")
+    record_flush_seconds: float = Field(
+        default=0.5, ge=0.05, le=60, description="longest that usage and audit rows wait in memory"
+    )
+
+    @field_validator("bootstrap_admin_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and parse_key(value.get_secret_value()) is None:
+            raise ValueError(
+                "must look like errand_PREFIX_SECRET: a prefix of 4 to 24 letters and digits and a "
+                "secret of 16 to 128 letters, digits, '_' and '-'"
+            )
+        return value

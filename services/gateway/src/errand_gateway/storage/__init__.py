@@ -1,0 +1,1 @@
+"""The gateway's tables and the repositories that own every query on them."""

@@ -1,0 +1,98 @@
+"""Tables of the gateway."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from errand_common.db import UtcDateTime, declarative_base
+
+SCHEMA = "gateway"
+
+Base: Any = declarative_base()
+
+
+class TenantRow(Base):
+    """A tenant; read before anybody is authenticated, so it has no row-level security."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    display_name: Mapped[str] = mapped_column(sa.String(200))
+    state: Mapped[str] = mapped_column(sa.String(16))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class KeyPrefixRow(Base):
+    """Which tenant a key's public prefix belongs to: found before the tenant is known."""
+
+    __tablename__ = "key_prefixes"
+
+    prefix: Mapped[str] = mapped_column(sa.String(24), primary_key=True)
+    owner_tenant: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id", ondelete="CASCADE"))
+
+
+class ApiKeyRow(Base):
+    """An API key without its secret."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(
+        sa.ForeignKey("tenants.id", ondelete="CASCADE"), index=True
+    )
+    prefix: Mapped[str] = mapped_column(sa.String(24), unique=True)
+    digest: Mapped[str] = mapped_column(sa.String(64))
+    pepper_id: Mapped[str] = mapped_column(sa.String(16))
+    name: Mapped[str] = mapped_column(sa.String(200))
+    roles: Mapped[list[str]] = mapped_column(sa.JSON)
+    scopes: Mapped[list[str]] = mapped_column(sa.JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class UsageRow(Base):
+    """What one request used."""
+
+    __tablename__ = "usage"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.String(64), index=True)
+    key_id: Mapped[str] = mapped_column(sa.String(64))
+    request_id: Mapped[str] = mapped_column(sa.String(64))
+    action: Mapped[str] = mapped_column(sa.String(64))
+    agent: Mapped[str] = mapped_column(sa.String(128))
+    model: Mapped[str] = mapped_column(sa.String(256))
+    run_id: Mapped[str] = mapped_column(sa.String(64))
+    status: Mapped[int]
+    stop_reason: Mapped[str] = mapped_column(sa.String(32))
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cached_tokens: Mapped[int]
+    duration_ms: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AuditRow(Base):
+    """One authenticated request, chained to the one before by its hash."""
+
+    __tablename__ = "audit_log"
+
+    tenant_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    sequence: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    principal_id: Mapped[str] = mapped_column(sa.String(64))
+    action: Mapped[str] = mapped_column(sa.String(64))
+    method: Mapped[str] = mapped_column(sa.String(16))
+    path: Mapped[str] = mapped_column(sa.String(512))
+    status: Mapped[int]
+    request_id: Mapped[str] = mapped_column(sa.String(64))
+    previous_hash: Mapped[str] = mapped_column(sa.String(64))
+    hash: Mapped[str] = mapped_column(sa.String(64))
+
+
+TENANT_TABLES = (ApiKeyRow.__tablename__, UsageRow.__tablename__, AuditRow.__tablename__)
+"""Tables that row-level security guards on Postgres."""

@@ -1,0 +1,163 @@
+"""Usage rows and the audit log in the database."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from errand_common.db import Database, decode_page_token, encode_page_token
+from errand_gateway.domain.records import (
+    FIRST_HASH,
+    AuditEntry,
+    AuditEvent,
+    ChainCheck,
+    ChainVerifier,
+    UsageRecord,
+    chain,
+)
+from errand_gateway.domain.resources import Page, PageQuery
+from errand_gateway.storage.models import ApiKeyRow, AuditRow, TenantRow, UsageRow
+
+_VERIFY_BATCH = 1_000
+
+
+class SqlRecordRepository:
+    """Records in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(
+        self,
+        tenant_id: str,
+        usage: Sequence[UsageRecord],
+        audit: Sequence[AuditEvent],
+        used_at: Mapping[str, datetime],
+    ) -> None:
+        """Stores a tenant's records in one transaction."""
+        async with self._database.transaction(tenant_id) as session:
+            await self._lock_chain(session, tenant_id)
+            if usage:
+                await session.execute(sa.insert(UsageRow), [_usage_values(row) for row in usage])
+            entries = chain(audit, **await self._chain_end(session, tenant_id))
+            if entries:
+                await session.execute(sa.insert(AuditRow), [_audit_values(e) for e in entries])
+            for key_id, moment in used_at.items():
+                await session.execute(
+                    sa.update(ApiKeyRow)
+                    .where(ApiKeyRow.id == key_id, ApiKeyRow.tenant_id == tenant_id)
+                    .values(last_used_at=moment)
+                )
+
+    async def _lock_chain(self, session: AsyncSession, tenant_id: str) -> None:
+        # Two gateways on one Postgres must not continue the chain from the same entry. On SQLite
+        # every transaction holds the write lock from its beginning.
+        await session.execute(
+            sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update()
+        )
+
+    async def _chain_end(self, session: AsyncSession, tenant_id: str) -> dict[str, int | str]:
+        last = (
+            await session.execute(
+                sa.select(AuditRow.sequence, AuditRow.hash)
+                .where(AuditRow.tenant_id == tenant_id)
+                .order_by(AuditRow.sequence.desc())
+                .limit(1)
+            )
+        ).first()
+        if last is None:
+            return {"last_sequence": 0, "last_hash": FIRST_HASH}
+        return {"last_sequence": last.sequence, "last_hash": last.hash}
+
+    async def list_usage(
+        self,
+        tenant_id: str,
+        page: PageQuery,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Page[UsageRecord]:
+        """The tenant's usage rows, newest first."""
+        size = page.size or 50
+        after = decode_page_token(page.token, length=1)
+        query = (
+            sa.select(UsageRow)
+            .where(UsageRow.tenant_id == tenant_id)
+            .order_by(UsageRow.id.desc())
+            .limit(size + 1)
+        )
+        if after is not None:
+            query = query.where(UsageRow.id < str(after[0]))
+        if since is not None:
+            query = query.where(UsageRow.created_at >= since)
+        if until is not None:
+            query = query.where(UsageRow.created_at < until)
+        async with self._database.transaction(tenant_id) as session:
+            rows = list(await session.scalars(query))
+        token = encode_page_token([rows[size - 1].id]) if len(rows) > size else ""
+        return Page([_usage(row) for row in rows[:size]], token)
+
+    async def list_audit(self, tenant_id: str, page: PageQuery) -> Page[AuditEntry]:
+        """The tenant's audit entries, newest first."""
+        size = page.size or 50
+        after = decode_page_token(page.token, length=1)
+        query = (
+            sa.select(AuditRow)
+            .where(AuditRow.tenant_id == tenant_id)
+            .order_by(AuditRow.sequence.desc())
+            .limit(size + 1)
+        )
+        if after is not None:
+            query = query.where(AuditRow.sequence < _whole(after[0]))
+        async with self._database.transaction(tenant_id) as session:
+            rows = list(await session.scalars(query))
+        token = encode_page_token([rows[size - 1].sequence]) if len(rows) > size else ""
+        return Page([_audit(row) for row in rows[:size]], token)
+
+    async def verify_audit(self, tenant_id: str) -> ChainCheck:
+        """Recomputes the tenant's whole chain."""
+        verifier = ChainVerifier()
+        last = 0
+        while True:
+            query = (
+                sa.select(AuditRow)
+                .where(AuditRow.tenant_id == tenant_id, AuditRow.sequence > last)
+                .order_by(AuditRow.sequence)
+                .limit(_VERIFY_BATCH)
+            )
+            async with self._database.transaction(tenant_id) as session:
+                rows = list(await session.scalars(query))
+            if not rows:
+                return verifier.result()
+            verifier.follow([_audit(row) for row in rows])
+            last = rows[-1].sequence
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**63 else 0
+
+
+def _usage_values(record: UsageRecord) -> dict[str, object]:
+    return {name: getattr(record, name) for name in UsageRecord.__slots__}
+
+
+def _usage(row: UsageRow) -> UsageRecord:
+    return UsageRecord(**{name: getattr(row, name) for name in UsageRecord.__slots__})
+
+
+def _audit_values(entry: AuditEntry) -> dict[str, object]:
+    values: dict[str, object] = {
+        name: getattr(entry.event, name) for name in AuditEvent.__slots__
+    }
+    values |= {
+        "sequence": entry.sequence,
+        "previous_hash": entry.previous_hash,
+        "hash": entry.hash,
+    }
+    return values
+
+
+def _audit(row: AuditRow) -> AuditEntry:
+    event = AuditEvent(**{name: getattr(row, name) for name in AuditEvent.__slots__})
+    return AuditEntry(row.sequence, event, row.previous_hash, row.hash)

@@ -1,0 +1,63 @@
+"""Tenants in the database."""
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from errand_common.db import Database, decode_page_token, encode_page_token
+from errand_common.errors import AlreadyExists, NotFound
+from errand_gateway.domain.auth import TenantState
+from errand_gateway.domain.resources import Page, PageQuery
+from errand_gateway.domain.tenants import Tenant
+from errand_gateway.storage.models import TenantRow
+
+
+class SqlTenantRepository:
+    """Tenants; managed by the operator alone."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, tenant: Tenant) -> None:
+        """Stores a tenant; raises AlreadyExists."""
+        row = TenantRow(
+            id=tenant.id,
+            display_name=tenant.display_name,
+            state=tenant.state.value,
+            created_at=tenant.created_at,
+        )
+        try:
+            async with self._database.transaction(tenant.id) as session:
+                session.add(row)
+        except IntegrityError as error:
+            raise AlreadyExists("tenant", tenant.id) from error
+
+    async def get(self, tenant_id: str) -> Tenant:
+        """One tenant; raises NotFound."""
+        async with self._database.transaction(tenant_id) as session:
+            row = await session.get(TenantRow, tenant_id)
+        if row is None:
+            raise NotFound("tenant", tenant_id)
+        return _tenant(row)
+
+    async def list(self, page: PageQuery) -> Page[Tenant]:
+        """All tenants, by id."""
+        size = page.size or 50
+        after = decode_page_token(page.token, length=1)
+        query = sa.select(TenantRow).order_by(TenantRow.id).limit(size + 1)
+        if after is not None:
+            query = query.where(TenantRow.id > str(after[0]))
+        async with self._database.transaction(None) as session:
+            rows = list(await session.scalars(query))
+        token = encode_page_token([rows[size - 1].id]) if len(rows) > size else ""
+        return Page([_tenant(row) for row in rows[:size]], token)
+
+    async def set_state(self, tenant_id: str, state: TenantState) -> Tenant:
+        """Suspends or reactivates; raises NotFound."""
+        statement = sa.update(TenantRow).where(TenantRow.id == tenant_id).values(state=state.value)
+        async with self._database.transaction(tenant_id) as session:
+            await session.execute(statement)
+        return await self.get(tenant_id)
+
+
+def _tenant(row: TenantRow) -> Tenant:
+    return Tenant(row.id, row.display_name, TenantState(row.state), row.created_at)

@@ -1,0 +1,1 @@
+"""HTTP: routes convert a request, call one use case or backend, and convert back."""

@@ -1,0 +1,136 @@
+"""The guard of every route: key, permission, rate limit; then the caller's token for the services."""
+
+import math
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import structlog
+from fastapi import APIRouter, Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from errand_common.errors import RateLimited
+from errand_common.principal import Principal
+from errand_common.rpc.client import acting_as, ending_within
+from errand_gateway.domain.limits import LimitDecision
+from errand_gateway.domain.permissions import Permission, require
+from errand_gateway.transport.context import context_of
+from errand_gateway.transport.errors import ApiHttpError, ErrorBody
+from errand_gateway.transport.services import ServicesDep
+
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="Bearer", description="An API key: `errand_PREFIX_SECRET`."
+)
+_header = APIKeyHeader(
+    name="X-API-Key", auto_error=False, scheme_name="ApiKey", description="The same key."
+)
+
+REQUEST_SECONDS: Final = 120.0
+
+GUARDED_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    code: {"model": ErrorBody, "description": text}
+    for code, text in {
+        401: "No key, or one that is not valid.",
+        403: "The key may not do this.",
+        422: "A field breaks a rule; `details.fields` names it.",
+        429: "Too many requests; `Retry-After` says when to come back.",
+        500: "A fault of ours.",
+        503: "A service behind is away; `details.dependency` names it.",
+        504: "It took longer than it may.",
+    }.items()
+}
+BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    code: {"model": ErrorBody, "description": text}
+    for code, text in {
+        400: "The body is no valid JSON.",
+        413: "The body is too large.",
+        415: "The body is not of the type wanted.",
+    }.items()
+}
+NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {
+    404: {"model": ErrorBody, "description": "There is no such thing in this tenant."}
+}
+CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
+    409: {"model": ErrorBody, "description": "The name is taken, or the state does not allow it."}
+}
+
+
+class Requires:
+    """A dependency that lets a caller with this permission pass, and acts as it until the end."""
+
+    def __init__(self, permission: Permission, *, media: str = "application/json") -> None:
+        self.permission = permission
+        self._media = media
+
+    async def __call__(
+        self,
+        request: Request,
+        services: ServicesDep,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        header: Annotated[str | None, Depends(_header)],
+    ) -> AsyncIterator[Principal]:
+        """Yields the caller; raises what authentication, permission or limit refuse with."""
+        context = context_of(request.scope)
+        text = bearer.credentials if bearer else header
+        principal, key = await services.authenticator.authenticate(
+            text, request_id=context.request_id
+        )
+        context.principal = principal
+        context.action = self.permission.value
+        decision = await services.limiter.hit(key.id)
+        context.headers.update(_limit_headers(decision))
+        if not decision.allowed:
+            raise RateLimited(
+                f"more than {decision.limit} requests in the window; slow down",
+                retry_after_seconds=decision.reset_seconds,
+                limit=str(decision.limit),
+            )
+        require(principal, self.permission)
+        _check_media(request, self._media)
+        structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, key_id=key.id)
+        with acting_as(principal, signer=services.signer), ending_within(REQUEST_SECONDS):
+            yield principal
+
+
+def _limit_headers(decision: LimitDecision) -> dict[str, str]:
+    return {
+        "X-RateLimit-Limit": str(decision.limit),
+        "X-RateLimit-Remaining": str(decision.remaining),
+        "X-RateLimit-Reset": str(math.ceil(decision.reset_seconds)),
+    }
+
+
+def _is_guarded(dependant: Dependant) -> bool:
+    return isinstance(dependant.call, Requires) or any(
+        _is_guarded(child) for child in dependant.dependencies
+    )
+
+
+class GuardedRoute(APIRoute):
+    """A route that cannot be made without a Requires: what is not allowed is denied."""
+
+    def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        if not _is_guarded(self.dependant):
+            raise TypeError(f"{path} has no Requires(permission); every route needs one")
+
+
+def guarded_router(**options: Any) -> APIRouter:
+    """A router whose routes all need a permission and document what they refuse with."""
+    responses = {**GUARDED_RESPONSES, **options.pop("responses", {})}
+    return APIRouter(route_class=GuardedRoute, responses=responses, **options)
+
+
+def _check_media(request: Request, wanted: str) -> None:
+    """Raises 415 unless a body, where there is one, is declared to be of the type wanted."""
+    headers = request.headers
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return
+    if request.method not in {"POST", "PUT", "PATCH"}:
+        return
+    given = headers.get("content-type", "").split(";")[0].strip().lower()
+    if given != wanted:
+        raise ApiHttpError(
+            415, f"send the body with Content-Type: {wanted}", {"field": "Content-Type"}
+        )

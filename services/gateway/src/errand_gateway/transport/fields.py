@@ -1,0 +1,78 @@
+"""Types of fields that many bodies and paths share."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from errand_gateway.domain.resources import PageQuery
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty or blank")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+"""Text with no NUL characters."""
+
+SpokenText = Annotated[Text, AfterValidator(_not_blank)]
+"""Text that says something."""
+
+ResourceId = Annotated[
+    str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", examples=["run_0190c0ffee"])
+]
+ResourceName = Annotated[
+    str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$", examples=["default"])
+]
+"""Ids and names as paths carry them."""
+
+ID_PATTERN = r"^[A-Za-z0-9._-]*$"
+
+
+class Body(BaseModel):
+    """Base of request bodies: unknown fields are refused, nothing is coerced from other types."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _page(
+    page_size: Annotated[int, Query(ge=1, le=200, description="Rows wanted.")] = 50,
+    page_token: Annotated[
+        str, Query(max_length=1024, description="`next_page_token` of the page before.")
+    ] = "",
+) -> PageQuery:
+    return PageQuery(page_size, page_token)
+
+
+PageDep = Annotated[PageQuery, Depends(_page)]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=128,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Your own key for this request: sent again, it gives the same run.",
+    ),
+]
+
+__all__ = [
+    "ID_PATTERN",
+    "Body",
+    "Field",
+    "IdempotencyKey",
+    "PageDep",
+    "ResourceId",
+    "ResourceName",
+    "SpokenText",
+    "Text",
+]

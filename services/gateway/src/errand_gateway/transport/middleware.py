@@ -1,0 +1,150 @@
+"""The outermost layer: request ids, body limits, security headers, and no fault left untold."""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from errand_gateway.transport.context import RequestContext, bind_context
+from errand_gateway.transport.errors import ApiHttpError, error_response, internal_error
+
+_log = structlog.get_logger(__name__)
+_REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_UPLOAD: Final = re.compile(r"^/api/v1/collections/[^/]+/documents$")
+
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Bytes a body may have."""
+
+    json_bytes: int
+    upload_bytes: int
+
+    def of(self, path: str) -> int:
+        """The limit at this path; an upload's multipart frame has 64 KiB."""
+        return self.upload_bytes + 65_536 if _UPLOAD.match(path) else self.json_bytes
+
+
+class EdgeMiddleware:
+    """Wraps the whole app; `record` is called once for every request that has ended."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: BodyLimits,
+        record: Callable[[Scope, RequestContext, int], None],
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._record = record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        context = RequestContext(request_id=_request_id(headers))
+        bind_context(scope, context)
+        exchange = _Exchange(context, send)
+        limit = self._limits.of(scope["path"])
+        try:
+            with structlog.contextvars.bound_contextvars(request_id=context.request_id):
+                if _declared_bytes(headers) > limit:
+                    await _refuse(scope, receive, exchange, limit)
+                else:
+                    await self._answer(scope, _bounded(receive, limit), exchange)
+        finally:
+            self._record(scope, context, exchange.status)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
+        try:
+            await self._app(scope, receive, exchange.send)
+        except Exception:
+            _log.exception("unhandled_error", path=scope["path"], method=scope["method"])
+            if exchange.status:
+                # The answer has begun: cutting it is the only honest end.
+                raise
+            answer = internal_error(exchange.context.request_id, scope["path"])
+            await answer(scope, receive, exchange.send)
+
+
+class _Exchange:
+    """Sends the answer with the headers every answer has."""
+
+    def __init__(self, context: RequestContext, send: Send) -> None:
+        self.context = context
+        self.status = 0
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+            for name, value in self.context.headers.items():
+                headers[name] = value
+            headers["X-Request-ID"] = self.context.request_id
+        await self._send(message)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.match(given) else f"req_{secrets.token_hex(12)}"
+
+
+def _declared_bytes(headers: Headers) -> int:
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isdecimal() else 0
+
+
+def _too_large_text(limit: int) -> str:
+    return f"the body is larger than the {limit} bytes allowed here"
+
+
+async def _refuse(scope: Scope, receive: Receive, exchange: _Exchange, limit: int) -> None:
+    answer = error_response(
+        exchange.context.request_id,
+        scope["path"],
+        status=413,
+        code="TOO_LARGE",
+        message=_too_large_text(limit),
+        details={"field": "body", "limit": str(limit)},
+        headers={"Connection": "close"},
+    )
+    await answer(scope, receive, exchange.send)
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise ApiHttpError(
+                    413, _too_large_text(limit), {"field": "body", "limit": str(limit)}
+                )
+        return message
+
+    return bounded

@@ -1,0 +1,163 @@
+"""Documents of a collection."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException
+
+from errand_common.errors import InvalidArgument, NotFound, TooLarge
+from errand_common.principal import Principal
+from errand_gateway.domain.permissions import Permission
+from errand_gateway.domain.resources import Document, Page, StoredDocument
+from errand_gateway.domain.uploads import store_document
+from errand_gateway.transport.access import (
+    BODY_RESPONSES,
+    CONFLICT,
+    NOT_FOUND,
+    Requires,
+    guarded_router,
+)
+from errand_gateway.transport.fields import PageDep, ResourceId
+from errand_gateway.transport.routes.collections import Reader, Writer
+from errand_gateway.transport.services import Services, ServicesDep
+
+router = guarded_router(
+    prefix="/api/v1/collections/{collection_id}/documents", tags=["documents"]
+)
+
+_PIECE_BYTES: Final = 256 * 1024
+_UPLOAD_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "PDF, DOCX, HTML, Markdown or text.",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+Uploader = Annotated[
+    Principal, Depends(Requires(Permission.DOCUMENTS_WRITE, media="multipart/form-data"))
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Upload a document",
+    openapi_extra=_UPLOAD_BODY,
+    responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT},
+)
+async def upload_document(
+    collection_id: ResourceId, request: Request, services: ServicesDep, _caller: Uploader
+) -> StoredDocument:
+    """Stores a document; ingestion goes on in the background and its `state` tells how far it is.
+
+    A collection named `default` is made when it is missing. The same bytes sent again give the
+    document that is there already, with `duplicate` set.
+    """
+    form = await _form(request)
+    try:
+        file = _file(form, services.max_upload_bytes)
+        return await store_document(
+            services.documents, collection_id, _filename(file), _pieces(file)
+        )
+    finally:
+        await form.close()
+
+
+async def _form(request: Request) -> FormData:
+    try:
+        return await request.form(max_files=1, max_fields=4)
+    except MultiPartException as error:
+        raise InvalidArgument(
+            f"the multipart body cannot be read: {error.message}", field="body"
+        ) from error
+
+
+def _file(form: FormData, limit: int) -> UploadFile:
+    file = form.get("file")
+    unknown = sorted(set(form.keys()) - {"file"})
+    if unknown:
+        raise InvalidArgument(f"the form field {unknown[0]!r} is not known", field=unknown[0])
+    if not isinstance(file, UploadFile):
+        raise InvalidArgument("send the document as a form field named 'file'", field="file")
+    if not file.size:
+        raise InvalidArgument("the document is empty", field="file")
+    if file.size > limit:
+        raise TooLarge(f"the document has more than {limit} bytes", field="file", limit=limit)
+    return file
+
+
+def _filename(file: UploadFile) -> str:
+    name = (file.filename or "").replace("\\", "/").rsplit("/", 1)[-1].strip()
+    if not name or "\x00" in name or len(name) > 255:
+        raise InvalidArgument("the file needs a name of 1 to 255 characters", field="file.filename")
+    return name
+
+
+async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
+    while piece := await file.read(_PIECE_BYTES):
+        yield piece
+
+
+@router.get("", summary="List documents", responses=NOT_FOUND)
+async def list_documents(
+    collection_id: ResourceId, page: PageDep, services: ServicesDep, _caller: Reader
+) -> Page[Document]:
+    """A collection's documents, newest first."""
+    return await services.documents.list_documents(collection_id, page)
+
+
+@router.get("/{document_id}", summary="Get a document", responses=NOT_FOUND)
+async def get_document(
+    collection_id: ResourceId, document_id: ResourceId, services: ServicesDep, _caller: Reader
+) -> Document:
+    """One document with the state of its ingestion."""
+    return await _find(services, collection_id, document_id)
+
+
+@router.delete(
+    "/{document_id}", status_code=204, summary="Delete a document", responses=NOT_FOUND
+)
+async def delete_document(
+    collection_id: ResourceId, document_id: ResourceId, services: ServicesDep, _caller: Writer
+) -> None:
+    """Deletes a document; searches miss it at once."""
+    await _find(services, collection_id, document_id)
+    await services.documents.delete_document(document_id)
+
+
+@router.post(
+    "/{document_id}/retry",
+    summary="Try a failed ingestion again",
+    responses={**NOT_FOUND, **CONFLICT},
+)
+async def retry_document(
+    collection_id: ResourceId, document_id: ResourceId, services: ServicesDep, _caller: Writer
+) -> Document:
+    """Tries a failed ingestion again."""
+    await _find(services, collection_id, document_id)
+    return await services.documents.retry_document(document_id)
+
+
+async def _find(services: Services, collection_id: str, document_id: str) -> Document:
+    """The document, when it is in that collection; raises NotFound."""
+    document = await services.documents.get_document(document_id)
+    if document.collection_id != collection_id:
+        collection = await services.documents.get_collection(collection_id)
+        if document.collection_id != collection.id:
+            raise NotFound("document", document_id)
+    return document
