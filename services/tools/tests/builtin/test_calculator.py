@@ -1,5 +1,6 @@
 """The calculator: what people write, and what attackers do."""
 
+import contextlib
 import time
 
 import pytest
@@ -167,12 +168,8 @@ def test_wrong_input_is_one_sentence_that_names_the_trouble(expression: str, wor
 )
 def test_bombs_end_at_once(bomb: str) -> None:
     started = time.perf_counter()
-    try:
-        value = calculate(bomb)
-    except ToolFailed as failed:
-        assert failed.message.endswith(".")
-    else:
-        assert isinstance(value, int | float)
+    with contextlib.suppress(ToolFailed):
+        assert isinstance(calculate(bomb), int | float)
     assert time.perf_counter() - started < 1.0
 
 

@@ -28,6 +28,20 @@ class HttpCall:
 
 def check_template(template: str, parameters: Mapping[str, Any]) -> None:
     """Raises InvalidArgument (field tool.http.url_template) for a template that could be misled."""
+    if "\\" in template or "#" in template or any(ord(char) <= 32 for char in template):
+        raise _refused("must hold no fragment, backslash or space", "characters")
+    authority = template.partition("://")[2].partition("/")[0].partition("?")[0]
+    if "{" in authority or "}" in authority:
+        raise _refused("must not take its host from an argument", "host")
+    if "@" in authority:
+        raise _refused("must not hold credentials", "credentials")
+    path = _checked_path(template)
+    if _has_dot_segment(path):
+        raise _refused("must hold no '.' or '..' segments", "path")
+    _check_places(template, path, parameters)
+
+
+def _checked_path(template: str) -> str:
     try:
         parts = urlsplit(template)
         port = parts.port
@@ -35,15 +49,7 @@ def check_template(template: str, parameters: Mapping[str, Any]) -> None:
         raise _refused(f"is not a URL: {error}", "url") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise _refused("must be an absolute http or https URL", "url")
-    if "@" in parts.netloc:
-        raise _refused("must not hold credentials", "credentials")
-    if "{" in parts.netloc or "}" in parts.netloc:
-        raise _refused("must not take its host from an argument", "host")
-    if parts.fragment or "\\" in template or any(ord(char) <= 32 for char in template):
-        raise _refused("must hold no fragment, backslash or space", "characters")
-    if _has_dot_segment(parts.path):
-        raise _refused("must hold no '.' or '..' segments", "path")
-    _check_places(template, parameters)
+    return parts.path
 
 
 def build_call(binding: HttpBinding, arguments: JsonObject) -> HttpCall:
@@ -76,10 +82,9 @@ def _has_dot_segment(path: str) -> bool:
     return any(segment in (".", "..") for segment in decoded.split("/"))
 
 
-def _check_places(template: str, parameters: Mapping[str, Any]) -> None:
+def _check_places(template: str, path: str, parameters: Mapping[str, Any]) -> None:
     properties = parameters.get("properties", {})
     required = parameters.get("required", [])
-    path = urlsplit(template).path
     for name in _PLACE.findall(template):
         if name not in properties:
             raise _refused(f"names {{{name}}}, which is no argument of the tool", "argument")
