@@ -66,7 +66,7 @@ def test_arguments_stay_in_their_segment(value: str, path: str) -> None:
 
 @pytest.mark.parametrize("value", ["..", ".", "a\r\nb", "a\x00", "x" * 3000])
 def test_arguments_that_cannot_stand_in_a_url(value: str) -> None:
-    with pytest.raises(ToolFailed, match="URL|segments"):
+    with pytest.raises(ToolFailed, match=r"URL|segments"):
         build_call(HttpBinding("GET", "https://a.example/items/{id}"), {"id": value})
 
 

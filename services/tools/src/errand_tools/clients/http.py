@@ -1,6 +1,7 @@
 """HTTP for tools: every address is checked where the socket is opened, and every answer bounded."""
 
 import json
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
@@ -10,6 +11,7 @@ from ssrfguard import (
     BlockedAddressError,
     BlockedURLError,
     Policy,
+    Resolver,
     SSRFGuardError,
     TooManyRedirectsError,
 )
@@ -32,6 +34,7 @@ from errand_tools.domain.tools import (
 MAX_BODY_BYTES: Final = 1024 * 1024
 _USER_AGENT: Final = "errand-tools"
 _ERROR_CHARACTERS: Final = 200
+_HOST: Final = re.compile(r"^(\*\.)?[\w-]+(\.[\w-]+)*\.?$")
 # The call was not sent when one of these is raised.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
@@ -52,6 +55,9 @@ class Reach:
     def policy(self, *, redirects: int) -> Policy:
         """The guard's policy. Raises ValueError for a host or network that is none."""
         named = [_split_port(host) for host in self.hosts or ()]
+        for name, _ in named:
+            if not (_HOST.match(name) or _is_address(name)):
+                raise ValueError(f"{name!r} is no host; write 'api.example.com', '*.example.com' or an address")
         ports = {port for _, port in named if port is not None}
         # An address that the operator lists by itself is meant to be reached, private or not.
         addresses = [ip_network(name) for name, _ in named if _is_address(name)]
@@ -78,9 +84,10 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _client(policy: Policy, follow: bool) -> AsyncClient:
+def _client(policy: Policy, follow: bool, resolver: Resolver | None = None) -> AsyncClient:
     return AsyncClient(
         policy=policy,
+        resolver=resolver,
         follow_redirects=follow,
         # No ambient proxy or netrc: the guard must see every address, and nobody's credentials go.
         trust_env=False,
@@ -120,8 +127,8 @@ class GuardedWebFetcher:
 class GuardedHttpCaller:
     """Calls tenants' HTTP tools. Redirects are not followed: they could repeat an effect."""
 
-    def __init__(self, reach: Reach) -> None:
-        self._client = _client(reach.policy(redirects=1), follow=False)
+    def __init__(self, reach: Reach, *, resolver: Resolver | None = None) -> None:
+        self._client = _client(reach.policy(redirects=1), follow=False, resolver=resolver)
 
     async def close(self) -> None:
         """Closes the connections."""

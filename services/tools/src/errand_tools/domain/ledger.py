@@ -134,12 +134,11 @@ class EffectLedger:
             owner=self._owner,
             lease_until=self._lease(call),
         )
+        await self._purge(call.tenant_id)
         while True:
             effect = await self._store.begin(call.tenant_id, dispatch, self._clock())
             if effect is None:
-                outcome = await self._send(call, id_)
-                await self._purge(call.tenant_id)
-                return outcome
+                return await self._send(call, id_)
             known = await self._continue(call, effect, hash_)
             if known is not None:
                 return known
