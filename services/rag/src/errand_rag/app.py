@@ -1,0 +1,186 @@
+"""Composition root: one function builds everything, one lifespan closes it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from errand.rag.v1 import rag_pb2_grpc
+from errand_common.db import Database
+from errand_common.db import migrate as migrate_database
+from errand_common.rpc.client import create_channel
+from errand_common.rpc.server import Registration, RpcServer
+from errand_common.tokens import TokenSigner, TokenVerifier
+
+from errand_rag.clients.inference import CachingEmbedder, InferenceEmbedder
+from errand_rag.domain.collections import CollectionService
+from errand_rag.domain.documents import DocumentService
+from errand_rag.domain.ingestion import Ingestion, IngestionLimits
+from errand_rag.domain.models import JobKind
+from errand_rag.domain.ports import DocumentParser, Embedder, VectorStore
+from errand_rag.domain.purging import Purger
+from errand_rag.domain.search import SearchService
+from errand_rag.domain.tokens import default_counter
+from errand_rag.domain.worker import Worker, WorkerLimits
+from errand_rag.parsers.process import ParserLimits, ProcessParser
+from errand_rag.settings import RagSettings
+from errand_rag.storage.chroma import ChromaVectorStore
+from errand_rag.storage.collections import SqlCollections
+from errand_rag.storage.documents import SqlDocuments
+from errand_rag.storage.jobs import SqlJobs
+from errand_rag.storage.passages import SqlPassages
+from errand_rag.transport.servicer import RagServicer
+from errand_rag.transport.uploads import UploadReader
+
+SCHEMA = "errand_rag"
+SERVICE_NAME = "errand.rag.v1.RagService"
+_MIGRATIONS = "errand_rag.storage.migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class RagApp:
+    """The service's parts that others hold on to."""
+
+    servicer: RagServicer
+    worker: Worker
+    database: Database
+    vectors: VectorStore
+    documents: SqlDocuments
+
+
+def migrate(settings: RagSettings) -> None:
+    """Brings the database to the newest version."""
+    migrate_database(settings.database("rag"), package=_MIGRATIONS, schema=SCHEMA)
+
+
+def open_database(settings: RagSettings) -> Database:
+    """The service's database; on SQLite deleted text is overwritten, not only unlinked."""
+    database = Database(settings.database("rag"), schema=SCHEMA)
+    if not database.is_postgres:
+
+        @sa.event.listens_for(database.engine.sync_engine, "connect")
+        def overwrite_deleted(connection: sa.engine.interfaces.DBAPIConnection, _: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA secure_delete=ON")
+            cursor.close()
+
+    return database
+
+
+def build(
+    settings: RagSettings,
+    *,
+    database: Database,
+    vectors: VectorStore,
+    embedder: Embedder,
+    parser: DocumentParser,
+) -> RagApp:
+    """Wires the use cases to what they need."""
+    owner = settings.worker_name
+    cached = CachingEmbedder(embedder, max_entries=settings.embedding_cache_entries)
+    collections = SqlCollections(database, owner=owner)
+    documents = SqlDocuments(database, owner=owner)
+    jobs = SqlJobs(database)
+    purger = Purger(collections, jobs, vectors, owner=owner)
+    ingestion = Ingestion(
+        collections=collections,
+        documents=documents,
+        parser=parser,
+        counter=default_counter(),
+        embedder=cached,
+        vectors=vectors,
+        purger=purger,
+        limits=IngestionLimits(
+            max_characters=settings.max_document_characters,
+            max_chunks=settings.max_document_chunks,
+            embed_batch=settings.embed_batch,
+        ),
+    )
+    worker = Worker(
+        jobs=jobs,
+        documents=documents,
+        handlers={
+            JobKind.INGEST: ingestion.run,
+            JobKind.PURGE_DOCUMENT: purger.run,
+            JobKind.PURGE_COLLECTION: purger.run,
+        },
+        owner=owner,
+        limits=WorkerLimits(
+            concurrency=settings.worker_concurrency,
+            lease_seconds=settings.worker_lease_seconds,
+            max_attempts=settings.worker_max_attempts,
+        ),
+    )
+    document_service = DocumentService(
+        collections,
+        documents,
+        purger,
+        on_stored=worker.notify,
+        max_documents=settings.max_documents,
+    )
+    servicer = RagServicer(
+        collections=CollectionService(collections, purger, max_collections=settings.max_collections),
+        documents=document_service,
+        search=SearchService(
+            collections=collections,
+            passages=SqlPassages(database),
+            vectors=vectors,
+            embedder=cached,
+        ),
+        uploads=UploadReader(
+            document_service,
+            max_bytes=settings.max_document_bytes,
+            max_concurrent=settings.max_concurrent_uploads,
+        ),
+    )
+    return RagApp(servicer, worker, database, vectors, documents)
+
+
+@asynccontextmanager
+async def resources(settings: RagSettings) -> AsyncIterator[RagApp]:
+    """Opens database, vectors, parser processes and channel; closes them in reverse."""
+    async with AsyncExitStack() as stack:
+        database = open_database(settings)
+        stack.push_async_callback(database.close)
+        vectors = _vector_store(settings)
+        stack.push_async_callback(vectors.close)
+        parser = ProcessParser(
+            ParserLimits(
+                timeout_seconds=settings.parse_timeout_seconds,
+                memory_bytes=settings.parse_memory_bytes,
+                max_pages=settings.max_pages,
+                processes=max(1, settings.worker_concurrency),
+            )
+        )
+        stack.push_async_callback(parser.close)
+        channel = await stack.enter_async_context(create_channel(settings.inference_target))
+        embedder = InferenceEmbedder(channel, _signer(settings), timeout_seconds=settings.embed_timeout_seconds)
+        yield build(settings, database=database, vectors=vectors, embedder=embedder, parser=parser)
+
+
+@asynccontextmanager
+async def running(settings: RagSettings, app: RagApp) -> AsyncIterator[int]:
+    """Serves and works while the block runs; gives the port."""
+    registration = Registration(rag_pb2_grpc.add_RagServiceServicer_to_server, app.servicer, SERVICE_NAME)
+    server = RpcServer(settings, TokenVerifier(settings.jwks), [registration])
+    port = await server.start()
+    try:
+        await app.database.ping()
+        await app.worker.start()
+        await server.set_serving(True)
+        yield port
+    finally:
+        await server.stop(settings.drain_seconds)
+        await app.worker.stop()
+
+
+def _vector_store(settings: RagSettings) -> ChromaVectorStore:
+    if settings.chroma_url is not None:
+        return ChromaVectorStore.server(str(settings.chroma_url))
+    return ChromaVectorStore.embedded(settings.chroma_folder)
+
+
+def _signer(settings: RagSettings) -> TokenSigner:
+    if settings.signing_key_file is None:
+        raise ValueError("the signing key file is not set")
+    return TokenSigner.from_pem(settings.signing_key_file.read_bytes(), issuer="errand-rag")

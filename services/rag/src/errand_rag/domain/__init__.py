@@ -1,0 +1,1 @@
+"""What the rag service does, free of transports, databases and model runtimes."""

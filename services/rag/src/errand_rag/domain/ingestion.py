@@ -1,0 +1,155 @@
+"""One document's way from bytes to searchable passages."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from errand_common.errors import NotFound
+
+from errand_rag.domain.chunking import chunk_document, embedding_text
+from errand_rag.domain.cleaning import clean_document, clean_text
+from errand_rag.domain.errors import DocumentRejected
+from errand_rag.domain.models import (
+    Chunk,
+    CleanDocument,
+    Collection,
+    IngestedDocument,
+    Job,
+    ParsedDocument,
+    VectorEntry,
+)
+from errand_rag.domain.ports import (
+    Collections,
+    DocumentParser,
+    Documents,
+    Embedder,
+    TokenCounter,
+    VectorStore,
+)
+from errand_rag.domain.purging import Purger
+
+_MAX_TITLE_CHARACTERS = 300
+_PARSED_PERCENT = 10
+_EMBEDDED_PERCENT = 95
+
+
+@dataclass(frozen=True, slots=True)
+class IngestionLimits:
+    """Bounds on one document."""
+
+    max_characters: int = 10_000_000
+    max_chunks: int = 20_000
+    embed_batch: int = 32
+
+
+class _Gone(Exception):  # noqa: N818 - a state, not a fault
+    """The document was deleted meanwhile."""
+
+
+class Ingestion:
+    """Parses, cleans, cuts, embeds and stores. Safe to run again from the start at any time."""
+
+    def __init__(
+        self,
+        *,
+        collections: Collections,
+        documents: Documents,
+        parser: DocumentParser,
+        counter: TokenCounter,
+        embedder: Embedder,
+        vectors: VectorStore,
+        purger: Purger,
+        limits: IngestionLimits,
+    ) -> None:
+        self._collections = collections
+        self._documents = documents
+        self._parser = parser
+        self._counter = counter
+        self._embedder = embedder
+        self._vectors = vectors
+        self._purger = purger
+        self._limits = limits
+
+    async def run(self, job: Job) -> None:
+        """Ingests the job's document; one that was deleted meanwhile leaves no vector behind.
+
+        Raises DocumentRejected when it cannot be ingested, ErrandError when it may work later.
+        """
+        try:
+            await self._ingest(job)
+        except (_Gone, NotFound):
+            await self._purger.purge_document(job.tenant_id, job.collection_id, job.document_id)
+
+    async def _ingest(self, job: Job) -> None:
+        collection = await self._collections.get(job.tenant_id, job.collection_id)
+        document = await self._documents.get(job.tenant_id, job.document_id)
+        await self._report(job, 1)
+        content = await self._documents.content(job.tenant_id, job.document_id)
+        parsed = await self._parser.parse(content, document.filename)
+        title = _title(parsed, document.filename)
+        # Cleaning and cutting a large document takes seconds: off the event loop.
+        clean, chunks = await asyncio.to_thread(self._cut, job.document_id, parsed, collection)
+        await self._report(job, _PARSED_PERCENT)
+        model = await self._embed_all(job, collection, title, chunks)
+        stored = await self._documents.complete(
+            job.tenant_id,
+            IngestedDocument(
+                document_id=job.document_id,
+                title=title,
+                media_type=parsed.media_type,
+                clean_text=clean.text,
+                chunks=chunks,
+                embedding_model=model,
+            ),
+            principal_id=job.principal_id,
+        )
+        if not stored:
+            raise _Gone
+
+    def _cut(
+        self, document_id: str, parsed: ParsedDocument, collection: Collection
+    ) -> tuple[CleanDocument, tuple[Chunk, ...]]:
+        clean = clean_document(parsed, max_characters=self._limits.max_characters)
+        chunks = chunk_document(document_id, clean, collection, self._counter, max_chunks=self._limits.max_chunks)
+        return clean, chunks
+
+    async def _embed_all(self, job: Job, collection: Collection, title: str, chunks: Sequence[Chunk]) -> str:
+        """Embeds what an earlier attempt did not; returns the model's name."""
+        model = collection.embedding_model
+        batch = self._limits.embed_batch
+        for start in range(0, len(chunks), batch):
+            part = chunks[start : start + batch]
+            there = await self._vectors.existing(collection.id, [chunk.id for chunk in part]) if model else set()
+            missing = [chunk for chunk in part if chunk.id not in there]
+            if missing:
+                model = await self._embed(job, collection.id, model, title, missing)
+            done = (start + len(part)) / len(chunks)
+            span = _EMBEDDED_PERCENT - _PARSED_PERCENT
+            await self._report(job, _PARSED_PERCENT + int(span * done))
+        return model
+
+    async def _embed(self, job: Job, collection_id: str, model: str, title: str, chunks: Sequence[Chunk]) -> str:
+        texts = [embedding_text(chunk, title, self._counter) for chunk in chunks]
+        made = await self._embedder.embed(texts, model=model)
+        if model and made.model != model:
+            raise DocumentRejected(
+                f"the collection was embedded with '{model}' but '{made.model}' is served now; "
+                "serve the former model, or upload into a new collection"
+            )
+        await self._vectors.upsert(
+            collection_id,
+            [
+                VectorEntry(chunk_id=chunk.id, document_id=job.document_id, vector=vector)
+                for chunk, vector in zip(chunks, made.vectors, strict=True)
+            ],
+        )
+        return made.model
+
+    async def _report(self, job: Job, percent: int) -> None:
+        if not await self._documents.progress(job.tenant_id, job.document_id, percent):
+            raise _Gone
+
+
+def _title(parsed: ParsedDocument, filename: str) -> str:
+    title = clean_text(parsed.title).replace("\n", " ")[:_MAX_TITLE_CHARACTERS]
+    return title or filename

@@ -1,0 +1,256 @@
+"""The nouns of the rag service."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from errand_common.principal import Principal
+
+T = TypeVar("T")
+Vector = Sequence[float]
+
+
+class DocumentState(StrEnum):
+    """Where a document is on its way to the searchers."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class JobKind(StrEnum):
+    """What a stored job does."""
+
+    INGEST = "ingest"
+    PURGE_DOCUMENT = "purge_document"
+    PURGE_COLLECTION = "purge_collection"
+
+
+class SearchMode(StrEnum):
+    """How passages are found."""
+
+    HYBRID = "hybrid"
+    VECTOR = "vector"
+    KEYWORD = "keyword"
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A tenant's named set of documents; `embedding_model` is empty until something is embedded."""
+
+    id: str
+    tenant_id: str
+    name: str
+    description: str
+    chunk_tokens: int
+    chunk_overlap_tokens: int
+    embedding_model: str
+    document_count: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewCollection:
+    """A collection as asked for; zero `chunk_tokens` takes the default."""
+
+    name: str
+    description: str = ""
+    chunk_tokens: int = 0
+    chunk_overlap_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An uploaded document and the state of its ingestion."""
+
+    id: str
+    tenant_id: str
+    collection_id: str
+    filename: str
+    title: str
+    media_type: str
+    size_bytes: int
+    content_hash: str
+    state: DocumentState
+    progress_percent: int
+    failure: str
+    chunk_count: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One document's bytes with what is known of them before parsing."""
+
+    collection_id: str
+    filename: str
+    content: bytes
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some rows of a listing and the position after them, None on the last page."""
+
+    items: tuple[T, ...]
+    next_position: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A stretch of parsed text under one heading, on one page (from 1) when there are pages."""
+
+    text: str
+    heading: str = ""
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """What a parser found in a document."""
+
+    media_type: str
+    sections: tuple[Section, ...]
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters [start, end) of the clean text that belong to one section."""
+
+    start: int
+    end: int
+    heading: str
+    page: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CleanDocument:
+    """The text that offsets point into, and its sections."""
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage: `text` equals the clean text's characters [start, end)."""
+
+    id: str
+    index: int
+    text: str
+    start: int
+    end: int
+    heading: str
+    page: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stored chunk with what a citation needs of its document."""
+
+    chunk_id: str
+    document_id: str
+    collection_id: str
+    title: str
+    filename: str
+    page: int | None
+    heading: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Unit vectors in the order of the texts, and the model that made them."""
+
+    vectors: tuple[Vector, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorEntry:
+    """A chunk's vector as it is stored."""
+
+    chunk_id: str
+    document_id: str
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class VectorMatch:
+    """A stored vector near the one asked for; cosine similarity, -1 to 1."""
+
+    chunk_id: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Stored work, done by the one holder of its lease.
+
+    `attempts` counts the times it was taken, this one included.
+    """
+
+    id: str
+    kind: JobKind
+    tenant_id: str
+    collection_id: str
+    document_id: str
+    principal_id: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedDocument:
+    """All that a finished ingestion stores at once."""
+
+    document_id: str
+    title: str
+    media_type: str
+    clean_text: str
+    chunks: tuple[Chunk, ...]
+    embedding_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What is looked for; no collections means all of the tenant's, `min_similarity` 0 no bound."""
+
+    text: str
+    collections: tuple[str, ...] = ()
+    top_k: int = 5
+    mode: SearchMode = SearchMode.HYBRID
+    min_similarity: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A passage with its rank score (one answer's scale only) and cosine similarity."""
+
+    passage: Passage
+    score: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hits, best first; `degraded` when they come from words alone though vectors were wanted."""
+
+    hits: tuple[SearchHit, ...]
+    degraded: bool
+
+
+def background_principal(job: Job) -> Principal:
+    """The document's tenant as it acts in the background: the uploader, for documents alone."""
+    return Principal(
+        tenant_id=job.tenant_id,
+        id=job.principal_id,
+        roles=frozenset(),
+        scopes=frozenset({"documents"}),
+        request_id=job.id,
+    )

@@ -1,0 +1,168 @@
+"""What the use cases need of the world."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from errand_rag.domain.models import (
+    Collection,
+    Document,
+    Embeddings,
+    IngestedDocument,
+    Job,
+    NewCollection,
+    Page,
+    ParsedDocument,
+    Passage,
+    Upload,
+    Vector,
+    VectorEntry,
+    VectorMatch,
+)
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors."""
+
+    async def embed(self, texts: Sequence[str], *, model: str) -> Embeddings:
+        """Embeds 1 to 64 texts with `model`, or the default for an empty name.
+
+        Raises Unavailable, Overloaded or DeadlineExceeded when it may work later, ModelUnavailable
+        when the model is not served.
+        """
+
+
+class TokenCounter(Protocol):
+    """Counts tokens as the embedding model does."""
+
+    def count(self, text: str) -> int:
+        """Tokens of the text, the two marks at its ends not counted."""
+
+
+class DocumentParser(Protocol):
+    """Reads text out of untrusted bytes, bounded in time and memory."""
+
+    async def parse(self, content: bytes, filename: str) -> ParsedDocument:
+        """Raises DocumentRejected with a reason for a person."""
+
+
+class VectorStore(Protocol):
+    """Vectors by collection, cosine space. Every method raises Unavailable when it is away."""
+
+    async def upsert(self, collection_id: str, entries: Sequence[VectorEntry]) -> None:
+        """Stores the entries; same chunk id replaces."""
+
+    async def query(self, collection_id: str, vector: Vector, limit: int) -> list[VectorMatch]:
+        """The nearest, best first; none when the collection holds nothing."""
+
+    async def similarities(self, collection_id: str, vector: Vector, chunk_ids: Sequence[str]) -> dict[str, float]:
+        """Cosine similarity of the chunks that are stored."""
+
+    async def existing(self, collection_id: str, chunk_ids: Sequence[str]) -> set[str]:
+        """Which of the chunks have a vector."""
+
+    async def delete_document(self, collection_id: str, document_id: str) -> None:
+        """Removes a document's vectors; nothing to remove is fine."""
+
+    async def drop(self, collection_id: str) -> None:
+        """Removes the collection's index; nothing to remove is fine."""
+
+    async def count(self, collection_id: str) -> int:
+        """Vectors in the collection."""
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the store cannot answer."""
+
+
+class Collections(Protocol):
+    """Stored collections. Each method is one transaction."""
+
+    async def create(self, tenant_id: str, new: NewCollection, *, limit: int) -> Collection:
+        """Raises AlreadyExists for a taken name, QuotaExceeded past `limit` collections."""
+
+    async def get(self, tenant_id: str, name_or_id: str) -> Collection:
+        """Raises NotFound."""
+
+    async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Collection]:
+        """Oldest first."""
+
+    async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
+        """The named ones, or all for none named. Raises NotFound for the first unknown one."""
+
+    async def delete(self, tenant_id: str, name_or_id: str, *, principal_id: str) -> Job:
+        """Removes all rows and stores the job that removes the vectors. Raises NotFound."""
+
+
+class Documents(Protocol):
+    """Stored documents and chunks. Each method is one transaction."""
+
+    async def add(self, tenant_id: str, upload: Upload, *, principal_id: str, limit: int) -> tuple[Document, bool]:
+        """Stores bytes, document and job together; or returns the duplicate and True.
+
+        Raises NotFound when the collection went away, QuotaExceeded past `limit` documents.
+        """
+
+    async def get(self, tenant_id: str, document_id: str) -> Document:
+        """Raises NotFound."""
+
+    async def list_page(self, tenant_id: str, collection_id: str, *, size: int, position: str | None) -> Page[Document]:
+        """Newest first."""
+
+    async def content(self, tenant_id: str, document_id: str) -> bytes:
+        """The uploaded bytes. Raises NotFound."""
+
+    async def clean_text(self, tenant_id: str, document_id: str) -> str:
+        """The text that offsets point into; empty before the document is ready."""
+
+    async def progress(self, tenant_id: str, document_id: str, percent: int) -> bool:
+        """Marks it PROCESSING; False when it is gone."""
+
+    async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> bool:
+        """Makes it READY and replaces older documents of its file name, in one transaction.
+
+        False when it is gone, or a newer document of its name was first and it gave way.
+        """
+
+    async def fail(self, tenant_id: str, document_id: str, reason: str) -> None:
+        """Marks it FAILED."""
+
+    async def retry(self, tenant_id: str, document_id: str, *, principal_id: str) -> Document:
+        """Makes a failed one PENDING again. Raises NotFound, Conflict when it did not fail."""
+
+    async def delete(self, tenant_id: str, document_id: str, *, principal_id: str) -> Job:
+        """Removes all rows and stores the job that removes the vectors. Raises NotFound."""
+
+
+class Passages(Protocol):
+    """Stored chunks as searchers see them: only those of ready documents."""
+
+    async def by_keywords(
+        self, tenant_id: str, collection_ids: Sequence[str], terms: Sequence[str], limit: int
+    ) -> list[tuple[Passage, float]]:
+        """Passages that hold any of the terms with their rank score, best first."""
+
+    async def by_ids(
+        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str]
+    ) -> Mapping[str, Passage]:
+        """Those of the chunks whose rows exist."""
+
+
+class Jobs(Protocol):
+    """The durable queue. Each method is one transaction."""
+
+    async def claim(self, owner: str, *, lease_seconds: float) -> Job | None:
+        """Leases the job that waits longest, one whose lease ran out included."""
+
+    async def renew(self, job_id: str, owner: str, *, lease_seconds: float) -> bool:
+        """False when another holds it by now."""
+
+    async def done(self, job_id: str, owner: str) -> None:
+        """Removes it."""
+
+    async def postpone(self, job_id: str, owner: str, *, delay_seconds: float) -> None:
+        """Gives it back, to be taken after the delay."""
+
+    async def release(self, job_id: str, owner: str) -> None:
+        """Gives it back as if never taken."""
+
+    async def release_owner(self, owner: str) -> int:
+        """Gives back what a former process of this name held."""

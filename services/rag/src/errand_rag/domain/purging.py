@@ -1,0 +1,41 @@
+"""Removes the vectors of what is no longer stored."""
+
+from errand_common.errors import ErrandError, NotFound
+
+from errand_rag.domain.models import Job, JobKind
+from errand_rag.domain.ports import Collections, Jobs, VectorStore
+
+
+class Purger:
+    """Does the purge jobs: at once when the store answers, else the worker does them later."""
+
+    def __init__(self, collections: Collections, jobs: Jobs, vectors: VectorStore, *, owner: str) -> None:
+        self._collections = collections
+        self._jobs = jobs
+        self._vectors = vectors
+        self._owner = owner
+
+    async def run(self, job: Job) -> None:
+        """Removes what the job names. Raises Unavailable when the store is away."""
+        if job.kind is JobKind.PURGE_COLLECTION:
+            await self._vectors.drop(job.collection_id)
+        else:
+            await self.purge_document(job.tenant_id, job.collection_id, job.document_id)
+
+    async def purge_document(self, tenant_id: str, collection_id: str, document_id: str) -> None:
+        """Removes a document's vectors, and the whole index when its collection is gone too."""
+        try:
+            await self._collections.get(tenant_id, collection_id)
+        except NotFound:
+            await self._vectors.drop(collection_id)
+        else:
+            await self._vectors.delete_document(collection_id, document_id)
+
+    async def try_now(self, job: Job) -> None:
+        """Does a job that was just stored with this owner's lease; a failure leaves it stored."""
+        try:
+            await self.run(job)
+        except ErrandError:
+            await self._jobs.postpone(job.id, self._owner, delay_seconds=1.0)
+            return
+        await self._jobs.done(job.id, self._owner)

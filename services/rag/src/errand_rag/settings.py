@@ -1,0 +1,66 @@
+"""Settings of the rag service, read from ERRAND_RAG_…"""
+
+import socket
+from pathlib import Path
+
+from errand_common.settings import ServiceSettings
+from pydantic import AnyHttpUrl, Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+_MIB = 1024 * 1024
+
+
+class RagSettings(ServiceSettings):
+    """What the rag service can be told; sizes and times carry their unit in the name."""
+
+    model_config = SettingsConfigDict(env_prefix="ERRAND_RAG_", extra="forbid")
+
+    port: int = Field(default=50053, ge=0, le=65535, description="port to listen on")
+    inference_target: str = Field(default="127.0.0.1:50052", description="gRPC target of the inference service")
+    embed_timeout_seconds: float = Field(
+        default=60, gt=0, le=600, description="longest wait for one batch of embeddings"
+    )
+    embed_batch: int = Field(default=32, ge=1, le=64, description="texts in a batch")
+    embedding_cache_entries: int = Field(default=10_000, ge=0, le=1_000_000, description="vectors remembered in memory")
+    chroma_url: AnyHttpUrl | None = Field(
+        default=None, description="URL of a Chroma server; default is files in data_dir"
+    )
+    worker_name: str = Field(
+        default_factory=socket.gethostname,
+        description="who this process is to others; it takes back the work of its former self",
+    )
+    worker_concurrency: int = Field(default=2, ge=0, le=64, description="documents ingested at a time; 0 ingests none")
+    worker_lease_seconds: float = Field(
+        default=60, ge=1, le=3600, description="after this time another takes up a dead one's work"
+    )
+    worker_max_attempts: int = Field(default=8, ge=1, le=100, description="attempts before a document is given up")
+    max_document_bytes: int = Field(default=25 * _MIB, ge=1, le=200 * _MIB, description="largest document")
+    max_concurrent_uploads: int = Field(
+        default=8, ge=1, le=256, description="uploads read at a time; each is held in memory"
+    )
+    max_document_characters: int = Field(default=10_000_000, ge=1, description="most text in a document")
+    max_document_chunks: int = Field(default=20_000, ge=1, description="most chunks of a document")
+    max_pages: int = Field(default=5000, ge=1, description="most pages of a PDF")
+    max_collections: int = Field(default=200, ge=1, description="most collections of a tenant")
+    max_documents: int = Field(default=100_000, ge=1, description="most documents of a tenant")
+    parse_timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="longest time to read one document's format"
+    )
+    parse_memory_bytes: int = Field(default=1024 * _MIB, ge=256 * _MIB, description="memory of one parser process")
+
+    @model_validator(mode="after")
+    def _keys_are_given(self) -> "RagSettings":
+        """Nothing is served without keys: they tell who calls, and for whom work is done later."""
+        if not self.jwks:
+            raise ValueError("ERRAND_RAG_JWKS is not set; give the path or URL of the key set")
+        if self.signing_key_file is None:
+            raise ValueError(
+                "ERRAND_RAG_SIGNING_KEY_FILE is not set; give the PEM file of the signing key, "
+                "which background ingestion calls the inference service with"
+            )
+        return self
+
+    @property
+    def chroma_folder(self) -> Path:
+        """Where embedded Chroma keeps its files."""
+        return self.data_dir / "chroma"

@@ -1,0 +1,1 @@
+"""Tables, queries and vectors of the rag service."""

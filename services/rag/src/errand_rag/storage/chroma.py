@@ -1,0 +1,195 @@
+"""Vectors in Chroma: embedded under the data directory, or a server.
+
+One Chroma collection per Errand collection: a search reads only what it asks for, and deleting a
+collection gives its disk space back, which deleting single vectors in Chroma does not.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from logging import getLogger
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import chromadb
+import numpy as np
+from chromadb.api import ClientAPI
+from chromadb.api.models.Collection import Collection as ChromaCollection
+from chromadb.config import Settings as ChromaSettings
+from chromadb.errors import ChromaError
+from chromadb.errors import NotFoundError as ChromaNotFound
+from errand_common.errors import Unavailable
+
+from errand_rag.domain.models import Vector, VectorEntry, VectorMatch
+from errand_rag.storage.similarity import bounded, cosines
+
+_logger = getLogger(__name__)
+_T = TypeVar("_T")
+
+_MAX_BATCH = 1000
+_SERVER_THREADS = 8
+_MAX_HANDLES = 256
+# Wider than Chroma's defaults (ef 100 both, 16 neighbours): recall over build time.
+_INDEX = {"hnsw": {"space": "cosine", "ef_construction": 200, "ef_search": 200, "max_neighbors": 24}}
+
+
+class ChromaVectorStore:
+    """The vector store port on Chroma. Made by `embedded` or `server`; closed by `close`."""
+
+    def __init__(self, connect: Callable[[], ClientAPI], *, threads: int) -> None:
+        self._connect = connect
+        # The persistent client belongs to one thread; calls queue for it.
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="chroma")
+        self._client: ClientAPI | None = None
+        self._handles: OrderedDict[str, ChromaCollection] = OrderedDict()
+
+    @classmethod
+    def embedded(cls, folder: Path) -> "ChromaVectorStore":
+        """Files in a folder that no other process opens."""
+
+        def connect() -> ClientAPI:
+            folder.mkdir(parents=True, exist_ok=True)
+            return chromadb.PersistentClient(path=str(folder), settings=ChromaSettings(anonymized_telemetry=False))
+
+        return cls(connect, threads=1)
+
+    @classmethod
+    def server(cls, url: str) -> "ChromaVectorStore":
+        """A Chroma server at an http or https URL."""
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+
+        def connect() -> ClientAPI:
+            return chromadb.HttpClient(
+                host=parts.hostname or "localhost",
+                port=parts.port or (443 if secure else 8000),
+                ssl=secure,
+                settings=ChromaSettings(anonymized_telemetry=False),
+            )
+
+        return cls(connect, threads=_SERVER_THREADS)
+
+    async def upsert(self, collection_id: str, entries: Sequence[VectorEntry]) -> None:
+        """Stores the entries; same chunk id replaces."""
+        for start in range(0, len(entries), _MAX_BATCH):
+            batch = entries[start : start + _MAX_BATCH]
+            await self._call(partial(self._upsert, collection_id, batch))
+
+    def _upsert(self, collection_id: str, entries: Sequence[VectorEntry]) -> None:
+        self._handle_or_new(collection_id).upsert(
+            ids=[entry.chunk_id for entry in entries],
+            embeddings=np.asarray([entry.vector for entry in entries], dtype=np.float32),
+            metadatas=[{"document_id": entry.document_id} for entry in entries],
+        )
+
+    async def query(self, collection_id: str, vector: Vector, limit: int) -> list[VectorMatch]:
+        """The nearest, best first; none when the collection holds nothing."""
+        return await self._call(lambda: self._query(collection_id, vector, limit), missing=[])
+
+    def _query(self, collection_id: str, vector: Vector, limit: int) -> list[VectorMatch]:
+        found = self._handle(collection_id).query(
+            query_embeddings=np.asarray([vector], dtype=np.float32),
+            n_results=limit,
+            include=["distances"],
+        )
+        distances = (found["distances"] or [[]])[0]
+        return [
+            VectorMatch(chunk_id=id_, similarity=bounded(1.0 - float(distance)))
+            for id_, distance in zip(found["ids"][0], distances, strict=True)
+        ]
+
+    async def similarities(self, collection_id: str, vector: Vector, chunk_ids: Sequence[str]) -> dict[str, float]:
+        """Cosine similarity of the chunks that are stored."""
+        return await self._call(lambda: self._similarities(collection_id, vector, chunk_ids), missing={})
+
+    def _similarities(self, collection_id: str, vector: Vector, chunk_ids: Sequence[str]) -> dict[str, float]:
+        found = self._handle(collection_id).get(ids=list(chunk_ids), include=["embeddings"])
+        stored = np.asarray(found["embeddings"], dtype=np.float32)
+        return dict(zip(found["ids"], cosines(stored, vector), strict=True))
+
+    async def existing(self, collection_id: str, chunk_ids: Sequence[str]) -> set[str]:
+        """Which of the chunks have a vector."""
+        return await self._call(
+            lambda: set(self._handle(collection_id).get(ids=list(chunk_ids), include=[])["ids"]),
+            missing=set(),
+        )
+
+    async def delete_document(self, collection_id: str, document_id: str) -> None:
+        """Removes a document's vectors; nothing to remove is fine."""
+        await self._call(lambda: self._delete_document(collection_id, document_id), missing=None)
+
+    def _delete_document(self, collection_id: str, document_id: str) -> None:
+        self._handle(collection_id).delete(where={"document_id": document_id})
+
+    async def drop(self, collection_id: str) -> None:
+        """Removes the collection's index; nothing to remove is fine."""
+        await self._call(lambda: self._drop(collection_id), missing=None)
+
+    def _drop(self, collection_id: str) -> None:
+        self._handles.pop(collection_id, None)
+        self._opened().delete_collection(collection_id)
+
+    async def count(self, collection_id: str) -> int:
+        """Vectors in the collection."""
+        return await self._call(lambda: int(self._handle(collection_id).count()), missing=0)
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the store cannot answer."""
+        await self._call(lambda: self._opened().heartbeat())
+
+    async def close(self) -> None:
+        """Waits for the calls under way and ends the threads."""
+        await asyncio.to_thread(self._executor.shutdown)
+
+    async def _call(self, work: Callable[[], _T], **default: _T) -> _T:
+        """Runs on Chroma's own thread; a collection that is not there gives `missing`."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, work)
+        except ChromaNotFound:
+            # Dropped and made anew elsewhere: the handles may point at what is gone.
+            self._handles.clear()
+            if "missing" in default:
+                return default["missing"]
+            raise Unavailable("chroma") from None
+        except (ChromaError, OSError, ValueError, RuntimeError) as error:
+            self._client = None
+            self._handles.clear()
+            _logger.warning("chroma: call failed", exc_info=error)
+            raise Unavailable("chroma") from error
+        except Exception as error:
+            # The HTTP client raises its transport's own errors, the embedded one its core's.
+            _logger.exception("chroma: call failed")
+            raise Unavailable("chroma") from error
+
+    def _opened(self) -> ClientAPI:
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def _handle(self, collection_id: str) -> ChromaCollection:
+        """Raises ChromaNotFound."""
+        return self._remembered(
+            collection_id,
+            lambda: self._opened().get_collection(collection_id, embedding_function=None),
+        )
+
+    def _handle_or_new(self, collection_id: str) -> ChromaCollection:
+        configuration: Any = _INDEX
+        return self._remembered(
+            collection_id,
+            lambda: self._opened().get_or_create_collection(
+                collection_id, embedding_function=None, configuration=configuration
+            ),
+        )
+
+    def _remembered(self, collection_id: str, find: Callable[[], ChromaCollection]) -> ChromaCollection:
+        handle = self._handles.get(collection_id)
+        if handle is None:
+            handle = self._handles[collection_id] = find()
+            while len(self._handles) > _MAX_HANDLES:
+                self._handles.popitem(last=False)
+        return handle

@@ -1,0 +1,334 @@
+"""Queries of documents and their chunks."""
+
+import sqlalchemy as sa
+from errand_common.db import Database, new_id, utc_now
+from errand_common.errors import Conflict, NotFound, QuotaExceeded
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from errand_rag.domain.errors import DocumentRejected
+from errand_rag.domain.models import (
+    Document,
+    DocumentState,
+    IngestedDocument,
+    Job,
+    JobKind,
+    Page,
+    Upload,
+)
+from errand_rag.storage.collections import lock_collection, page_of
+from errand_rag.storage.jobs import store_job
+from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow
+
+_QUOTA_RETRY_SECONDS = 3600.0
+_MAX_FAILURE_CHARACTERS = 1000
+
+
+class SqlDocuments:
+    """Documents on SQLite or Postgres; `owner` leases the purge jobs that deletion stores."""
+
+    def __init__(self, database: Database, *, owner: str) -> None:
+        self._database = database
+        self._owner = owner
+
+    async def add(self, tenant_id: str, upload: Upload, *, principal_id: str, limit: int) -> tuple[Document, bool]:
+        """Stores bytes, document and job together; or returns the duplicate and True.
+
+        Raises NotFound when the collection went away, QuotaExceeded past `limit` documents.
+        """
+        async with self._database.transaction(tenant_id) as session:
+            await _lock(session, tenant_id, upload.collection_id)
+            same = await _same_content(session, upload)
+            if same is not None:
+                return await self._add_again(session, same, principal_id)
+            await _check_quota(session, tenant_id, limit)
+            row = _new_row(tenant_id, upload)
+            session.add(row)
+            await session.flush()
+            session.add(ContentRow(document_id=row.id, tenant_id=tenant_id, content=upload.content, clean_text=""))
+            _store_ingestion(session, row, principal_id)
+            return row.to_domain(), False
+
+    async def _add_again(self, session: AsyncSession, same: DocumentRow, principal_id: str) -> tuple[Document, bool]:
+        if same.state != DocumentState.FAILED.value:
+            return same.to_domain(), True
+        _reset(same)
+        _store_ingestion(session, same, principal_id)
+        return same.to_domain(), False
+
+    async def get(self, tenant_id: str, document_id: str) -> Document:
+        """Raises NotFound."""
+        async with self._database.transaction(tenant_id) as session:
+            return (await _row(session, tenant_id, document_id)).to_domain()
+
+    async def list_page(self, tenant_id: str, collection_id: str, *, size: int, position: str | None) -> Page[Document]:
+        """Newest first."""
+        query = (
+            sa.select(DocumentRow)
+            .where(DocumentRow.tenant_id == tenant_id, DocumentRow.collection_id == collection_id)
+            .order_by(DocumentRow.id.desc())
+            .limit(size + 1)
+        )
+        if position is not None:
+            query = query.where(DocumentRow.id < position)
+        async with self._database.transaction(tenant_id) as session:
+            found = [row.to_domain() for row in (await session.execute(query)).scalars()]
+        return page_of(found, size)
+
+    async def content(self, tenant_id: str, document_id: str) -> bytes:
+        """The uploaded bytes. Raises NotFound."""
+        return (await self._content_row(tenant_id, document_id)).content
+
+    async def clean_text(self, tenant_id: str, document_id: str) -> str:
+        """The text that offsets point into; empty before the document is ready."""
+        return (await self._content_row(tenant_id, document_id)).clean_text
+
+    async def _content_row(self, tenant_id: str, document_id: str) -> ContentRow:
+        query = sa.select(ContentRow).where(ContentRow.document_id == document_id, ContentRow.tenant_id == tenant_id)
+        async with self._database.transaction(tenant_id) as session:
+            row = (await session.execute(query)).scalar_one_or_none()
+        if row is None:
+            raise NotFound("document", document_id)
+        return row
+
+    async def progress(self, tenant_id: str, document_id: str, percent: int) -> bool:
+        """Marks it PROCESSING; False when it is gone."""
+        return await self._set(
+            tenant_id,
+            document_id,
+            state=DocumentState.PROCESSING.value,
+            progress_percent=percent,
+        )
+
+    async def fail(self, tenant_id: str, document_id: str, reason: str) -> None:
+        """Marks it FAILED."""
+        await self._set(
+            tenant_id,
+            document_id,
+            state=DocumentState.FAILED.value,
+            failure=reason[:_MAX_FAILURE_CHARACTERS],
+        )
+
+    async def _set(self, tenant_id: str, document_id: str, **values: object) -> bool:
+        change = (
+            sa.update(DocumentRow)
+            .where(DocumentRow.id == document_id, DocumentRow.tenant_id == tenant_id)
+            .values(**values)
+        )
+        async with self._database.transaction(tenant_id) as session:
+            return bool(getattr(await session.execute(change), "rowcount", 0))
+
+    async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> bool:
+        """Makes it READY and replaces older documents of its file name, in one transaction.
+
+        False when it is gone, or a newer document of its name was first and it gave way.
+        """
+        async with self._database.transaction(tenant_id) as session:
+            row = await _row_or_none(session, tenant_id, ingested.document_id)
+            if row is None:
+                return False
+            await _lock(session, tenant_id, row.collection_id)
+            await session.refresh(row)
+            if await _newer_is_ready(session, row):
+                await _remove(session, row.id)
+                return False
+            await _adopt_model(session, row.collection_id, ingested.embedding_model)
+            for older in await _older_of_name(session, row):
+                await self._remove_with_job(session, older, principal_id)
+            await _store_chunks(session, row, ingested)
+            row.state, row.progress_percent, row.failure = DocumentState.READY.value, 100, ""
+            row.title, row.media_type = ingested.title, ingested.media_type
+            row.chunk_count = len(ingested.chunks)
+            return True
+
+    async def retry(self, tenant_id: str, document_id: str, *, principal_id: str) -> Document:
+        """Makes a failed one PENDING again. Raises NotFound, Conflict when it did not fail."""
+        async with self._database.transaction(tenant_id) as session:
+            row = await _row(session, tenant_id, document_id)
+            if row.state != DocumentState.FAILED.value:
+                raise Conflict(
+                    f"document '{document_id}' is {row.state}; only a failed one is tried again",
+                    resource="document",
+                    id=document_id,
+                )
+            _reset(row)
+            _store_ingestion(session, row, principal_id)
+            return row.to_domain()
+
+    async def delete(self, tenant_id: str, document_id: str, *, principal_id: str) -> Job:
+        """Removes all rows and stores the job that removes the vectors. Raises NotFound."""
+        async with self._database.transaction(tenant_id) as session:
+            row = await _row(session, tenant_id, document_id)
+            return await self._remove_with_job(session, row, principal_id, owner=self._owner)
+
+    async def _remove_with_job(
+        self,
+        session: AsyncSession,
+        row: DocumentRow,
+        principal_id: str,
+        *,
+        owner: str | None = None,
+    ) -> Job:
+        await _remove(session, row.id)
+        return store_job(
+            session,
+            JobKind.PURGE_DOCUMENT,
+            tenant_id=row.tenant_id,
+            collection_id=row.collection_id,
+            document_id=row.id,
+            principal_id=principal_id,
+            lease_owner=owner,
+        )
+
+
+async def _lock(session: AsyncSession, tenant_id: str, collection_id: str) -> None:
+    result = await session.execute(lock_collection(tenant_id, collection_id))
+    if not getattr(result, "rowcount", 0):
+        raise NotFound("collection", collection_id)
+
+
+async def _row_or_none(session: AsyncSession, tenant_id: str, document_id: str) -> DocumentRow | None:
+    query = (
+        sa.select(DocumentRow)
+        .where(DocumentRow.id == document_id, DocumentRow.tenant_id == tenant_id)
+        .with_for_update()
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def _row(session: AsyncSession, tenant_id: str, document_id: str) -> DocumentRow:
+    row = await _row_or_none(session, tenant_id, document_id)
+    if row is None:
+        raise NotFound("document", document_id)
+    return row
+
+
+async def _same_content(session: AsyncSession, upload: Upload) -> DocumentRow | None:
+    """The document with the same bytes, unless a newer version of its name is to replace it."""
+    newer = aliased(DocumentRow)
+    superseded = sa.exists().where(
+        newer.collection_id == DocumentRow.collection_id,
+        newer.filename == DocumentRow.filename,
+        newer.id > DocumentRow.id,
+    )
+    query = (
+        sa.select(DocumentRow)
+        .where(
+            DocumentRow.collection_id == upload.collection_id,
+            DocumentRow.content_hash == upload.content_hash,
+            ~superseded,
+        )
+        .order_by(DocumentRow.id.desc())
+        .limit(1)
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def _check_quota(session: AsyncSession, tenant_id: str, limit: int) -> None:
+    count = sa.select(sa.func.count()).where(DocumentRow.tenant_id == tenant_id)
+    if (await session.execute(count)).scalar_one() >= limit:
+        raise QuotaExceeded(
+            f"the tenant has {limit} documents, the most allowed; delete some first",
+            retry_after_seconds=_QUOTA_RETRY_SECONDS,
+            quota="documents",
+        )
+
+
+def _new_row(tenant_id: str, upload: Upload) -> DocumentRow:
+    return DocumentRow(
+        id=new_id("doc"),
+        tenant_id=tenant_id,
+        collection_id=upload.collection_id,
+        filename=upload.filename,
+        title=upload.filename,
+        media_type="",
+        size_bytes=len(upload.content),
+        content_hash=upload.content_hash,
+        state=DocumentState.PENDING.value,
+        progress_percent=0,
+        failure="",
+        chunk_count=0,
+        created_at=utc_now(),
+    )
+
+
+def _reset(row: DocumentRow) -> None:
+    row.state, row.progress_percent, row.failure = DocumentState.PENDING.value, 0, ""
+
+
+def _store_ingestion(session: AsyncSession, row: DocumentRow, principal_id: str) -> None:
+    store_job(
+        session,
+        JobKind.INGEST,
+        tenant_id=row.tenant_id,
+        collection_id=row.collection_id,
+        document_id=row.id,
+        principal_id=principal_id,
+    )
+
+
+async def _newer_is_ready(session: AsyncSession, row: DocumentRow) -> bool:
+    query = sa.select(
+        sa.exists().where(
+            DocumentRow.collection_id == row.collection_id,
+            DocumentRow.filename == row.filename,
+            DocumentRow.id > row.id,
+            DocumentRow.state == DocumentState.READY.value,
+        )
+    )
+    return bool((await session.execute(query)).scalar_one())
+
+
+async def _older_of_name(session: AsyncSession, row: DocumentRow) -> list[DocumentRow]:
+    query = sa.select(DocumentRow).where(
+        DocumentRow.collection_id == row.collection_id,
+        DocumentRow.filename == row.filename,
+        DocumentRow.id < row.id,
+    )
+    return list((await session.execute(query)).scalars())
+
+
+async def _adopt_model(session: AsyncSession, collection_id: str, model: str) -> None:
+    """The first document's model becomes the collection's: vectors of two models do not compare."""
+    collection = await session.get_one(CollectionRow, collection_id, populate_existing=True)
+    if not collection.embedding_model:
+        collection.embedding_model = model
+    elif collection.embedding_model != model:
+        raise DocumentRejected(
+            f"the collection was embedded with '{collection.embedding_model}', this document with "
+            f"'{model}'; try it again"
+        )
+
+
+async def _store_chunks(session: AsyncSession, row: DocumentRow, ingested: IngestedDocument) -> None:
+    await session.execute(
+        sa.update(ContentRow).where(ContentRow.document_id == row.id).values(clean_text=ingested.clean_text)
+    )
+    await session.execute(
+        sa.insert(ChunkRow),
+        [
+            {
+                "id": chunk.id,
+                "tenant_id": row.tenant_id,
+                "collection_id": row.collection_id,
+                "document_id": row.id,
+                "position": chunk.index,
+                "page": chunk.page,
+                "start_offset": chunk.start,
+                "end_offset": chunk.end,
+                "title": ingested.title,
+                "heading": chunk.heading,
+                "text": chunk.text,
+            }
+            for chunk in ingested.chunks
+        ],
+    )
+
+
+async def _remove(session: AsyncSession, document_id: str) -> None:
+    for row, column in (
+        (ChunkRow, ChunkRow.document_id),
+        (ContentRow, ContentRow.document_id),
+        (DocumentRow, DocumentRow.id),
+    ):
+        await session.execute(sa.delete(row).where(column == document_id))

@@ -1,0 +1,88 @@
+"""Queries of chunks: by words and by id."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from errand_common.db import Database
+
+from errand_rag.domain.models import Passage
+from errand_rag.storage.models import ChunkRow, DocumentRow
+
+# Bound variables of one statement, below SQLite's and asyncpg's limits.
+_MAX_IDS = 5000
+_COLUMNS = (
+    ChunkRow.id,
+    ChunkRow.document_id,
+    ChunkRow.collection_id,
+    ChunkRow.title,
+    DocumentRow.filename,
+    ChunkRow.page,
+    ChunkRow.heading,
+    ChunkRow.start_offset,
+    ChunkRow.end_offset,
+    ChunkRow.text,
+)
+
+
+class SqlPassages:
+    """Chunks on SQLite (FTS5) or Postgres (full text)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def by_keywords(
+        self, tenant_id: str, collection_ids: Sequence[str], terms: Sequence[str], limit: int
+    ) -> list[tuple[Passage, float]]:
+        """Passages that hold any of the terms with their rank score, best first."""
+        query = _postgres_query(terms) if self._database.is_postgres else _sqlite_query(terms)
+        query = query.where(*_in(tenant_id, collection_ids)).limit(limit)
+        async with self._database.transaction(tenant_id) as session:
+            rows = (await session.execute(query)).all()
+        return [(Passage(*row[:-1]), float(row[-1])) for row in rows]
+
+    async def by_ids(
+        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str]
+    ) -> Mapping[str, Passage]:
+        """Those of the chunks whose rows exist."""
+        ids = list(chunk_ids)[:_MAX_IDS]
+        if not ids:
+            return {}
+        query = _select().where(*_in(tenant_id, collection_ids), ChunkRow.id.in_(ids))
+        async with self._database.transaction(tenant_id) as session:
+            rows = (await session.execute(query)).all()
+        return {row[0]: Passage(*row) for row in rows}
+
+
+def _select(*more: sa.ColumnElement[float]) -> sa.Select[Any]:
+    columns: list[Any] = [*_COLUMNS, *more]
+    return sa.select(*columns).join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
+
+
+def _in(tenant_id: str, collection_ids: Sequence[str]) -> tuple[sa.ColumnElement[bool], ...]:
+    return (ChunkRow.tenant_id == tenant_id, ChunkRow.collection_id.in_(collection_ids))
+
+
+def _sqlite_query(terms: Sequence[str]) -> sa.Select[Any]:
+    words = sa.table("chunk_words", sa.column("rowid", sa.Integer))
+    # Quoted, a term is a string to FTS5 whatever is in it.
+    match = " OR ".join('"' + term.replace('"', '""') + '"' for term in terms)
+    # Title and heading tell more of a passage than a word of its text; bm25 is better when smaller.
+    rank = sa.literal_column("bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
+    return (
+        _select(-rank)
+        .join(words, words.c.rowid == ChunkRow.serial)
+        .where(sa.text("chunk_words MATCH :match").bindparams(match=match))
+        .order_by(rank, ChunkRow.serial)
+    )
+
+
+def _postgres_query(terms: Sequence[str]) -> sa.Select[Any]:
+    words: sa.ColumnElement[Any] = sa.literal_column("chunks.words")
+    # Quoted, a term is a lexeme to Postgres whatever is in it.
+    wanted = sa.func.to_tsquery(
+        sa.literal_column("'english'"), " | ".join("'" + t.replace("'", "''") + "'" for t in terms)
+    )
+    # 1: divided by 1 + log of the length, so that long passages do not win by length.
+    rank = sa.func.ts_rank_cd(words, wanted, 1, type_=sa.Float)
+    return _select(rank).where(words.op("@@", is_comparison=True)(wanted)).order_by(rank.desc(), ChunkRow.serial)

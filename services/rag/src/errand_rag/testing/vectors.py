@@ -1,0 +1,68 @@
+"""A vector store in memory: exact, and gone with the process."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from errand_rag.domain.models import Vector, VectorEntry, VectorMatch
+from errand_rag.storage.similarity import cosines
+
+
+class InMemoryVectorStore:
+    """The vector store port on dictionaries. `fault`, when set, is raised by every call."""
+
+    def __init__(self) -> None:
+        self._collections: dict[str, dict[str, VectorEntry]] = {}
+        self.fault: Exception | None = None
+
+    async def upsert(self, collection_id: str, entries: Sequence[VectorEntry]) -> None:
+        """Stores the entries; same chunk id replaces."""
+        stored = self._entries(collection_id, make=True)
+        stored.update({entry.chunk_id: entry for entry in entries})
+
+    async def query(self, collection_id: str, vector: Vector, limit: int) -> list[VectorMatch]:
+        """The nearest, best first; none when the collection holds nothing."""
+        ids = list(self._entries(collection_id))
+        found = await self.similarities(collection_id, vector, ids)
+        nearest = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+        return [VectorMatch(chunk_id=id_, similarity=value) for id_, value in nearest]
+
+    async def similarities(self, collection_id: str, vector: Vector, chunk_ids: Sequence[str]) -> dict[str, float]:
+        """Cosine similarity of the chunks that are stored."""
+        entries = self._entries(collection_id)
+        there = [id_ for id_ in chunk_ids if id_ in entries]
+        stored = np.asarray([entries[id_].vector for id_ in there], dtype=np.float32)
+        return dict(zip(there, cosines(stored, vector), strict=True))
+
+    async def existing(self, collection_id: str, chunk_ids: Sequence[str]) -> set[str]:
+        """Which of the chunks have a vector."""
+        return set(chunk_ids) & self._entries(collection_id).keys()
+
+    async def delete_document(self, collection_id: str, document_id: str) -> None:
+        """Removes a document's vectors; nothing to remove is fine."""
+        entries = self._entries(collection_id)
+        for id_ in [id_ for id_, entry in entries.items() if entry.document_id == document_id]:
+            del entries[id_]
+
+    async def drop(self, collection_id: str) -> None:
+        """Removes the collection's index; nothing to remove is fine."""
+        self._entries(collection_id)
+        self._collections.pop(collection_id, None)
+
+    async def count(self, collection_id: str) -> int:
+        """Vectors in the collection."""
+        return len(self._entries(collection_id))
+
+    async def ping(self) -> None:
+        """Raises `fault`."""
+        self._entries("")
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _entries(self, collection_id: str, *, make: bool = False) -> dict[str, VectorEntry]:
+        if self.fault is not None:
+            raise self.fault
+        if make:
+            return self._collections.setdefault(collection_id, {})
+        return self._collections.get(collection_id, {})

@@ -1,0 +1,125 @@
+"""RagService over gRPC: converts, calls one use case, converts back."""
+
+# ruff: noqa: N802 - the methods are named by the contract
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from errand.common.v1 import common_pb2
+from errand.rag.v1 import rag_pb2, rag_pb2_grpc
+from errand_common.db import decode_page_token, encode_page_token
+from errand_common.errors import InvalidArgument
+
+from errand_rag.domain.collections import CollectionService
+from errand_rag.domain.documents import DocumentService
+from errand_rag.domain.search import SearchService
+from errand_rag.transport import convert
+from errand_rag.transport.uploads import UploadReader
+
+_DEFAULT_PAGE_SIZE = 50
+
+
+class RagServicer(rag_pb2_grpc.RagServiceServicer):
+    """Each method raises ErrandError; the server's interceptor makes a status of it."""
+
+    def __init__(
+        self,
+        *,
+        collections: CollectionService,
+        documents: DocumentService,
+        search: SearchService,
+        uploads: UploadReader,
+    ) -> None:
+        self._collections = collections
+        self._documents = documents
+        self._search = search
+        self._uploads = uploads
+
+    async def CreateCollection(
+        self, request: rag_pb2.CreateCollectionRequest, context: Any
+    ) -> rag_pb2.CreateCollectionResponse:
+        """Makes a collection."""
+        made = await self._collections.create(convert.new_collection(request.collection))
+        return rag_pb2.CreateCollectionResponse(collection=convert.collection_message(made))
+
+    async def GetCollection(self, request: rag_pb2.GetCollectionRequest, context: Any) -> rag_pb2.GetCollectionResponse:
+        """One collection."""
+        found = await self._collections.get(request.id)
+        return rag_pb2.GetCollectionResponse(collection=convert.collection_message(found))
+
+    async def ListCollections(
+        self, request: rag_pb2.ListCollectionsRequest, context: Any
+    ) -> rag_pb2.ListCollectionsResponse:
+        """The tenant's collections, oldest first."""
+        page = await self._collections.list_page(size=_page_size(request.page), position=_position(request.page))
+        return rag_pb2.ListCollectionsResponse(
+            collections=[convert.collection_message(item) for item in page.items],
+            next_page_token=_token(page.next_position),
+        )
+
+    async def DeleteCollection(
+        self, request: rag_pb2.DeleteCollectionRequest, context: Any
+    ) -> rag_pb2.DeleteCollectionResponse:
+        """Deletes a collection with all in it."""
+        await self._collections.delete(request.id)
+        return rag_pb2.DeleteCollectionResponse()
+
+    async def UploadDocument(
+        self, request_iterator: AsyncIterator[rag_pb2.UploadDocumentRequest], context: Any
+    ) -> rag_pb2.UploadDocumentResponse:
+        """Stores one document's bytes; ingestion follows."""
+        document, duplicate = await self._uploads.receive(request_iterator)
+        return rag_pb2.UploadDocumentResponse(document=convert.document_message(document), duplicate=duplicate)
+
+    async def GetDocument(self, request: rag_pb2.GetDocumentRequest, context: Any) -> rag_pb2.GetDocumentResponse:
+        """One document with its state."""
+        found = await self._documents.get(request.id)
+        return rag_pb2.GetDocumentResponse(document=convert.document_message(found))
+
+    async def ListDocuments(self, request: rag_pb2.ListDocumentsRequest, context: Any) -> rag_pb2.ListDocumentsResponse:
+        """A collection's documents, newest first."""
+        page = await self._documents.list_page(
+            request.collection_id,
+            size=_page_size(request.page),
+            position=_position(request.page),
+        )
+        return rag_pb2.ListDocumentsResponse(
+            documents=[convert.document_message(item) for item in page.items],
+            next_page_token=_token(page.next_position),
+        )
+
+    async def DeleteDocument(
+        self, request: rag_pb2.DeleteDocumentRequest, context: Any
+    ) -> rag_pb2.DeleteDocumentResponse:
+        """Deletes a document with all of it."""
+        await self._documents.delete(request.id)
+        return rag_pb2.DeleteDocumentResponse()
+
+    async def RetryDocument(self, request: rag_pb2.RetryDocumentRequest, context: Any) -> rag_pb2.RetryDocumentResponse:
+        """Tries a failed ingestion again."""
+        document = await self._documents.retry(request.id)
+        return rag_pb2.RetryDocumentResponse(document=convert.document_message(document))
+
+    async def Search(self, request: rag_pb2.SearchRequest, context: Any) -> rag_pb2.SearchResponse:
+        """Finds passages."""
+        return convert.search_response(await self._search.search(convert.search_query(request)))
+
+
+def _page_size(page: common_pb2.PageRequest) -> int:
+    return page.page_size or _DEFAULT_PAGE_SIZE
+
+
+def _position(page: common_pb2.PageRequest) -> str | None:
+    values = decode_page_token(page.page_token, length=1)
+    if values is None:
+        return None
+    if not isinstance(values[0], str):
+        raise InvalidArgument(
+            "page_token is not one this listing gave; leave it out to start anew",
+            field="page_token",
+        )
+    return values[0]
+
+
+def _token(position: str | None) -> str:
+    return "" if position is None else encode_page_token([position])
