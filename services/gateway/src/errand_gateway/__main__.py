@@ -4,8 +4,8 @@ import asyncio
 import sys
 
 import uvloop
-
 from errand_common.main import run_service
+
 from errand_gateway.app import migrate_database
 from errand_gateway.server import serve
 from errand_gateway.settings import GatewaySettings

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 import structlog
-from fastapi import FastAPI
-
 from errand_common.db import Database, migrate, new_id, utc_now
 from errand_common.rpc.client import create_channel
 from errand_common.tokens import TokenSigner, generate_signing_key
+from fastapi import FastAPI
+
 from errand_gateway.clients.agent import GrpcAgentBackend
 from errand_gateway.clients.health import GrpcHealthProbe
 from errand_gateway.clients.rag import GrpcDocumentBackend
@@ -89,9 +89,7 @@ def build_app(settings: GatewaySettings) -> FastAPI:
 
 
 @contextlib.asynccontextmanager
-async def open_services(
-    settings: GatewaySettings, recorder: Recorder
-) -> AsyncIterator[Services]:
+async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncIterator[Services]:
     """Opens database, channels and background work; closes them at the end."""
     async with contextlib.AsyncExitStack() as stack:
         database = Database(settings.database(SERVICE), schema=SCHEMA)
@@ -114,6 +112,11 @@ async def open_services(
         credentials = CredentialCache(keys)
         yield Services(
             authenticator=Authenticator(credentials, pepper),
+            credentials=credentials,
+            pepper=pepper,
+            keys=keys,
+            tenants=tenants,
+            records=records,
             signer=read_signer(settings),
             limiter=WindowRateLimiter(
                 settings.rate_limit,
@@ -139,27 +142,21 @@ def read_pepper(settings: GatewaySettings) -> Pepper:
 
 def read_signer(settings: GatewaySettings) -> TokenSigner:
     """The signing key that is set, or the one kept in the data folder."""
-    path = settings.signing_key_file or settings.data_dir / "gateway-signing-key.pem"
-    if settings.signing_key_file is not None:
-        pem = path.read_bytes()
+    if settings.signing_key_file is None:
+        pem = read_or_make(settings.data_dir / "gateway-signing-key.pem", generate_signing_key)
     else:
-        pem = read_or_make(path, generate_signing_key)
+        pem = settings.signing_key_file.read_bytes()
     return TokenSigner.from_pem(pem, issuer="errand-gateway")
 
 
-async def _open_channels(
-    stack: contextlib.AsyncExitStack, settings: GatewaySettings
-) -> dict[str, grpc.aio.Channel]:
+async def _open_channels(stack: contextlib.AsyncExitStack, settings: GatewaySettings) -> dict[str, grpc.aio.Channel]:
     targets = {
         "agent": settings.agent_target,
         "inference": settings.inference_target,
         "rag": settings.rag_target,
         "tools": settings.tools_target,
     }
-    return {
-        name: await stack.enter_async_context(create_channel(target))
-        for name, target in targets.items()
-    }
+    return {name: await stack.enter_async_context(create_channel(target)) for name, target in targets.items()}
 
 
 def _probes(database: Database, channels: dict[str, grpc.aio.Channel]) -> list[Probe]:
@@ -172,9 +169,7 @@ def _probes(database: Database, channels: dict[str, grpc.aio.Channel]) -> list[P
 
 
 @contextlib.asynccontextmanager
-async def _recording(
-    recorder: Recorder, store: SqlRecordRepository, drain_seconds: float
-) -> AsyncIterator[None]:
+async def _recording(recorder: Recorder, store: SqlRecordRepository, drain_seconds: float) -> AsyncIterator[None]:
     task = asyncio.create_task(recorder.run(store))
     try:
         yield

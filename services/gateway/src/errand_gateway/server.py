@@ -7,12 +7,12 @@ from typing import Final
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
-from sse_starlette.sse import AppStatus
-
 from errand_common.main import wait_for_shutdown
 from errand_common.telemetry import configure_logging, configure_tracing, shutdown_tracing
 from errand_common.telemetry.metrics import serve_metrics
+from fastapi import FastAPI
+from sse_starlette.sse import AppStatus
+
 from errand_gateway.app import SERVICE, build_app, migrate_database
 from errand_gateway.settings import GatewaySettings
 
@@ -37,7 +37,7 @@ async def serve(settings: GatewaySettings) -> None:
     if settings.is_embedded:
         await asyncio.to_thread(migrate_database, settings)
     # Streams are not cut at the first sign of shutdown: they have drain_seconds to finish.
-    AppStatus.disable_automatic_graceful_drain()
+    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     app = build_app(settings)
     server = _Server(_uvicorn_config(app, settings))
     serving = asyncio.create_task(server.serve())

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
+from errand_common.settings import ServiceSettings
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from errand_common.settings import ServiceSettings
 from errand_gateway.domain.keys import parse_key
 
 Mebibytes = Annotated[int, Field(ge=1, le=1024)]

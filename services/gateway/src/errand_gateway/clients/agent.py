@@ -44,9 +44,7 @@ class GrpcAgentBackend:
     async def run(self, command: r.RunCommand) -> r.Run:
         """Runs an agent and waits for the end."""
         with translate_errors(DEPENDENCY):
-            response = await self._stub.RunAgent(
-                _request(command), timeout=deadline_seconds(self._run_seconds)
-            )
+            response = await self._stub.RunAgent(_request(command), timeout=deadline_seconds(self._run_seconds))
         return run(response.run)
 
     async def stream(self, command: r.RunCommand) -> AsyncIterator[r.RunEvent]:
@@ -65,9 +63,7 @@ class GrpcAgentBackend:
     async def start(self, command: r.RunCommand) -> r.Run:
         """Starts a run in the background."""
         with translate_errors(DEPENDENCY):
-            response = await self._stub.StartRun(
-                pb.StartRunRequest(request=_request(command)), timeout=self._timeout
-            )
+            response = await self._stub.StartRun(pb.StartRunRequest(request=_request(command)), timeout=self._timeout)
         return run(response.run)
 
     async def get_run(self, run_id: str) -> r.Run:
@@ -76,9 +72,7 @@ class GrpcAgentBackend:
             response = await self._stub.GetRun(pb.GetRunRequest(id=run_id), timeout=self._timeout)
         return run(response.run)
 
-    async def list_runs(
-        self, page: r.PageQuery, *, conversation_id: str, state: r.RunState | None
-    ) -> r.Page[r.Run]:
+    async def list_runs(self, page: r.PageQuery, *, conversation_id: str, state: r.RunState | None) -> r.Page[r.Run]:
         """Runs, newest first."""
         request = pb.ListRunsRequest(
             page=convert.page_request(page),
@@ -92,9 +86,7 @@ class GrpcAgentBackend:
     async def cancel_run(self, run_id: str) -> r.Run:
         """Cancels a run."""
         with translate_errors(DEPENDENCY):
-            response = await self._stub.CancelRun(
-                pb.CancelRunRequest(id=run_id), timeout=self._timeout
-            )
+            response = await self._stub.CancelRun(pb.CancelRunRequest(id=run_id), timeout=self._timeout)
         return run(response.run)
 
     async def watch(self, run_id: str, after_sequence: int) -> AsyncIterator[r.RunEvent]:
@@ -138,15 +130,11 @@ class GrpcAgentBackend:
     async def delete_conversation(self, conversation_id: str) -> None:
         """Deletes a conversation with its messages and runs."""
         with translate_errors(DEPENDENCY):
-            await self._stub.DeleteConversation(
-                pb.DeleteConversationRequest(id=conversation_id), timeout=self._timeout
-            )
+            await self._stub.DeleteConversation(pb.DeleteConversationRequest(id=conversation_id), timeout=self._timeout)
 
     async def list_messages(self, conversation_id: str, page: r.PageQuery) -> r.Page[r.Message]:
         """Messages, oldest first."""
-        request = pb.ListMessagesRequest(
-            conversation_id=conversation_id, page=convert.page_request(page)
-        )
+        request = pb.ListMessagesRequest(conversation_id=conversation_id, page=convert.page_request(page))
         with translate_errors(DEPENDENCY):
             response = await self._stub.ListMessages(request, timeout=self._timeout)
         return r.Page([_message(item) for item in response.messages], response.next_page_token)
@@ -162,9 +150,7 @@ class GrpcAgentBackend:
     async def get_agent(self, name: str) -> r.Agent:
         """One agent."""
         with translate_errors(DEPENDENCY):
-            response = await self._stub.GetAgent(
-                pb.GetAgentRequest(name=name), timeout=self._timeout
-            )
+            response = await self._stub.GetAgent(pb.GetAgentRequest(name=name), timeout=self._timeout)
         return _agent(response.agent)
 
     async def list_agents(self, page: r.PageQuery) -> r.Page[r.Agent]:
@@ -177,9 +163,7 @@ class GrpcAgentBackend:
 
     async def update_agent(self, agent: r.Agent, *, expected_version: int) -> r.Agent:
         """Replaces an agent; 0 replaces any version."""
-        request = pb.UpdateAgentRequest(
-            agent=_agent_message(agent), expected_version=expected_version
-        )
+        request = pb.UpdateAgentRequest(agent=_agent_message(agent), expected_version=expected_version)
         with translate_errors(DEPENDENCY):
             response = await self._stub.UpdateAgent(request, timeout=self._timeout)
         return _agent(response.agent)
@@ -216,12 +200,8 @@ def run(message: pb.Run) -> r.Run:
         id=message.id,
         conversation_id=message.conversation_id,
         agent=message.agent,
-        state=convert.enum_or(
-            r.RunState, pb.RunState, message.state, "RUN_STATE_", r.RunState.QUEUED
-        ),
-        stop_reason=convert.enum_or_none(
-            r.StopReason, pb.StopReason, message.stop_reason, "STOP_REASON_"
-        ),
+        state=convert.enum_or(r.RunState, pb.RunState, message.state, "RUN_STATE_", r.RunState.QUEUED),
+        stop_reason=convert.enum_or_none(r.StopReason, pb.StopReason, message.stop_reason, "STOP_REASON_"),
         message=message.message,
         answer=message.answer,
         steps=[_step(step) for step in message.steps],
@@ -252,9 +232,7 @@ def event(message: pb.RunEvent) -> r.RunEvent:
 def _step(message: pb.Step) -> r.Step:
     return r.Step(
         index=message.index,
-        kind=convert.enum_or(
-            r.StepKind, pb.StepKind, message.kind, "STEP_KIND_", r.StepKind.ERROR
-        ),
+        kind=convert.enum_or(r.StepKind, pb.StepKind, message.kind, "STEP_KIND_", r.StepKind.ERROR),
         summary=message.summary,
         tool_name=message.tool_name or None,
         arguments=convert.json_object(message.arguments_json),
@@ -291,9 +269,7 @@ def _conversation(message: pb.Conversation) -> r.Conversation:
 def _message(message: pb.ConversationMessage) -> r.Message:
     return r.Message(
         id=message.id,
-        role=convert.enum_or(
-            r.MessageRole, pb.MessageRole, message.role, "MESSAGE_ROLE_", r.MessageRole.USER
-        ),
+        role=convert.enum_or(r.MessageRole, pb.MessageRole, message.role, "MESSAGE_ROLE_", r.MessageRole.USER),
         text=message.text,
         run_id=message.run_id,
         created_at=convert.moment(message, "created_at"),

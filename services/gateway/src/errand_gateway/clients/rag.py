@@ -54,9 +54,7 @@ class GrpcDocumentBackend:
     async def get_collection(self, collection: str) -> r.Collection:
         """One collection, by id or name."""
         with translate_errors(DEPENDENCY):
-            response = await self._stub.GetCollection(
-                pb.GetCollectionRequest(id=collection), timeout=self._timeout
-            )
+            response = await self._stub.GetCollection(pb.GetCollectionRequest(id=collection), timeout=self._timeout)
         return _collection(response.collection)
 
     async def list_collections(self, page: r.PageQuery) -> r.Page[r.Collection]:
@@ -71,13 +69,9 @@ class GrpcDocumentBackend:
     async def delete_collection(self, collection: str) -> None:
         """Deletes a collection with its documents."""
         with translate_errors(DEPENDENCY):
-            await self._stub.DeleteCollection(
-                pb.DeleteCollectionRequest(id=collection), timeout=self._timeout
-            )
+            await self._stub.DeleteCollection(pb.DeleteCollectionRequest(id=collection), timeout=self._timeout)
 
-    async def upload(
-        self, collection: str, filename: str, data: AsyncIterator[bytes]
-    ) -> r.StoredDocument:
+    async def upload(self, collection: str, filename: str, data: AsyncIterator[bytes]) -> r.StoredDocument:
         """Streams a document's bytes, in pieces of at most 1 MiB."""
         with translate_errors(DEPENDENCY):
             response = await self._stub.UploadDocument(
@@ -88,16 +82,12 @@ class GrpcDocumentBackend:
     async def get_document(self, document_id: str) -> r.Document:
         """One document."""
         with translate_errors(DEPENDENCY):
-            response = await self._stub.GetDocument(
-                pb.GetDocumentRequest(id=document_id), timeout=self._timeout
-            )
+            response = await self._stub.GetDocument(pb.GetDocumentRequest(id=document_id), timeout=self._timeout)
         return _document(response.document)
 
     async def list_documents(self, collection: str, page: r.PageQuery) -> r.Page[r.Document]:
         """A collection's documents, newest first."""
-        request = pb.ListDocumentsRequest(
-            collection_id=collection, page=convert.page_request(page)
-        )
+        request = pb.ListDocumentsRequest(collection_id=collection, page=convert.page_request(page))
         with translate_errors(DEPENDENCY):
             response = await self._stub.ListDocuments(request, timeout=self._timeout)
         return r.Page([_document(item) for item in response.documents], response.next_page_token)
@@ -105,16 +95,12 @@ class GrpcDocumentBackend:
     async def delete_document(self, document_id: str) -> None:
         """Deletes a document."""
         with translate_errors(DEPENDENCY):
-            await self._stub.DeleteDocument(
-                pb.DeleteDocumentRequest(id=document_id), timeout=self._timeout
-            )
+            await self._stub.DeleteDocument(pb.DeleteDocumentRequest(id=document_id), timeout=self._timeout)
 
     async def retry_document(self, document_id: str) -> r.Document:
         """Tries a failed ingestion again."""
         with translate_errors(DEPENDENCY):
-            response = await self._stub.RetryDocument(
-                pb.RetryDocumentRequest(id=document_id), timeout=self._timeout
-            )
+            response = await self._stub.RetryDocument(pb.RetryDocumentRequest(id=document_id), timeout=self._timeout)
         return _document(response.document)
 
     async def search(self, command: r.SearchCommand) -> r.SearchResult:
@@ -131,9 +117,7 @@ class GrpcDocumentBackend:
         return r.SearchResult([_hit(hit) for hit in response.hits], response.degraded)
 
 
-async def _parts(
-    collection: str, filename: str, data: AsyncIterator[bytes]
-) -> AsyncIterator[pb.UploadDocumentRequest]:
+async def _parts(collection: str, filename: str, data: AsyncIterator[bytes]) -> AsyncIterator[pb.UploadDocumentRequest]:
     header = pb.UploadHeader(collection_id=collection, filename=filename)
     yield pb.UploadDocumentRequest(header=header)
     async for piece in data:

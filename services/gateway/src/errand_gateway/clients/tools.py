@@ -61,9 +61,7 @@ class GrpcToolBackend:
         with translate_errors(DEPENDENCY):
             await self._stub.DeleteTool(pb.DeleteToolRequest(name=name), timeout=self._timeout)
 
-    async def list_effects(
-        self, page: r.PageQuery, *, run_id: str, state: r.EffectState | None
-    ) -> r.Page[r.Effect]:
+    async def list_effects(self, page: r.PageQuery, *, run_id: str, state: r.EffectState | None) -> r.Page[r.Effect]:
         """Ledger entries, newest first."""
         request = pb.ListEffectsRequest(
             page=convert.page_request(page),
@@ -92,17 +90,11 @@ def _tool(message: pb.Tool) -> r.Tool:
         name=message.name,
         description=message.description,
         parameters=convert.json_object(message.parameters_json) or {},
-        kind=convert.enum_or(
-            r.ToolKind, pb.ToolKind, message.kind, "TOOL_KIND_", r.ToolKind.BUILTIN
-        ),
+        kind=convert.enum_or(r.ToolKind, pb.ToolKind, message.kind, "TOOL_KIND_", r.ToolKind.BUILTIN),
         enabled=message.enabled,
         timeout_ms=message.timeout_ms,
-        side_effect=convert.enum_or(
-            r.SideEffect, pb.SideEffect, message.side_effect, "SIDE_EFFECT_", r.SideEffect.ASK
-        ),
-        policy=convert.enum_or(
-            r.ToolPolicy, pb.ToolPolicy, message.policy, "TOOL_POLICY_", r.ToolPolicy.AUTO
-        ),
+        side_effect=convert.enum_or(r.SideEffect, pb.SideEffect, message.side_effect, "SIDE_EFFECT_", r.SideEffect.ASK),
+        policy=convert.enum_or(r.ToolPolicy, pb.ToolPolicy, message.policy, "TOOL_POLICY_", r.ToolPolicy.AUTO),
         http=binding,
         reconcile_tool=message.reconcile_tool,
         schema_hash=message.schema_hash,
@@ -120,9 +112,7 @@ def _tool_message(tool: r.Tool) -> pb.Tool:
         reconcile_tool=tool.reconcile_tool,
     )
     if tool.http is not None:
-        message.http.CopyFrom(
-            pb.HttpBinding(method=tool.http.method.value, url_template=tool.http.url_template)
-        )
+        message.http.CopyFrom(pb.HttpBinding(method=tool.http.method.value, url_template=tool.http.url_template))
     return message
 
 
@@ -141,9 +131,7 @@ def _effect(message: pb.Effect) -> r.Effect:
             "EFFECT_STATE_",
             r.EffectState.DISPATCHED,
         ),
-        status=convert.enum_or_none(
-            r.ExecutionStatus, pb.ExecutionStatus, message.status, "EXECUTION_STATUS_"
-        ),
+        status=convert.enum_or_none(r.ExecutionStatus, pb.ExecutionStatus, message.status, "EXECUTION_STATUS_"),
         created_at=convert.moment(message, "created_at"),
         completed_at=convert.moment(message, "completed_at"),
     )

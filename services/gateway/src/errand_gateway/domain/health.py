@@ -67,9 +67,7 @@ class ReadinessMonitor:
                 names = (probe.name for probe in self._probes)
                 self._last = (self._clock(), dict(zip(names, found, strict=True)))
         components = self._last[1]
-        complete = all(
-            item.state is ComponentState.READY for item in components.values() if item.needed
-        )
+        complete = all(item.state is ComponentState.READY for item in components.values() if item.needed)
         return Readiness(complete and not self.draining, components)
 
     async def _ask(self, probe: Probe) -> Component:
@@ -77,7 +75,7 @@ class ReadinessMonitor:
         try:
             async with asyncio.timeout(self._probe_seconds):
                 ready = await probe.ask()
-        except Exception:  # noqa: BLE001 - whatever went wrong, the component cannot be used
+        except Exception:
             ready = False
         milliseconds = round((self._clock() - started) * 1000, 3)
         state = ComponentState.READY if ready else ComponentState.AWAY

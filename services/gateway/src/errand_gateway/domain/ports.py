@@ -48,9 +48,7 @@ class AgentBackend(Protocol):
         """One run with its steps."""
         ...
 
-    async def list_runs(
-        self, page: PageQuery, *, conversation_id: str, state: RunState | None
-    ) -> Page[Run]:
+    async def list_runs(self, page: PageQuery, *, conversation_id: str, state: RunState | None) -> Page[Run]:
         """Runs, newest first."""
         ...
 
@@ -128,9 +126,7 @@ class DocumentBackend(Protocol):
         """Deletes a collection with its documents."""
         ...
 
-    async def upload(
-        self, collection: str, filename: str, data: AsyncIterator[bytes]
-    ) -> StoredDocument:
+    async def upload(self, collection: str, filename: str, data: AsyncIterator[bytes]) -> StoredDocument:
         """Streams a document's bytes, in pieces of at most 1 MiB."""
         ...
 
@@ -178,9 +174,7 @@ class ToolBackend(Protocol):
         """Removes a registered tool."""
         ...
 
-    async def list_effects(
-        self, page: PageQuery, *, run_id: str, state: EffectState | None
-    ) -> Page[Effect]:
+    async def list_effects(self, page: PageQuery, *, run_id: str, state: EffectState | None) -> Page[Effect]:
         """Ledger entries, newest first."""
         ...
 

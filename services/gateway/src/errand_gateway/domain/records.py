@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from errand_gateway.domain.resources import Page, PageQuery
+
 FIRST_HASH: Final = "0" * 64
 
 
@@ -85,9 +87,7 @@ def entry_hash(sequence: int, event: AuditEvent, previous_hash: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def chain(
-    events: Sequence[AuditEvent], *, last_sequence: int, last_hash: str
-) -> list[AuditEntry]:
+def chain(events: Sequence[AuditEvent], *, last_sequence: int, last_hash: str) -> list[AuditEntry]:
     """The entries that continue a chain."""
     entries = []
     for sequence, event in enumerate(events, last_sequence + 1):
@@ -125,8 +125,31 @@ class ChainVerifier:
         return ChainCheck(self._broken_at is None, self._sequence, self._broken_at)
 
 
+class RecordReader(Protocol):
+    """Where records are read."""
+
+    async def list_usage(
+        self,
+        tenant_id: str,
+        page: PageQuery,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Page[UsageRecord]:
+        """The tenant's usage rows, newest first."""
+        ...
+
+    async def list_audit(self, tenant_id: str, page: PageQuery) -> Page[AuditEntry]:
+        """The tenant's audit entries, newest first."""
+        ...
+
+    async def verify_audit(self, tenant_id: str) -> ChainCheck:
+        """Recomputes the tenant's whole chain."""
+        ...
+
+
 class RecordStore(Protocol):
-    """Where records are kept."""
+    """Where records are written."""
 
     async def add(
         self,
@@ -180,9 +203,7 @@ class Recorder:
         """Writes all that waits now; what cannot be written stays."""
         async with self._writing:
             while self._waiting:
-                taken = [
-                    self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))
-                ]
+                taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
                 left = await self._write(store, taken)
                 if left:
                     self._waiting.extendleft(reversed(left))
@@ -211,7 +232,7 @@ class Recorder:
                     [event for event, _ in records],
                     {event.principal_id: event.at for event, _ in records},
                 )
-            except Exception as error:  # noqa: BLE001 - told to on_failure, and tried again
+            except Exception as error:
                 self._on_failure(error)
                 left.extend(records)
         return left

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from errand_common.errors import AlreadyExists, NotFound
+
 from errand_gateway.domain.ports import DocumentBackend
 from errand_gateway.domain.resources import StoredDocument
 
@@ -24,9 +25,7 @@ async def _ensure_default(documents: DocumentBackend) -> None:
         await documents.get_collection(DEFAULT_COLLECTION)
     except NotFound:
         try:
-            await documents.create_collection(
-                DEFAULT_COLLECTION, "", chunk_tokens=0, chunk_overlap_tokens=0
-            )
+            await documents.create_collection(DEFAULT_COLLECTION, "", chunk_tokens=0, chunk_overlap_tokens=0)
         except AlreadyExists:
             # Another upload was first.
             return

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
-
 from errand_common.db import Database, decode_page_token, encode_page_token, utc_now
 from errand_common.errors import AlreadyExists, NotFound
+from sqlalchemy.exc import IntegrityError
+
 from errand_gateway.domain.auth import Credential, TenantState
 from errand_gateway.domain.keys import ApiKey
 from errand_gateway.domain.resources import Page, PageQuery
@@ -49,9 +49,7 @@ class SqlKeyRepository:
 
     async def get(self, tenant_id: str, key_id: str) -> ApiKey:
         """One key of the tenant; raises NotFound."""
-        query = sa.select(ApiKeyRow).where(
-            ApiKeyRow.id == key_id, ApiKeyRow.tenant_id == tenant_id
-        )
+        query = sa.select(ApiKeyRow).where(ApiKeyRow.id == key_id, ApiKeyRow.tenant_id == tenant_id)
         async with self._database.transaction(tenant_id) as session:
             row = await session.scalar(query)
         if row is None:
@@ -63,10 +61,7 @@ class SqlKeyRepository:
         size = page.size or 50
         after = decode_page_token(page.token, length=1)
         query = (
-            sa.select(ApiKeyRow)
-            .where(ApiKeyRow.tenant_id == tenant_id)
-            .order_by(ApiKeyRow.id.desc())
-            .limit(size + 1)
+            sa.select(ApiKeyRow).where(ApiKeyRow.tenant_id == tenant_id).order_by(ApiKeyRow.id.desc()).limit(size + 1)
         )
         if after is not None:
             query = query.where(ApiKeyRow.id < str(after[0]))

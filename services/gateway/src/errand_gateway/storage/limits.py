@@ -4,12 +4,12 @@ import time
 from typing import Literal
 
 import structlog
+from errand_common.errors import Unavailable
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.storage import storage_from_string
 
-from errand_common.errors import Unavailable
 from errand_gateway.domain.limits import LimitDecision
 
 _log = structlog.get_logger(__name__)
@@ -22,9 +22,7 @@ class WindowRateLimiter:
     Unavailable.
     """
 
-    def __init__(
-        self, rate: str, storage: Storage, *, on_failure: Literal["local", "refuse"]
-    ) -> None:
+    def __init__(self, rate: str, storage: Storage, *, on_failure: Literal["local", "refuse"]) -> None:
         self._item: RateLimitItem = parse(rate)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
@@ -51,5 +49,5 @@ def rate_limit_storage(url: str) -> Storage:
     """The storage behind a URL (memory://, redis://, valkey://)."""
     storage = storage_from_string(f"async+{url}")
     if not isinstance(storage, Storage):
-        raise TypeError(f"{url.split(':')[0]} offers no asynchronous rate-limit storage")
+        raise TypeError(f"{url.split(':', maxsplit=1)[0]} offers no asynchronous rate-limit storage")
     return storage

@@ -1,16 +1,18 @@
 """Tables of the gateway."""
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
-
 from errand_common.db import UtcDateTime, declarative_base
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA = "gateway"
 
-Base: Any = declarative_base()
+
+class Base(DeclarativeBase):
+    """Base of the gateway's tables."""
+
+    metadata = declarative_base().metadata
 
 
 class TenantRow(Base):
@@ -39,9 +41,7 @@ class ApiKeyRow(Base):
     __tablename__ = "api_keys"
 
     id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(
-        sa.ForeignKey("tenants.id", ondelete="CASCADE"), index=True
-    )
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
     prefix: Mapped[str] = mapped_column(sa.String(24), unique=True)
     digest: Mapped[str] = mapped_column(sa.String(64))
     pepper_id: Mapped[str] = mapped_column(sa.String(16))

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
+from errand_common.db import Database, decode_page_token, encode_page_token
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from errand_common.db import Database, decode_page_token, encode_page_token
 from errand_gateway.domain.records import (
     FIRST_HASH,
     AuditEntry,
@@ -40,7 +40,8 @@ class SqlRecordRepository:
             await self._lock_chain(session, tenant_id)
             if usage:
                 await session.execute(sa.insert(UsageRow), [_usage_values(row) for row in usage])
-            entries = chain(audit, **await self._chain_end(session, tenant_id))
+            last_sequence, last_hash = await self._chain_end(session, tenant_id)
+            entries = chain(audit, last_sequence=last_sequence, last_hash=last_hash)
             if entries:
                 await session.execute(sa.insert(AuditRow), [_audit_values(e) for e in entries])
             for key_id, moment in used_at.items():
@@ -53,11 +54,9 @@ class SqlRecordRepository:
     async def _lock_chain(self, session: AsyncSession, tenant_id: str) -> None:
         # Two gateways on one Postgres must not continue the chain from the same entry. On SQLite
         # every transaction holds the write lock from its beginning.
-        await session.execute(
-            sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update()
-        )
+        await session.execute(sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update())
 
-    async def _chain_end(self, session: AsyncSession, tenant_id: str) -> dict[str, int | str]:
+    async def _chain_end(self, session: AsyncSession, tenant_id: str) -> tuple[int, str]:
         last = (
             await session.execute(
                 sa.select(AuditRow.sequence, AuditRow.hash)
@@ -66,9 +65,7 @@ class SqlRecordRepository:
                 .limit(1)
             )
         ).first()
-        if last is None:
-            return {"last_sequence": 0, "last_hash": FIRST_HASH}
-        return {"last_sequence": last.sequence, "last_hash": last.hash}
+        return (last.sequence, last.hash) if last else (0, FIRST_HASH)
 
     async def list_usage(
         self,
@@ -81,12 +78,7 @@ class SqlRecordRepository:
         """The tenant's usage rows, newest first."""
         size = page.size or 50
         after = decode_page_token(page.token, length=1)
-        query = (
-            sa.select(UsageRow)
-            .where(UsageRow.tenant_id == tenant_id)
-            .order_by(UsageRow.id.desc())
-            .limit(size + 1)
-        )
+        query = sa.select(UsageRow).where(UsageRow.tenant_id == tenant_id).order_by(UsageRow.id.desc()).limit(size + 1)
         if after is not None:
             query = query.where(UsageRow.id < str(after[0]))
         if since is not None:
@@ -147,9 +139,7 @@ def _usage(row: UsageRow) -> UsageRecord:
 
 
 def _audit_values(entry: AuditEntry) -> dict[str, object]:
-    values: dict[str, object] = {
-        name: getattr(entry.event, name) for name in AuditEvent.__slots__
-    }
+    values: dict[str, object] = {name: getattr(entry.event, name) for name in AuditEvent.__slots__}
     values |= {
         "sequence": entry.sequence,
         "previous_hash": entry.previous_hash,

@@ -1,10 +1,10 @@
 """Tenants in the database."""
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
-
 from errand_common.db import Database, decode_page_token, encode_page_token
 from errand_common.errors import AlreadyExists, NotFound
+from sqlalchemy.exc import IntegrityError
+
 from errand_gateway.domain.auth import TenantState
 from errand_gateway.domain.resources import Page, PageQuery
 from errand_gateway.domain.tenants import Tenant

@@ -5,26 +5,22 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 import structlog
+from errand_common.errors import RateLimited
+from errand_common.principal import Principal
+from errand_common.rpc.client import acting_as, ending_within
 from fastapi import APIRouter, Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from errand_common.errors import RateLimited
-from errand_common.principal import Principal
-from errand_common.rpc.client import acting_as, ending_within
 from errand_gateway.domain.limits import LimitDecision
 from errand_gateway.domain.permissions import Permission, require
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.errors import ApiHttpError, ErrorBody
 from errand_gateway.transport.services import ServicesDep
 
-_bearer = HTTPBearer(
-    auto_error=False, scheme_name="Bearer", description="An API key: `errand_PREFIX_SECRET`."
-)
-_header = APIKeyHeader(
-    name="X-API-Key", auto_error=False, scheme_name="ApiKey", description="The same key."
-)
+_bearer = HTTPBearer(auto_error=False, scheme_name="Bearer", description="An API key: `errand_PREFIX_SECRET`.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="ApiKey", description="The same key.")
 
 REQUEST_SECONDS: Final = 120.0
 
@@ -59,9 +55,16 @@ CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
 class Requires:
     """A dependency that lets a caller with this permission pass, and acts as it until the end."""
 
-    def __init__(self, permission: Permission, *, media: str = "application/json") -> None:
+    def __init__(
+        self,
+        permission: Permission,
+        *,
+        media: str = "application/json",
+        seconds: float = REQUEST_SECONDS,
+    ) -> None:
         self.permission = permission
         self._media = media
+        self._seconds = seconds
 
     async def __call__(
         self,
@@ -73,9 +76,7 @@ class Requires:
         """Yields the caller; raises what authentication, permission or limit refuse with."""
         context = context_of(request.scope)
         text = bearer.credentials if bearer else header
-        principal, key = await services.authenticator.authenticate(
-            text, request_id=context.request_id
-        )
+        principal, key = await services.authenticator.authenticate(text, request_id=context.request_id)
         context.principal = principal
         context.action = self.permission.value
         decision = await services.limiter.hit(key.id)
@@ -89,7 +90,7 @@ class Requires:
         require(principal, self.permission)
         _check_media(request, self._media)
         structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, key_id=key.id)
-        with acting_as(principal, signer=services.signer), ending_within(REQUEST_SECONDS):
+        with acting_as(principal, signer=services.signer), ending_within(self._seconds):
             yield principal
 
 
@@ -102,9 +103,7 @@ def _limit_headers(decision: LimitDecision) -> dict[str, str]:
 
 
 def _is_guarded(dependant: Dependant) -> bool:
-    return isinstance(dependant.call, Requires) or any(
-        _is_guarded(child) for child in dependant.dependencies
-    )
+    return isinstance(dependant.call, Requires) or any(_is_guarded(child) for child in dependant.dependencies)
 
 
 class GuardedRoute(APIRoute):
@@ -131,6 +130,4 @@ def _check_media(request: Request, wanted: str) -> None:
         return
     given = headers.get("content-type", "").split(";")[0].strip().lower()
     if given != wanted:
-        raise ApiHttpError(
-            415, f"send the body with Content-Type: {wanted}", {"field": "Content-Type"}
-        )
+        raise ApiHttpError(415, f"send the body with Content-Type: {wanted}", {"field": "Content-Type"})

@@ -4,9 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from starlette.types import Scope
-
 from errand_common.principal import Principal
+from starlette.types import Scope
 
 _SCOPE_KEY: Final = "errand"
 

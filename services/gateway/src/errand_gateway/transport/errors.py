@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 
 import orjson
 import structlog
+from errand_common.errors import ERROR_TABLE, ErrandError, InvalidArgument, Reason, Throttled
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from errand_common.errors import ERROR_TABLE, ErrandError, InvalidArgument, Reason, Throttled
 from errand_gateway.transport.context import context_of
 
 OPENAI_PREFIX: Final = "/v1/"
@@ -46,11 +46,7 @@ class ErrorBody(BaseModel):
             "example": {
                 "code": "INVALID_ARGUMENT",
                 "message": "message: String should have at least 1 character",
-                "details": {
-                    "fields": [
-                        {"field": "message", "problem": "String should have at least 1 character"}
-                    ]
-                },
+                "details": {"fields": [{"field": "message", "problem": "String should have at least 1 character"}]},
                 "request_id": "req_0190c0ffee",
             }
         }
@@ -65,9 +61,7 @@ class ErrorBody(BaseModel):
 class ApiHttpError(HTTPException):
     """An HTTP error that no domain reason stands for, with the details of the error body."""
 
-    def __init__(
-        self, status: int, message: str, details: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(status, message)
         self.details = dict(details or {})
 
@@ -88,14 +82,10 @@ def error_response(
         body = _openai_body(status, code, message, details)
     else:
         body = {"code": code, "message": message, "details": details, "request_id": request_id}
-    return Response(
-        orjson.dumps(body), status, media_type="application/json", headers=dict(headers or {})
-    )
+    return Response(orjson.dumps(body), status, media_type="application/json", headers=dict(headers or {}))
 
 
-def _openai_body(
-    status: int, code: str, message: str, details: Mapping[str, Any]
-) -> Mapping[str, Any]:
+def _openai_body(status: int, code: str, message: str, details: Mapping[str, Any]) -> Mapping[str, Any]:
     default = "server_error" if status >= 500 else "invalid_request_error"
     fields = details.get("fields") or [{}]
     return {
@@ -152,9 +142,7 @@ def internal_error(request_id: str, path: str) -> Response:
 
 async def _on_errand_error(request: Request, error: Exception) -> Response:
     context = context_of(request.scope)
-    return answer_errand_error(
-        context.request_id, request.url.path, cast("ErrandError", error)
-    )
+    return answer_errand_error(context.request_id, request.url.path, cast("ErrandError", error))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,9 @@
 """Types of fields that many bodies and paths share."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
+import orjson
 from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -29,12 +31,25 @@ SpokenText = Annotated[Text, AfterValidator(_not_blank)]
 ResourceId = Annotated[
     str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", examples=["run_0190c0ffee"])
 ]
-ResourceName = Annotated[
-    str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$", examples=["default"])
-]
+ResourceName = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$", examples=["default"])]
 """Ids and names as paths carry them."""
 
 ID_PATTERN = r"^[A-Za-z0-9._-]*$"
+
+
+def bounded_json(max_bytes: int) -> Callable[[Any], Any]:
+    """A validator of JSON values: at most so many bytes as text, nothing that JSON cannot say."""
+
+    def check(value: Any) -> Any:
+        try:
+            size = len(orjson.dumps(value))
+        except (TypeError, orjson.JSONEncodeError) as error:
+            raise ValueError("cannot be written as JSON in UTF-8") from error
+        if size > max_bytes:
+            raise ValueError(f"is {size} bytes as JSON; at most {max_bytes} are allowed")
+        return value
+
+    return check
 
 
 class Body(BaseModel):
@@ -45,9 +60,7 @@ class Body(BaseModel):
 
 def _page(
     page_size: Annotated[int, Query(ge=1, le=200, description="Rows wanted.")] = 50,
-    page_token: Annotated[
-        str, Query(max_length=1024, description="`next_page_token` of the page before.")
-    ] = "",
+    page_token: Annotated[str, Query(max_length=1024, description="`next_page_token` of the page before.")] = "",
 ) -> PageQuery:
     return PageQuery(page_size, page_token)
 
@@ -75,4 +88,5 @@ __all__ = [
     "ResourceName",
     "SpokenText",
     "Text",
+    "bounded_json",
 ]

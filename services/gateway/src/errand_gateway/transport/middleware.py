@@ -142,9 +142,7 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
             if seen > limit:
-                raise ApiHttpError(
-                    413, _too_large_text(limit), {"field": "body", "limit": str(limit)}
-                )
+                raise ApiHttpError(413, _too_large_text(limit), {"field": "body", "limit": str(limit)})
         return message
 
     return bounded

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import Request
-
 from errand_common.errors import Cancelled
+from starlette.requests import Request
 
 T = TypeVar("T")
 

@@ -3,10 +3,10 @@
 import time
 from typing import Final
 
-from starlette.types import Scope
-
 from errand_common.db import new_id, utc_now
 from errand_common.telemetry.metrics import counter, histogram
+from starlette.types import Scope
+
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.records import AuditEvent, Recorder, UsageRecord
 from errand_gateway.transport.context import RequestContext
@@ -26,9 +26,7 @@ _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "O
 _CLIENT_GONE: Final = 499
 
 
-def record_request(
-    recorder: Recorder, scope: Scope, context: RequestContext, status: int
-) -> None:
+def record_request(recorder: Recorder, scope: Scope, context: RequestContext, status: int) -> None:
     """Counts the request and, when its caller is known, writes it down."""
     seconds = time.monotonic() - context.started
     # The path's template: a label of real paths would have no bound.
@@ -38,9 +36,7 @@ def record_request(
     REQUESTS.labels(method, route, str(status)).inc()
     DURATION.labels(route).observe(seconds)
     if context.principal is not None:
-        recorder.record(
-            _audit(scope, context, status), _usage(context, status, seconds * 1000)
-        )
+        recorder.record(_audit(scope, context, status), _usage(context, status, seconds * 1000))
 
 
 def _audit(scope: Scope, context: RequestContext, status: int) -> AuditEvent:

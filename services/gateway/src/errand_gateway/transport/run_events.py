@@ -18,9 +18,7 @@ _NAMES: Final[dict[type[Any], str]] = {
 }
 
 
-async def run_events(
-    events: AsyncIterator[RunEvent], context: RequestContext
-) -> AsyncIterator[ServerSentEvent]:
+async def run_events(events: AsyncIterator[RunEvent], context: RequestContext) -> AsyncIterator[ServerSentEvent]:
     """Numbered events; the id is the event's sequence, so a reader can go on where it stopped."""
     async with aclosing(events) as open_events:  # type: ignore[type-var]
         async for item in open_events:

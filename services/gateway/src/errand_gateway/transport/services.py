@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from errand_common.tokens import TokenSigner
 from fastapi import Depends, Request
 
-from errand_common.tokens import TokenSigner
-from errand_gateway.domain.auth import Authenticator
+from errand_gateway.domain.admin import KeyStore, TenantStore
+from errand_gateway.domain.auth import Authenticator, CredentialCache
 from errand_gateway.domain.health import ReadinessMonitor
+from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import RateLimiter
 from errand_gateway.domain.ports import AgentBackend, DocumentBackend, ToolBackend
+from errand_gateway.domain.records import RecordReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,11 @@ class Services:
     """What a route may use."""
 
     authenticator: Authenticator
+    credentials: CredentialCache
+    pepper: Pepper
+    keys: KeyStore
+    tenants: TenantStore
+    records: RecordReader
     signer: TokenSigner
     limiter: RateLimiter
     readiness: ReadinessMonitor

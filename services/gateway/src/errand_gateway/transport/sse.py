@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 import structlog
+from errand_common.errors import ErrandError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from errand_common.errors import ErrandError
 from errand_gateway.transport.errors import errand_error_parts
 
 _log = structlog.get_logger(__name__)
@@ -35,9 +35,7 @@ def event_stream(
     )
 
 
-async def _told(
-    events: AsyncIterator[ServerSentEvent], request_id: str
-) -> AsyncIterator[ServerSentEvent]:
+async def _told(events: AsyncIterator[ServerSentEvent], request_id: str) -> AsyncIterator[ServerSentEvent]:
     try:
         async for item in events:
             yield item
@@ -49,8 +47,6 @@ async def _told(
         yield _error_event("INTERNAL", "something went wrong on our side", {}, request_id)
 
 
-def _error_event(
-    code: str, message: str, details: dict[str, Any], request_id: str
-) -> ServerSentEvent:
+def _error_event(code: str, message: str, details: dict[str, Any], request_id: str) -> ServerSentEvent:
     body = {"code": code, "message": message, "details": details, "request_id": request_id}
     return event("error", body)

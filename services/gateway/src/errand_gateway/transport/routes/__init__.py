@@ -5,19 +5,39 @@ from typing import Final
 from fastapi import APIRouter
 
 from errand_gateway.transport.routes import (
+    admin_audit,
+    admin_keys,
+    admin_tenants,
+    agents,
     chat,
     collections,
+    conversations,
     documents,
+    effects,
+    feedback,
     public,
+    runs,
     search,
     tokens,
+    tools,
+    usage,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     chat.router,
+    runs.router,
+    conversations.router,
+    agents.router,
+    tools.router,
+    effects.router,
+    feedback.router,
     collections.router,
     documents.router,
     search.router,
+    usage.router,
+    admin_tenants.router,
+    admin_keys.router,
+    admin_audit.router,
     tokens.router,
     public.router,
 )

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
+from errand_common.principal import Principal
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from errand_common.principal import Principal
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import Citation, RunCommand, Step, StopReason, Usage
 from errand_gateway.transport.access import (
@@ -18,9 +18,9 @@ from errand_gateway.transport.access import (
 )
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.fields import ID_PATTERN, Body, IdempotencyKey, SpokenText
+from errand_gateway.transport.presence import until_gone, wants_stream
 from errand_gateway.transport.run_events import chat_answer, note_run, run_events
 from errand_gateway.transport.services import ServicesDep
-from errand_gateway.transport.presence import until_gone, wants_stream
 from errand_gateway.transport.sse import event_stream
 
 router = guarded_router(prefix="/api/v1", tags=["chat"])
@@ -43,9 +43,7 @@ class ChatRequest(Body):
     ] = ""
     conversation_id: Annotated[
         str,
-        Field(
-            max_length=64, pattern=ID_PATTERN, description="Left out, a new conversation begins."
-        ),
+        Field(max_length=64, pattern=ID_PATTERN, description="Left out, a new conversation begins."),
     ] = ""
 
     def command(self, idempotency_key: str | None) -> RunCommand:

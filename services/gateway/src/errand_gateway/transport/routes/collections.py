@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
+from errand_common.principal import Principal
 from fastapi import Depends
 from pydantic import ConfigDict, Field
 
-from errand_common.principal import Principal
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import Collection, Page
 from errand_gateway.transport.access import (
@@ -27,9 +27,7 @@ Writer = Annotated[Principal, Depends(Requires(Permission.DOCUMENTS_WRITE))]
 class NewCollection(Body):
     """A collection to be made."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "handbook", "description": "Staff handbook"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "handbook", "description": "Staff handbook"}]})
 
     name: Annotated[
         str,
@@ -39,9 +37,7 @@ class NewCollection(Body):
         ),
     ]
     description: Annotated[Text, Field(max_length=2000)] = ""
-    chunk_tokens: Annotated[
-        int, Field(ge=32, le=256, description="Tokens of a chunk.")
-    ] = 200
+    chunk_tokens: Annotated[int, Field(ge=32, le=256, description="Tokens of a chunk.")] = 200
     chunk_overlap_tokens: Annotated[
         int, Field(ge=0, le=128, description="Tokens a chunk repeats of the one before.")
     ] = 0
@@ -53,9 +49,7 @@ class NewCollection(Body):
     summary="Make a collection",
     responses={**BODY_RESPONSES, **CONFLICT},
 )
-async def create_collection(
-    body: NewCollection, services: ServicesDep, _caller: Writer
-) -> Collection:
+async def create_collection(body: NewCollection, services: ServicesDep, _caller: Writer) -> Collection:
     """A new, empty collection."""
     return await services.documents.create_collection(
         body.name,
@@ -66,26 +60,18 @@ async def create_collection(
 
 
 @router.get("", summary="List collections")
-async def list_collections(
-    page: PageDep, services: ServicesDep, _caller: Reader
-) -> Page[Collection]:
+async def list_collections(page: PageDep, services: ServicesDep, _caller: Reader) -> Page[Collection]:
     """The tenant's collections, oldest first."""
     return await services.documents.list_collections(page)
 
 
 @router.get("/{collection_id}", summary="Get a collection", responses=NOT_FOUND)
-async def get_collection(
-    collection_id: ResourceId, services: ServicesDep, _caller: Reader
-) -> Collection:
+async def get_collection(collection_id: ResourceId, services: ServicesDep, _caller: Reader) -> Collection:
     """One collection, by id or name."""
     return await services.documents.get_collection(collection_id)
 
 
-@router.delete(
-    "/{collection_id}", status_code=204, summary="Delete a collection", responses=NOT_FOUND
-)
-async def delete_collection(
-    collection_id: ResourceId, services: ServicesDep, _caller: Writer
-) -> None:
+@router.delete("/{collection_id}", status_code=204, summary="Delete a collection", responses=NOT_FOUND)
+async def delete_collection(collection_id: ResourceId, services: ServicesDep, _caller: Writer) -> None:
     """Deletes a collection with its documents, their text and vectors."""
     await services.documents.delete_collection(collection_id)

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
+from errand_common.errors import InvalidArgument, NotFound, TooLarge
+from errand_common.principal import Principal
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 
-from errand_common.errors import InvalidArgument, NotFound, TooLarge
-from errand_common.principal import Principal
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import Document, Page, StoredDocument
 from errand_gateway.domain.uploads import store_document
@@ -23,9 +23,7 @@ from errand_gateway.transport.fields import PageDep, ResourceId
 from errand_gateway.transport.routes.collections import Reader, Writer
 from errand_gateway.transport.services import Services, ServicesDep
 
-router = guarded_router(
-    prefix="/api/v1/collections/{collection_id}/documents", tags=["documents"]
-)
+router = guarded_router(prefix="/api/v1/collections/{collection_id}/documents", tags=["documents"])
 
 _PIECE_BYTES: Final = 256 * 1024
 _UPLOAD_BODY: Final[dict[str, Any]] = {
@@ -48,9 +46,7 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
         },
     }
 }
-Uploader = Annotated[
-    Principal, Depends(Requires(Permission.DOCUMENTS_WRITE, media="multipart/form-data"))
-]
+Uploader = Annotated[Principal, Depends(Requires(Permission.DOCUMENTS_WRITE, media="multipart/form-data"))]
 
 
 @router.post(
@@ -71,9 +67,7 @@ async def upload_document(
     form = await _form(request)
     try:
         file = _file(form, services.max_upload_bytes)
-        return await store_document(
-            services.documents, collection_id, _filename(file), _pieces(file)
-        )
+        return await store_document(services.documents, collection_id, _filename(file), _pieces(file))
     finally:
         await form.close()
 
@@ -82,9 +76,7 @@ async def _form(request: Request) -> FormData:
     try:
         return await request.form(max_files=1, max_fields=4)
     except MultiPartException as error:
-        raise InvalidArgument(
-            f"the multipart body cannot be read: {error.message}", field="body"
-        ) from error
+        raise InvalidArgument(f"the multipart body cannot be read: {error.message}", field="body") from error
 
 
 def _file(form: FormData, limit: int) -> UploadFile:
@@ -129,9 +121,7 @@ async def get_document(
     return await _find(services, collection_id, document_id)
 
 
-@router.delete(
-    "/{document_id}", status_code=204, summary="Delete a document", responses=NOT_FOUND
-)
+@router.delete("/{document_id}", status_code=204, summary="Delete a document", responses=NOT_FOUND)
 async def delete_document(
     collection_id: ResourceId, document_id: ResourceId, services: ServicesDep, _caller: Writer
 ) -> None:

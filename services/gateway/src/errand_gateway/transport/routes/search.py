@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
+from errand_common.principal import Principal
 from fastapi import Depends
 from pydantic import ConfigDict, Field
 
-from errand_common.principal import Principal
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import SearchCommand, SearchMode, SearchResult
 from errand_gateway.transport.access import BODY_RESPONSES, NOT_FOUND, Requires, guarded_router
@@ -21,9 +21,7 @@ CollectionName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A
 class CollectionSearch(Body):
     """What is looked for."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"query": "How many days of leave?", "top_k": 5}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"query": "How many days of leave?", "top_k": 5}]})
 
     query: Annotated[SpokenText, Field(min_length=1, max_length=4096)]
     top_k: Annotated[int, Field(ge=1, le=50, description="Passages wanted.")] = 5
@@ -38,15 +36,12 @@ class Search(CollectionSearch):
     """What is looked for, and where."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"query": "How many days of leave?", "collections": ["handbook"]}]
-        }
+        json_schema_extra={"examples": [{"query": "How many days of leave?", "collections": ["handbook"]}]}
     )
 
-    collections: Annotated[
-        list[CollectionName],
-        Field(max_length=16, description="Ids or names; none means all of the tenant's."),
-    ] = []
+    collections: list[CollectionName] = Field(
+        default=[], max_length=16, description="Ids or names; none means all of the tenant's."
+    )
 
 
 @router.post(
@@ -61,9 +56,7 @@ async def search_collection(
     return await services.documents.search(_command(body, [collection_id]))
 
 
-@router.post(
-    "/search", summary="Search all collections", responses={**BODY_RESPONSES, **NOT_FOUND}
-)
+@router.post("/search", summary="Search all collections", responses={**BODY_RESPONSES, **NOT_FOUND})
 async def search(body: Search, services: ServicesDep, _caller: Reader) -> SearchResult:
     """Passages of the collections named, or of all, best first."""
     return await services.documents.search(_command(body, body.collections))

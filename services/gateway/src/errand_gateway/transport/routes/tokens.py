@@ -2,10 +2,10 @@
 
 from typing import Annotated, Final
 
+from errand_common.principal import Principal
 from fastapi import Depends
 from pydantic import BaseModel, Field
 
-from errand_common.principal import Principal
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.transport.access import Requires, guarded_router
 from errand_gateway.transport.services import ServicesDep

@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 from alembic import op
-
 from errand_common.db import UtcDateTime, enable_tenant_isolation
 
 revision = "0001"

@@ -1,0 +1,51 @@
+"""All services behind the gateway, faked and served over real gRPC."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from errand.agent.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
+from errand.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from errand.rag.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
+from errand.tools.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
+from errand_common.rpc.server import Registration
+from errand_common.testing.keys import TestKeys
+from errand_common.testing.rpc import serving
+
+from errand_gateway.testing.agent import FakeAgent
+from errand_gateway.testing.inference import FakeInference
+from errand_gateway.testing.rag import FakeRag
+from errand_gateway.testing.tools import FakeTools
+
+
+@dataclass(slots=True)
+class FakeBackend:
+    """The fakes; `target` is where they listen."""
+
+    agent: FakeAgent = field(default_factory=FakeAgent)
+    rag: FakeRag = field(default_factory=FakeRag)
+    tools: FakeTools = field(default_factory=FakeTools)
+    inference: FakeInference = field(default_factory=FakeInference)
+    target: str = ""
+
+    def registrations(self) -> list[Registration]:
+        """How the fakes are added to a server."""
+        return [
+            Registration(add_AgentServiceServicer_to_server, self.agent, "errand.agent.v1.AgentService"),
+            Registration(add_RagServiceServicer_to_server, self.rag, "errand.rag.v1.RagService"),
+            Registration(add_ToolsServiceServicer_to_server, self.tools, "errand.tools.v1.ToolsService"),
+            Registration(
+                add_InferenceServiceServicer_to_server,
+                self.inference,
+                "errand.inference.v1.InferenceService",
+            ),
+        ]
+
+
+@contextlib.asynccontextmanager
+async def fake_backend(keys: TestKeys) -> AsyncIterator[FakeBackend]:
+    """Serves the fakes until the end of the block."""
+    backend = FakeBackend()
+    async with serving(backend.registrations(), keys) as target:
+        backend.target = target
+        yield backend

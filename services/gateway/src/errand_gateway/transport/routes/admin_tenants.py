@@ -1,0 +1,84 @@
+"""Tenants, for the operator."""
+
+from typing import Annotated
+
+from errand_common.db import utc_now
+from errand_common.errors import Conflict
+from errand_common.principal import Principal
+from fastapi import Depends
+from pydantic import ConfigDict, Field
+
+from errand_gateway.domain.auth import TenantState
+from errand_gateway.domain.permissions import OPERATOR_TENANT, Permission
+from errand_gateway.domain.resources import Page
+from errand_gateway.domain.tenants import Tenant
+from errand_gateway.transport.access import (
+    BODY_RESPONSES,
+    CONFLICT,
+    NOT_FOUND,
+    Requires,
+    guarded_router,
+)
+from errand_gateway.transport.fields import Body, PageDep, ResourceId, Text
+from errand_gateway.transport.services import ServicesDep
+
+router = guarded_router(prefix="/api/v1/admin/tenants", tags=["admin"])
+
+Operator = Annotated[Principal, Depends(Requires(Permission.TENANTS_MANAGE))]
+
+
+class NewTenant(Body):
+    """A tenant to be made."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "acme", "display_name": "Acme Ltd"}]})
+
+    id: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9-]{1,62}$",
+            description="2 to 63 lower-case letters, digits and '-'.",
+        ),
+    ]
+    display_name: Annotated[Text, Field(max_length=200)] = ""
+
+
+class TenantChange(Body):
+    """The state a tenant shall have."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"state": "suspended"}]})
+
+    state: TenantState
+
+
+@router.post("", status_code=201, summary="Make a tenant", responses={**BODY_RESPONSES, **CONFLICT})
+async def create_tenant(body: NewTenant, services: ServicesDep, _caller: Operator) -> Tenant:
+    """A new tenant without keys."""
+    tenant = Tenant(body.id, body.display_name or body.id, TenantState.ACTIVE, utc_now())
+    await services.tenants.add(tenant)
+    return tenant
+
+
+@router.get("", summary="List tenants")
+async def list_tenants(page: PageDep, services: ServicesDep, _caller: Operator) -> Page[Tenant]:
+    """All tenants, by id."""
+    return await services.tenants.list(page)
+
+
+@router.get("/{tenant_id}", summary="Get a tenant", responses=NOT_FOUND)
+async def get_tenant(tenant_id: ResourceId, services: ServicesDep, _caller: Operator) -> Tenant:
+    """One tenant."""
+    return await services.tenants.get(tenant_id)
+
+
+@router.patch(
+    "/{tenant_id}",
+    summary="Suspend or reactivate a tenant",
+    responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT},
+)
+async def change_tenant(tenant_id: ResourceId, body: TenantChange, services: ServicesDep, _caller: Operator) -> Tenant:
+    """A suspended tenant's keys are refused at once."""
+    if tenant_id == OPERATOR_TENANT and body.state is not TenantState.ACTIVE:
+        raise Conflict("the operator's own tenant cannot be suspended", resource="tenant", id=tenant_id)
+    tenant = await services.tenants.set_state(tenant_id, body.state)
+    services.credentials.forget()
+    return tenant

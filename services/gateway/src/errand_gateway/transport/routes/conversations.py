@@ -1,0 +1,64 @@
+"""Conversations and their messages."""
+
+from typing import Annotated
+
+from errand_common.principal import Principal
+from fastapi import Depends
+from pydantic import ConfigDict, Field
+
+from errand_gateway.domain.permissions import Permission
+from errand_gateway.domain.resources import Conversation, Message, Page
+from errand_gateway.transport.access import BODY_RESPONSES, NOT_FOUND, Requires, guarded_router
+from errand_gateway.transport.fields import ID_PATTERN, Body, PageDep, ResourceId, Text
+from errand_gateway.transport.services import ServicesDep
+
+router = guarded_router(prefix="/api/v1/conversations", tags=["conversations"])
+
+Reader = Annotated[Principal, Depends(Requires(Permission.CONVERSATIONS_READ))]
+Writer = Annotated[Principal, Depends(Requires(Permission.CONVERSATIONS_WRITE))]
+
+
+class NewConversation(Body):
+    """A conversation to be made."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"agent": "default", "title": "Travel plans"}]})
+
+    agent: Annotated[str, Field(max_length=64, pattern=ID_PATTERN)] = ""
+    title: Annotated[Text, Field(max_length=200, description="Left out, the first message's beginning.")] = ""
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a conversation",
+    responses={**BODY_RESPONSES, **NOT_FOUND},
+)
+async def create_conversation(body: NewConversation, services: ServicesDep, _caller: Writer) -> Conversation:
+    """A new conversation with no messages."""
+    return await services.agents.create_conversation(body.agent, body.title)
+
+
+@router.get("", summary="List conversations")
+async def list_conversations(page: PageDep, services: ServicesDep, _caller: Reader) -> Page[Conversation]:
+    """The caller's conversations, newest first."""
+    return await services.agents.list_conversations(page)
+
+
+@router.get("/{conversation_id}", summary="Get a conversation", responses=NOT_FOUND)
+async def get_conversation(conversation_id: ResourceId, services: ServicesDep, _caller: Reader) -> Conversation:
+    """One conversation."""
+    return await services.agents.get_conversation(conversation_id)
+
+
+@router.delete("/{conversation_id}", status_code=204, summary="Delete a conversation", responses=NOT_FOUND)
+async def delete_conversation(conversation_id: ResourceId, services: ServicesDep, _caller: Writer) -> None:
+    """Deletes a conversation with its messages and runs."""
+    await services.agents.delete_conversation(conversation_id)
+
+
+@router.get("/{conversation_id}/messages", summary="List messages", responses=NOT_FOUND)
+async def list_messages(
+    conversation_id: ResourceId, page: PageDep, services: ServicesDep, _caller: Reader
+) -> Page[Message]:
+    """A conversation's messages, oldest first."""
+    return await services.agents.list_messages(conversation_id, page)
