@@ -68,9 +68,7 @@ _ZONES = "UTC,GMT,EST,PST,CET,Europe/Paris,America/New_York,Asia/Tokyo,Australia
 def declarations() -> tuple[ToolDeclaration, ...]:
     """The built-in tools in the order in which the default agent declares them."""
     text = resources.files(__package__).joinpath("builtin_tools.json").read_text(encoding="utf-8")
-    return tuple(
-        ToolDeclaration(t["name"], t["description"], t["parameters"]) for t in json.loads(text)
-    )
+    return tuple(ToolDeclaration(t["name"], t["description"], t["parameters"]) for t in json.loads(text))
 
 
 def _ask(rng: random.Random, forms: tuple[str, ...], **said: object) -> str:
@@ -123,9 +121,7 @@ _SPOKEN_OPERATORS = (
 def _verbatim_expression(rng: random.Random) -> tuple[str, str]:
     expression = _number(rng)
     for _ in range(rng.choice((1, 1, 2, 3))):
-        operator = rng.choice(
-            ("+", "-", "*", "/", "**") if rng.random() < 0.15 else ("+", "-", "*", "/")
-        )
+        operator = rng.choice(("+", "-", "*", "/", "**") if rng.random() < 0.15 else ("+", "-", "*", "/"))
         gap = " " if rng.random() < 0.8 else ""
         expression = f"{expression}{gap}{operator}{gap}{_number(rng)}"
         if rng.random() < 0.2:
@@ -163,9 +159,7 @@ def _named_expression(rng: random.Random) -> tuple[str, str]:
 
 
 def calculator(rng: random.Random) -> Request:
-    draw = rng.choice(
-        (_verbatim_expression, _verbatim_expression, _spoken_expression, _named_expression)
-    )
+    draw = rng.choice((_verbatim_expression, _verbatim_expression, _spoken_expression, _named_expression))
     spoken, formal = draw(rng)
     return Request(_ask(rng, _CALCULATE, e=spoken), ToolCall("calculator", {"expression": formal}))
 
@@ -202,9 +196,7 @@ def convert_units(rng: random.Random) -> Request:
     source, target = rng.choice(UNITS)
     value = _plain_number(rng)
     text = _ask(rng, _CONVERT, v=value, f=source, t=target)
-    return Request(
-        text, ToolCall("convert_units", {"value": value, "from_unit": source, "to_unit": target})
-    )
+    return Request(text, ToolCall("convert_units", {"value": value, "from_unit": source, "to_unit": target}))
 
 
 _TIME = (
@@ -435,9 +427,7 @@ def draw_result(rng: random.Random, call: ToolCall) -> dict[str, JsonValue]:
     """A result of the shape the tool gives; its values are drawn, as a model must copy and not compute."""
     arguments = call.arguments
     shapes: Mapping[str, Callable[[], dict[str, JsonValue]]] = {
-        "calculator": lambda: {
-            "result": values.amount(rng) if rng.random() < 0.8 else rng.randint(0, 10**7)
-        },
+        "calculator": lambda: {"result": values.amount(rng) if rng.random() < 0.8 else rng.randint(0, 10**7)},
         "convert_units": lambda: {
             "result": values.amount(rng),
             "unit": str(arguments["to_unit"]).rstrip("s"),
@@ -463,9 +453,7 @@ def _python_result(rng: random.Random) -> dict[str, JsonValue]:
     if rng.random() < 0.5:
         return {
             "result": None,
-            "stdout": rng.choice(
-                (values.word(rng), str(values.count(rng)), str(values.amount(rng)))
-            ),
+            "stdout": rng.choice((values.word(rng), str(values.count(rng)), str(values.amount(rng)))),
         }
     return {
         "result": rng.choice((values.count(rng), values.word(rng), values.amount(rng))),

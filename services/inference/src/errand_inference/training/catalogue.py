@@ -30,9 +30,7 @@ class Parameter:
 
     def schema(self) -> dict[str, JsonValue]:
         """Its JSON Schema."""
-        described: dict[str, JsonValue] = (
-            {"description": self.description} if self.description else {}
-        )
+        described: dict[str, JsonValue] = {"description": self.description} if self.description else {}
         return {**described, **self._type()}
 
     def _type(self) -> dict[str, JsonValue]:
@@ -44,9 +42,7 @@ class Parameter:
         if kind == "list":
             return {"type": "array", "items": {"type": values.json_type(detail)}}
         if kind == "object":
-            properties: dict[str, JsonValue] = {
-                member.name: member.schema() for member in self.members
-            }
+            properties: dict[str, JsonValue] = {member.name: member.schema() for member in self.members}
             return {"type": "object", "properties": properties, "required": sorted(properties)}
         return {"type": values.json_type(self.draw)}
 
@@ -116,9 +112,7 @@ class Catalogue:
         verb = rng.choice(field.verbs)
         parameters = _draw_parameters(rng, field)
         required = frozenset(
-            parameter.name
-            for index, parameter in enumerate(parameters)
-            if index == 0 or rng.random() < 0.5
+            parameter.name for index, parameter in enumerate(parameters) if index == 0 or rng.random() < 0.5
         )
         return Tool(
             _tool_name(rng, verb, subject),
@@ -165,15 +159,11 @@ def _parse(spec: str) -> Parameter:
 def _labelled(rng: random.Random) -> Parameter:
     """A parameter of any name, spoken of by that name: what makes unseen tools usable."""
     label = (
-        rng.choice(words.ADJECTIVES) + " " + rng.choice(words.NOUNS)
-        if rng.random() < 0.5
-        else rng.choice(words.NOUNS)
+        rng.choice(words.ADJECTIVES) + " " + rng.choice(words.NOUNS) if rng.random() < 0.5 else rng.choice(words.NOUNS)
     )
     if rng.random() < 0.3:
         label = values.word(rng)
-    draw = rng.choice(
-        ("phrase", "code", "count", "amount", "person", "date", "time", "email", "title")
-    )
+    draw = rng.choice(("phrase", "code", "count", "amount", "person", "date", "time", "email", "title"))
     fragments = (
         f"with {label} {{v}}",
         f"{label} {{v}}",
@@ -196,9 +186,7 @@ def _nested(rng: random.Random) -> Parameter:
         Parameter("count", "count", "How many", ()),
     )
     members = tuple(rng.sample(pool, rng.randint(2, 3)))
-    return Parameter(
-        label, "object", f"The {label}", (f"with {label} {{v}}", f"{label}: {{v}}"), members
-    )
+    return Parameter(label, "object", f"The {label}", (f"with {label} {{v}}", f"{label}: {{v}}"), members)
 
 
 def _reworded(rng: random.Random, parameter: Parameter) -> Parameter:
@@ -230,7 +218,5 @@ def _tool_name(rng: random.Random, verb: str, subject: str) -> str:
 
 
 def _description(rng: random.Random, verb: str, subject: str) -> str:
-    text = rng.choice(_DESCRIPTIONS).format(
-        verb=verb.capitalize(), low=verb, subject=subject, a=article(subject)
-    )
+    text = rng.choice(_DESCRIPTIONS).format(verb=verb.capitalize(), low=verb, subject=subject, a=article(subject))
     return text + ("." if rng.random() < 0.7 else "")

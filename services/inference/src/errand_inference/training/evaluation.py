@@ -80,9 +80,7 @@ def same_value(left: JsonValue, right: JsonValue) -> bool:
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(
-            same_value(left[key], right[key]) for key in left
-        )
+        return left.keys() == right.keys() and all(same_value(left[key], right[key]) for key in left)
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
         return len(left) == len(right) and all(map(same_value, left, right))
     return left == right
@@ -93,11 +91,7 @@ def same_calls(left: Sequence[ToolCall], right: Sequence[ToolCall]) -> bool:
     remaining = list(right)
     for call in left:
         match = next(
-            (
-                r
-                for r in remaining
-                if r.name == call.name and same_value(r.arguments, call.arguments)
-            ),
+            (r for r in remaining if r.name == call.name and same_value(r.arguments, call.arguments)),
             None,
         )
         if match is None:
@@ -112,9 +106,7 @@ def is_right(case: Case, generation: Generation) -> bool:
         return same_calls(case.calls, generation.calls)
     if generation.calls:
         return False
-    return (
-        case.text.strip() == generation.text.strip() if case.text else bool(generation.text.strip())
-    )
+    return case.text.strip() == generation.text.strip() if case.text else bool(generation.text.strip())
 
 
 def _simple(rng: random.Random, catalogue: Catalogue) -> Case:
@@ -152,9 +144,7 @@ def _builtin(rng: random.Random, catalogue: Catalogue) -> Case:
 
 def _answer(rng: random.Random, catalogue: Catalogue) -> Case:
     offer = (
-        _builtin_offer()
-        if rng.random() < 0.5
-        else draw_offer(rng, catalogue, composed=rng.randint(1, 4), builtins=0)
+        _builtin_offer() if rng.random() < 0.5 else draw_offer(rng, catalogue, composed=rng.randint(1, 4), builtins=0)
     )
     request = draw_single(rng, offer)
     result, told = result_of(rng, request.call)
@@ -224,7 +214,5 @@ def as_markdown(scores: Iterable[Score]) -> str:
     for score in scores:
         asked = f"{score.target_percent:.0f}%" if score.target_percent is not None else "-"
         formed = f"{100 * score.well_formed / score.cases:.1f}%"
-        lines.append(
-            f"| {score.suite} | {score.right} | {score.cases} | {score.percent:.1f} | {asked} | {formed} |"
-        )
+        lines.append(f"| {score.suite} | {score.right} | {score.cases} | {score.percent:.1f} | {asked} | {formed} |")
     return "\n".join(lines)

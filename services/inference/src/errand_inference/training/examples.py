@@ -232,9 +232,7 @@ def draw_composed_result(rng: random.Random) -> dict[str, JsonValue]:
     kinds = ("code", "count", "amount", "phrase", "person", "city", "date", "time")
     result: dict[str, JsonValue] = {}
     for _ in range(rng.choice((1, 1, 2, 2, 3))):
-        result[_draw_label(rng)] = (
-            rng.random() < 0.5 if rng.random() < 0.08 else values.DRAWS[rng.choice(kinds)](rng)
-        )
+        result[_draw_label(rng)] = rng.random() < 0.5 if rng.random() < 0.08 else values.DRAWS[rng.choice(kinds)](rng)
     return result
 
 
@@ -242,8 +240,7 @@ def composed_answer(result: Mapping[str, JsonValue]) -> str:
     """The sentence that tells an unknown tool's result."""
     spoken = {True: "yes", False: "no"}
     parts = [
-        f"{key.replace('_', ' ')} is {spoken[v] if isinstance(v, bool) else v}"
-        for key, v in sorted(result.items())
+        f"{key.replace('_', ' ')} is {spoken[v] if isinstance(v, bool) else v}" for key, v in sorted(result.items())
     ]
     return f"Done. The {' and the '.join(parts)}."
 
@@ -293,9 +290,7 @@ def knowledge_result(rng: random.Random, call: ToolCall) -> tuple[JsonValue, str
                 f"Ask {values.person(rng)} about {query}.",
             )
         )
-    sources, number = knowledge.draw_sources(
-        rng, rng.choice((1, 1, 2, 3)), knowledge.Fact(fact, ())
-    )
+    sources, number = knowledge.draw_sources(rng, rng.choice((1, 1, 2, 3)), knowledge.Fact(fact, ()))
     results = [{"source": index, "text": text} for index, text in enumerate(sources, start=1)]
     return {"results": results}, f"{fact} [{number}]"
 
@@ -317,13 +312,9 @@ def parallel_answer_example(rng: random.Random, offer: Offer) -> Example:
     """Two calls, two results, one answer that tells both."""
     text, calls = draw_parallel(rng, offer)
     results = [result_of(rng, call) for call in calls]
-    responses = tuple(
-        ToolMessage(call.name, result) for call, (result, _) in zip(calls, results, strict=True)
-    )
+    responses = tuple(ToolMessage(call.name, result) for call, (result, _) in zip(calls, results, strict=True))
     told = " ".join(said for _, said in results)
-    return Example(
-        "answer", (UserMessage(text), ModelMessage(calls=calls), *responses, ModelMessage(told))
-    )
+    return Example("answer", (UserMessage(text), ModelMessage(calls=calls), *responses, ModelMessage(told)))
 
 
 def reading_example(rng: random.Random, offer: Offer) -> Example:
@@ -349,13 +340,9 @@ _INJECTIONS = (
 
 def injected_example(rng: random.Random, offer: Offer) -> Example:
     """Hostile text inside sources or a tool's result is data, and changes nothing."""
-    hostile = rng.choice(_INJECTIONS).format(
-        t=rng.choice(offer.declarations).name, w=values.word(rng)
-    )
+    hostile = rng.choice(_INJECTIONS).format(t=rng.choice(offer.declarations).name, w=values.word(rng))
     fact = knowledge.draw_fact(rng)
-    poisoned = knowledge.Fact(
-        f"{fact.sentence} {hostile}" if rng.random() < 0.5 else f"{hostile} {fact.sentence}", ()
-    )
+    poisoned = knowledge.Fact(f"{fact.sentence} {hostile}" if rng.random() < 0.5 else f"{hostile} {fact.sentence}", ())
     sources, number = knowledge.draw_sources(rng, rng.choice((1, 2, 3)), poisoned)
     reading = knowledge.Reading(sources, rng.choice(fact.questions), f"{fact.sentence} [{number}]")
     return Example("reading", (UserMessage(reading.user_text()), ModelMessage(reading.answer)))
@@ -412,9 +399,7 @@ def _then_calculate(rng: random.Random, value: JsonValue) -> tuple[str, ToolCall
 
 def _convert_then_calculate(rng: random.Random) -> Example:
     source, target = rng.choice(builtin.UNITS)
-    call = ToolCall(
-        "convert_units", {"value": values.count(rng), "from_unit": source, "to_unit": target}
-    )
+    call = ToolCall("convert_units", {"value": values.count(rng), "from_unit": source, "to_unit": target})
     result = builtin.draw_result(rng, call)
     second, after = _then_calculate(rng, result["result"])
     first = f"convert {call.arguments['value']} {source} to {target}"
@@ -442,9 +427,7 @@ def _calculate_then_convert(rng: random.Random) -> Example:
     call = ToolCall("calculator", {"expression": f"{left} {sign} {right}"})
     result = builtin.draw_result(rng, call)
     source, target = rng.choice(builtin.UNITS)
-    after = ToolCall(
-        "convert_units", {"value": result["result"], "from_unit": source, "to_unit": target}
-    )
+    after = ToolCall("convert_units", {"value": result["result"], "from_unit": source, "to_unit": target})
     second = rng.choice(
         (
             "convert the result from {f} to {t}",
@@ -465,9 +448,7 @@ def multi_turn_example(rng: random.Random, offer: Offer) -> Example:
     """An earlier exchange, then a new request."""
     earlier, later = answer_example(rng, offer), answer_example(rng, offer)
     spoken = tuple(
-        m
-        for m in earlier.messages
-        if isinstance(m, UserMessage) or (isinstance(m, ModelMessage) and m.text)
+        m for m in earlier.messages if isinstance(m, UserMessage) or (isinstance(m, ModelMessage) and m.text)
     )
     return Example("answer", (*spoken, *later.messages))
 

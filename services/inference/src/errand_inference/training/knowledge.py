@@ -24,11 +24,7 @@ def draw_fact(rng: random.Random) -> Fact:
 
 
 def _thing(rng: random.Random) -> str:
-    name = (
-        values.word(rng).capitalize()
-        if rng.random() < 0.6
-        else rng.choice(words.ADJECTIVES).capitalize()
-    )
+    name = values.word(rng).capitalize() if rng.random() < 0.6 else rng.choice(words.ADJECTIVES).capitalize()
     return f"{name} {rng.choice(words.NOUNS)}"
 
 
@@ -194,16 +190,12 @@ class Reading:
 
 def numbered(sources: tuple[str, ...]) -> str:
     """Sources as the prompt lists them."""
-    return "Sources:\n" + "\n".join(
-        f"[{number}] {text}" for number, text in enumerate(sources, start=1)
-    )
+    return "Sources:\n" + "\n".join(f"[{number}] {text}" for number, text in enumerate(sources, start=1))
 
 
 def draw_sources(rng: random.Random, count: int, fact: Fact | None) -> tuple[tuple[str, ...], int]:
     """`count` sources of one to three sentences; `fact` stands in the one whose number is returned."""
-    sentences = [
-        [draw_fact(rng).sentence for _ in range(rng.choice((0, 1, 1, 2)))] for _ in range(count)
-    ]
+    sentences = [[draw_fact(rng).sentence for _ in range(rng.choice((0, 1, 1, 2)))] for _ in range(count)]
     position = rng.randrange(count)
     if fact is not None:
         sentences[position].insert(rng.randint(0, len(sentences[position])), fact.sentence)

@@ -71,9 +71,7 @@ def finish(rng: random.Random, text: str) -> str:
     return text + ("?" if question and rng.random() < 0.7 else rng.choice(_ENDINGS))
 
 
-def draw_clause(
-    rng: random.Random, tool: Tool, *, avoid_synonyms: bool = False
-) -> tuple[str, dict[str, JsonValue]]:
+def draw_clause(rng: random.Random, tool: Tool, *, avoid_synonyms: bool = False) -> tuple[str, dict[str, JsonValue]]:
     """An imperative clause without opener and ending, and the arguments it names."""
     given = [p for p in tool.parameters if p.name in tool.required or rng.random() < 0.5]
     rng.shuffle(given)
@@ -113,9 +111,7 @@ def _say(rng: random.Random, parameter: Parameter) -> tuple[str, JsonValue]:
     return rng.choice(parameter.fragments).replace("{v}", spoken), drawn
 
 
-def _draw_value(
-    rng: random.Random, parameter: Parameter, kind: str, detail: str
-) -> tuple[str, JsonValue]:
+def _draw_value(rng: random.Random, parameter: Parameter, kind: str, detail: str) -> tuple[str, JsonValue]:
     if kind == "enum":
         option = rng.choice(detail.split("|"))
         return option, option

@@ -41,10 +41,7 @@ def generated_groups(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> 
     catalogue = Catalogue(held_out=False)
     while True:
         offer = draw_training_offer(rng, catalogue)
-        branches = [
-            encode_branch(tokenizer, draw_example(rng, offer, catalogue).messages)
-            for _ in range(BRANCHES)
-        ]
+        branches = [encode_branch(tokenizer, draw_example(rng, offer, catalogue).messages) for _ in range(BRANCHES)]
         yield Group(encode_prefix(tokenizer, offer.declarations), branches)
 
 
@@ -65,10 +62,7 @@ def prepare(options: argparse.Namespace) -> tuple[Gemma3ForCausalLM, PreTrainedT
 def export(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, target: Path) -> None:
     """Writes the model in Hugging Face's layout, weights as bfloat16."""
     target.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: tensor.detach().to("cpu", torch.bfloat16)
-        for name, tensor in trainer.model.state_dict().items()
-    }
+    weights = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in trainer.model.state_dict().items()}
     trainer.model.config.dtype = torch.bfloat16
     trainer.model.save_pretrained(target, state_dict=weights)
     tokenizer.save_pretrained(target)
@@ -84,16 +78,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder the model is written to")
     parser.add_argument("--base", type=Path, help="folder of a model to start from")
-    parser.add_argument(
-        "--minutes", type=float, default=90.0, help="wall-clock minutes over all restarts"
-    )
+    parser.add_argument("--minutes", type=float, default=90.0, help="wall-clock minutes over all restarts")
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--rows", type=int, default=4, help="packed rows in a batch")
     parser.add_argument("--length", type=int, default=1024, help="tokens in a row")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32")
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the model first (needs a C++ compiler)"
-    )
+    parser.add_argument("--compile", action="store_true", help="compile the model first (needs a C++ compiler)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes all")
     return parser.parse_args(arguments)
 

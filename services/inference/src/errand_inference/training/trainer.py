@@ -98,9 +98,7 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         targets, weights = next_token_targets(batch)
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"
-        ):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"):
             hidden = self._body(
                 input_ids=batch.ids.to(self.device),
                 position_ids=batch.positions.to(self.device),
@@ -112,9 +110,7 @@ class Trainer:
             ).last_hidden_state[:, :-1]
             kept = self._kept(weights).to(self.device)
             logits = self.model.lm_head(hidden[kept])
-        losses = functional.cross_entropy(
-            logits.float(), targets.to(self.device)[kept], reduction="none"
-        )
+        losses = functional.cross_entropy(logits.float(), targets.to(self.device)[kept], reduction="none")
         chosen = weights.to(self.device)[kept]
         return (losses * chosen).sum() / chosen.sum()
 
@@ -165,9 +161,7 @@ def build_optimisers(model: Gemma3ForCausalLM, plan: TrainingPlan) -> list[torch
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     taken = {id(parameter) for parameter in matrices}
     others = [p for p in model.parameters() if id(p) not in taken]
-    muon = torch.optim.Muon(
-        matrices, lr=plan.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adam = torch.optim.AdamW(others, lr=plan.vector_rate, betas=(0.9, 0.98), weight_decay=0.0)
     for optimiser, rate in ((muon, plan.matrix_rate), (adam, plan.vector_rate)):
         for group in optimiser.param_groups:
@@ -179,11 +173,7 @@ def rate_factor(step: int, share: float, plan: TrainingPlan) -> float:
     """Warm-up by steps, then constant, then down to zero over the last `decay_share` of the time."""
     warm = min(1.0, (step + 1) / plan.warmup_steps)
     left = max(0.0, 1.0 - share)
-    return warm * (
-        1.0
-        if left > plan.decay_share
-        else math.sqrt(left / plan.decay_share) * left / plan.decay_share
-    )
+    return warm * (1.0 if left > plan.decay_share else math.sqrt(left / plan.decay_share) * left / plan.decay_share)
 
 
 def seeded(seed: int, stream: str) -> random.Random:

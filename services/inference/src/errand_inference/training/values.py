@@ -80,12 +80,8 @@ def email(rng: random.Random) -> str:
 
 
 def url(rng: random.Random) -> str:
-    host = rng.choice(
-        (word(rng) + ".com", word(rng) + ".org", "example.com", "www." + word(rng) + ".io")
-    )
-    path = "/".join(
-        rng.choice((word(rng), rng.choice(words.NOUNS))) for _ in range(rng.randint(0, 2))
-    )
+    host = rng.choice((word(rng) + ".com", word(rng) + ".org", "example.com", "www." + word(rng) + ".io"))
+    path = "/".join(rng.choice((word(rng), rng.choice(words.NOUNS))) for _ in range(rng.randint(0, 2)))
     return f"{rng.choice(('https', 'https', 'http'))}://{host}" + (f"/{path}" if path else "")
 
 

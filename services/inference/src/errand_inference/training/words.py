@@ -48,13 +48,9 @@ la le li lo lu ma me mi mo mu na ne ni no nu pa pe pi po ra re ri ro ru sa se si
 wa wi ya yo za ze zi zo bran clor dren fith gral horn jast kelm lorn marsh nost prin quil reft stam thorn ulm vand
 wick xen yarn zolt""".split()
 
-DOMAINS_OF_MAIL = (
-    "example.com mail.org corp.net post.io acme.com team.dev studio.co uni.edu".split()
-)
+DOMAINS_OF_MAIL = "example.com mail.org corp.net post.io acme.com team.dev studio.co uni.edu".split()
 
-MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
+MONTHS = "January February March April May June July August September October November December".split()
 
 LANGUAGES = """English Spanish French German Italian Portuguese Dutch Polish Russian Arabic Hindi Bengali Chinese
 Japanese Korean Turkish Greek Swedish Danish Finnish Czech Hungarian""".split()

@@ -1,0 +1,80 @@
+"""The port that every engine fills, and what passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from errand_inference.domain.grammar import Grammar
+
+
+class Capability(Enum):
+    """What an engine can do; the conformance suite tests what is declared."""
+
+    GRAMMAR = "grammar"
+    STREAMING = "streaming"
+    CONTINUOUS_BATCHING = "continuous_batching"
+    PREFIX_CACHE = "prefix_cache"
+
+
+class Finish(Enum):
+    """Why an engine stopped."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class JsonConstraint:
+    """Output that is JSON of this schema (JSON text)."""
+
+    schema_json: str
+
+
+Constraint = Grammar | JsonConstraint
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One generation. `temperature` 0 is greedy; `stop` texts end it and are not part of the output."""
+
+    prompt: str
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of output: text as far as it is whole characters, tokens it took, the end if it is one."""
+
+    text: str
+    tokens: int
+    finish: Finish | None = None
+    cached_tokens: int = 0
+
+
+class Engine(Protocol):
+    """Runs one model. Every method may be called concurrently."""
+
+    name: str
+    precision: str
+    context_tokens: int
+    capabilities: frozenset[Capability]
+
+    def generate(self, request: EngineRequest) -> AsyncIterator[Delta]:
+        """Deltas until one carries `finish`. Closing the iterator cancels and frees the slot."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text by the model's own tokenizer."""
+        ...
+
+    async def close(self) -> None:
+        """Ends running generations and frees the model."""
+        ...

