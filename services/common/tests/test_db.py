@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
-
 from errand_common.db import Database, UtcDateTime, decode_page_token, encode_page_token, migrate, new_id
 from errand_common.errors import InvalidArgument
+from sqlalchemy.exc import DBAPIError
 
 _MIGRATION = textwrap.dedent(
     '''

@@ -6,7 +6,6 @@ from pathlib import Path
 import grpc
 import pytest
 from errand.common.v1 import common_pb2
-
 from errand_common import errors
 from errand_common.errors import ERROR_TABLE, ErrandError, Reason, Throttled, from_reason
 

@@ -3,10 +3,9 @@
 import json
 
 import pytest
+from errand_common.settings import ServiceSettings, SettingsError, describe, load_settings
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
-
-from errand_common.settings import ServiceSettings, SettingsError, describe, load_settings
 
 
 class _Settings(ServiceSettings):

@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
-
 from errand_common.errors import Unauthenticated, Unavailable
 from errand_common.principal import Principal
 from errand_common.testing.keys import TestKeys, principal

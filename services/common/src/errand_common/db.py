@@ -211,7 +211,7 @@ def _upgrade(connection: Connection, package: str, schema: str | None) -> None:
     head = script.get_current_head()
 
     def steps(revision: Any, _context: Any) -> Any:
-        return script._upgrade_revs("head", revision)  # noqa: SLF001 - what alembic's own command calls
+        return script._upgrade_revs("head", revision)  # what alembic's own command calls
 
     with EnvironmentContext(config, script, fn=steps, destination_rev=head) as environment:
         environment.configure(connection=connection, target_metadata=None, version_table_schema=schema)

@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - the classes are named as the reasons that callers know
 """Every error a caller may see, and the one table that gives it a gRPC and an HTTP status.
 
 ErrandError

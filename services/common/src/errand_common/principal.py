@@ -40,3 +40,11 @@ def acting_as(principal: Principal) -> Iterator[Principal]:
         yield principal
     finally:
         _current.reset(token)
+
+
+def become(principal: Principal) -> None:
+    """Sets the principal for the rest of the running task; `acting_as` is for parts of a task.
+
+    A server stream may be closed from another task, where a variable cannot be set back.
+    """
+    _current.set(principal)

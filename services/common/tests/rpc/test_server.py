@@ -7,10 +7,6 @@ from typing import Any
 import grpc
 import pytest
 from errand.rag.v1 import rag_pb2, rag_pb2_grpc
-from google.protobuf import descriptor_pool
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-
 from errand_common.errors import (
     DeadlineExceeded,
     ErrandError,
@@ -28,6 +24,9 @@ from errand_common.rpc.server import Registration
 from errand_common.telemetry.metrics import RPC_REQUESTS
 from errand_common.testing.keys import TestKeys, free_port, principal
 from errand_common.testing.rpc import rpc_pair, serving
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 CANARY = "canary-password"
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-
 from errand_common.telemetry import configure_logging
 
 

@@ -1,77 +1,173 @@
 """Spans wait for an endpoint that is not up yet, and never for ever."""
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-
-from errand_common.telemetry import genai
+import pytest
+from errand_common.telemetry import genai, root_span
 from errand_common.telemetry.metrics import SPANS_DROPPED
-from errand_common.telemetry.tracing import PatientProcessor
+from errand_common.telemetry.tracing import Delivery, OtlpSender, PatientProcessor
+from errand_common.testing.keys import free_port
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 
-class _Endpoint(SpanExporter):
-    """Fails, raises, then works."""
+class _Collector:
+    """An OTLP endpoint over real HTTP; refuses batches that hold a span named "bad"."""
 
-    def __init__(self, failures: int) -> None:
-        self.failures, self.names = failures, []  # type: ignore[var-annotated]
+    def __init__(self, port: int) -> None:
+        self.names: list[str] = []
+        self.headers: list[str | None] = []
+        self.answer = 200
+        collector = self
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self.failures:
-            self.failures -= 1
-            if self.failures % 2:
-                raise ConnectionError("refused")
-            return SpanExportResult.FAILURE
-        self.names.extend(span.name for span in spans)
-        return SpanExportResult.SUCCESS
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                self.send_response(collector.take(body, self.headers["x-mlflow-experiment-id"]))
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def take(self, body: bytes, experiment: str | None) -> int:
+        request = ExportTraceServiceRequest.FromString(body)
+        names = [span.name for group in request.resource_spans for scope in group.scope_spans for span in scope.spans]
+        if self.answer == 200 and "bad" in names:
+            return 400
+        if self.answer == 200:
+            self.names += names
+            self.headers.append(experiment)
+        return self.answer
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
-def _spans(processor: PatientProcessor, count: int) -> None:
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def processor(port: int) -> Iterator[PatientProcessor]:
+    sender = OtlpSender(f"http://127.0.0.1:{port}/v1/traces", {"x-mlflow-experiment-id": "7"})
+    started = PatientProcessor(sender)
+    yield started
+    started.shutdown()
+
+
+def _end_spans(processor: PatientProcessor, names: Sequence[str]) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("test")
-    for number in range(count):
-        with tracer.start_as_current_span(str(number), attributes={genai.OPERATION: genai.CHAT}):
-            pass
+    for name in names:
+        tracer.start_span(name, attributes={genai.OPERATION: genai.CHAT}).end()
 
 
 def _wait(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 30
     while not condition() and time.monotonic() < until:
         time.sleep(0.02)
     assert condition()
 
 
-def test_no_span_is_lost_while_the_endpoint_is_away() -> None:
-    endpoint = _Endpoint(failures=2)
-    processor = PatientProcessor(endpoint)
-    _spans(processor, 600)
-    _wait(lambda: len(endpoint.names) == 600)
-    assert endpoint.names == [str(number) for number in range(600)]
-    processor.shutdown()
+def test_no_span_is_lost_while_the_endpoint_is_away(port: int, processor: PatientProcessor) -> None:
+    names = [str(number) for number in range(600)]
+    began = time.monotonic()
+    _end_spans(processor, names[:300])
+    assert time.monotonic() - began < 1, "ending a span must not wait for the endpoint"
+    assert not processor.force_flush(300)
+    collector = _Collector(port)
+    collector.answer = 503
+    _end_spans(processor, names[300:])
+    assert not processor.force_flush(300)
+    collector.answer = 200
+    _wait(lambda: len(collector.names) >= 600)
+    collector.close()
+    assert collector.names == names
+    assert set(collector.headers) == {"7"}
 
 
-def test_the_buffer_is_bounded_and_what_is_dropped_is_counted() -> None:
+def test_a_rejected_span_does_not_stop_the_others(port: int, processor: PatientProcessor) -> None:
     before = SPANS_DROPPED._value.get()
-    endpoint = _Endpoint(failures=10**9)
+    collector = _Collector(port)
+    _end_spans(processor, ["a", "bad", "b", "c"])
+    assert processor.force_flush(10_000)
+    collector.close()
+    assert collector.names == ["a", "b", "c"]
+    assert SPANS_DROPPED._value.get() - before == 1
+
+
+def test_what_waits_is_sent_at_the_end(port: int, processor: PatientProcessor) -> None:
+    collector = _Collector(port)
+    _end_spans(processor, ["last"])
+    processor.shutdown()
+    collector.close()
+    assert collector.names == ["last"]
+
+
+class _Stuck:
+    """An endpoint that takes connections and never answers."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Delivery:
+        self.release.wait(60)
+        return Delivery.AWAY
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_the_buffer_and_the_end_are_bounded_and_losses_are_counted() -> None:
+    before = SPANS_DROPPED._value.get()
+    endpoint = _Stuck()
     processor = PatientProcessor(endpoint, capacity=50)
-    _spans(processor, 80)
-    assert SPANS_DROPPED._value.get() - before == 30
+    _end_spans(processor, [str(number) for number in range(600)])
     began = time.monotonic()
     processor.shutdown()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 4
+    assert SPANS_DROPPED._value.get() - before == 600
+    endpoint.release.set()
 
 
-def test_only_the_run_s_own_spans_are_sent() -> None:
-    endpoint = _Endpoint(failures=0)
-    processor = PatientProcessor(endpoint)
+def test_only_the_run_s_own_spans_are_sent(port: int, processor: PatientProcessor) -> None:
+    collector = _Collector(port)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
-    with provider.get_tracer("test").start_as_current_span("SELECT 1"):
+    tracer = provider.get_tracer("test")
+    with tracer.start_as_current_span("SELECT 1"):
         pass
-    with provider.get_tracer("test").start_as_current_span("step", attributes={genai.MLFLOW_SPAN_TYPE: "CHAIN"}):
+    with tracer.start_as_current_span("step", attributes={genai.MLFLOW_SPAN_TYPE: "CHAIN"}):
         pass
-    assert processor.force_flush()
-    processor.shutdown()
-    assert endpoint.names == ["step"]
+    assert processor.force_flush(10_000)
+    collector.close()
+    assert collector.names == ["step"]
+
+
+def test_a_root_begins_its_own_trace_and_links_its_caller() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    with (
+        tracer.start_as_current_span("caller") as caller,
+        root_span(tracer, "run"),
+        tracer.start_as_current_span("step"),
+    ):
+        pass
+    step, run, _ = exporter.get_finished_spans()
+    assert run.parent is None
+    assert [link.context for link in run.links] == [caller.get_span_context()]
+    assert step.parent == run.context

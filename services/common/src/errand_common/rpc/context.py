@@ -30,6 +30,12 @@ def carrying_token(token: str | None) -> Iterator[None]:
         _token.reset(reset)
 
 
+def enter_call(token: str, *, seconds: float) -> None:
+    """For the rest of the running task: calls made carry this token and end within so many seconds."""
+    _token.set(token)
+    _ends_at.set(time.monotonic() + seconds)
+
+
 @contextmanager
 def ending_within(seconds: float | None) -> Iterator[None]:
     """Calls made inside the block end within so many seconds; never later than an outer block says."""

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, cast
 
 import grpc
 import protovalidate
 import structlog
 from google.protobuf.message import Message
-from opentelemetry import propagate, trace
+from opentelemetry import context as otel_context
+from opentelemetry import propagate
 
-from errand_common.errors import Cancelled, ErrandError, Internal, InvalidArgument, Unauthenticated
-from errand_common.principal import Principal, acting_as
-from errand_common.rpc.context import AUTHORIZATION, REQUEST_ID, carrying_token, ending_within
-from errand_common.rpc.status import status_code, trailing_metadata
+from errand_common.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    ErrandError,
+    Internal,
+    InvalidArgument,
+    Unauthenticated,
+)
+from errand_common.principal import Principal, become
+from errand_common.rpc.context import AUTHORIZATION, REQUEST_ID, enter_call
+from errand_common.rpc.status import bounded, status_code, trailing_metadata
 from errand_common.telemetry.metrics import RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS
 from errand_common.tokens import TokenVerifier
 
 # A call without a deadline of its own would hold its slot for ever.
 DEFAULT_DEADLINE_SECONDS = 300.0
 _OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+_SERVER_FAULT = 500
+_REQUEST_ID_FORM = re.compile(r"[\w.:-]{1,128}")
 _log = structlog.get_logger(__name__)
-_tracer = trace.get_tracer(__name__)
 _validator = protovalidate.Validator()
 
 
@@ -92,7 +104,8 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = _Call(method, context)
             try:
-                with call.entered(await self._authenticate(context)):
+                call.enter(*await self._authenticate(context))
+                async with asyncio.timeout_at(call.ends_at):
                     return await inner(_checked(request), context)
             except BaseException as error:
                 await call.fail(error)
@@ -102,12 +115,13 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
 
         return handle
 
-    def _streaming(self, inner: Callable[..., AsyncIterator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
+    def _streaming(self, inner: Callable[..., AsyncGenerator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = _Call(method, context)
             try:
-                with call.entered(await self._authenticate(context)):
-                    async for response in inner(_checked(request), context):
+                call.enter(*await self._authenticate(context))
+                async with aclosing(inner(_checked(request), context)) as responses:
+                    async for response in _until(responses, call):
                         yield response
             except BaseException as error:
                 await call.fail(error)
@@ -139,56 +153,92 @@ def _checked(request: Any) -> Any:
     return messages()
 
 
+async def _until(responses: AsyncIterator[Any], call: _Call) -> AsyncIterator[Any]:
+    """The responses, as long as the call's own time lasts; time the client takes to read counts too."""
+    while True:
+        try:
+            async with asyncio.timeout_at(call.ends_at):
+                response = await anext(responses)
+        except StopAsyncIteration:
+            return
+        yield response
+
+
 class _Call:
     """One call's context, figures and end."""
 
     def __init__(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._method = method.lstrip("/")
         self._context = context
+        self._metadata = {str(key): value for key, value in (context.invocation_metadata() or ())}
+        self._request_id = _given_id(self._metadata)
         self._began = time.monotonic()
         self._code = grpc.StatusCode.OK
+        self.ends_at: float | None = None
         RPC_IN_FLIGHT.labels(self._method).inc()
 
-    @contextmanager
-    def entered(self, identity: tuple[Principal, str]) -> Iterator[None]:
-        """Sets principal, token, deadline, log context and span for the handler."""
-        principal, token = identity
-        metadata = {str(key): value for key, value in (self._context.invocation_metadata() or ())}
-        request_id = principal.request_id or str(metadata.get(REQUEST_ID, ""))
-        remaining = self._context.time_remaining()
-        with ExitStack() as stack:
-            stack.enter_context(acting_as(principal))
-            stack.enter_context(carrying_token(token))
-            stack.enter_context(ending_within(DEFAULT_DEADLINE_SECONDS if remaining is None else remaining))
-            stack.enter_context(
-                structlog.contextvars.bound_contextvars(request_id=request_id, tenant_id=principal.tenant_id)
-            )
-            stack.enter_context(
-                _tracer.start_as_current_span(
-                    self._method, context=propagate.extract(metadata), kind=trace.SpanKind.SERVER
-                )
-            )
-            yield
+    def enter(self, principal: Principal, token: str) -> None:
+        """Sets principal, token, deadline, log context and trace for the rest of this call's task."""
+        self._request_id = principal.request_id or self._request_id
+        become(replace(principal, request_id=self._request_id))
+        enter_call(token, seconds=self._allowed_seconds())
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=self._request_id, tenant_id=principal.tenant_id)
+        # No span of its own: it would stand between two GenAI spans and, not being sent to MLflow, part them.
+        otel_context.attach(propagate.extract(self._metadata))
+
+    def _allowed_seconds(self) -> float:
+        # Typed as float, but None when the client set no deadline.
+        remaining = cast("float | None", self._context.time_remaining())
+        if remaining is not None:
+            return remaining  # gRPC itself cancels the handler then
+        self.ends_at = asyncio.get_running_loop().time() + DEFAULT_DEADLINE_SECONDS
+        return DEFAULT_DEADLINE_SECONDS
 
     async def fail(self, error: BaseException) -> None:
-        """Ends the call with the error's status; raises on what is not an error of the call."""
-        if isinstance(error, GeneratorExit | grpc.aio.AbortError):
-            return
-        if isinstance(error, asyncio.CancelledError):
-            self._code = grpc.StatusCode.CANCELLED
-            return
-        known = error if isinstance(error, ErrandError) else self._unexpected(error)
-        self._code = status_code(known)
-        await self._context.abort(self._code, known.message, trailing_metadata(known))
+        """Ends the call with the error's status; returns when the call was ended already."""
+        if isinstance(error, grpc.aio.AbortError):
+            self._code = grpc.StatusCode.UNKNOWN
+        elif isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and _is_cancelled()):
+            over = self._context.time_remaining() == 0
+            self._code = grpc.StatusCode.DEADLINE_EXCEEDED if over else grpc.StatusCode.CANCELLED
+        else:
+            known = self._told(error)
+            self._code = status_code(known)
+            await self._context.abort(self._code, bounded(known.message), trailing_metadata(known))
 
-    def _unexpected(self, error: BaseException) -> ErrandError:
+    def _told(self, error: BaseException) -> ErrandError:
+        if isinstance(error, ErrandError):
+            log = _log.warning if error.status.http >= _SERVER_FAULT else _log.info
+            log("call refused", method=self._method, reason=error.reason.value, message=error.message)
+            return error
         if isinstance(error, TimeoutError):
-            return Cancelled("The call took longer than it may.")
-        _log.error("unexpected error", method=self._method, exc_info=error)
-        return Internal("An internal error occurred; the service's log has it under the request id.")
+            _log.warning("call took too long", method=self._method, exc_info=error)
+            return DeadlineExceeded("The call took longer than it may.")
+        if isinstance(error, asyncio.CancelledError):
+            return Cancelled("The work behind this call was cancelled.")
+        _log.error("unexpected error", method=self._method, request_id=self._request_id, exc_info=error)
+        internal = Internal(
+            f"An internal error occurred; the service's log has it under request id {self._request_id}."
+        )
+        internal.metadata["request_id"] = self._request_id
+        return internal
 
     def close(self) -> None:
         """Counts the call."""
+        seconds = time.monotonic() - self._began
         RPC_IN_FLIGHT.labels(self._method).dec()
         RPC_REQUESTS.labels(self._method, self._code.name).inc()
-        RPC_DURATION.labels(self._method).observe(time.monotonic() - self._began)
+        RPC_DURATION.labels(self._method).observe(seconds)
+        _log.debug("call served", method=self._method, code=self._code.name, seconds=round(seconds, 4))
+
+
+def _is_cancelled() -> bool:
+    """Whether gRPC cancelled this call; else the handler awaited other work that was cancelled."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _given_id(metadata: Mapping[str, Any]) -> str:
+    given = str(metadata.get(REQUEST_ID, ""))
+    return given if _REQUEST_ID_FORM.fullmatch(given) else f"req_{uuid.uuid4().hex}"

@@ -15,6 +15,8 @@ from errand_common.settings import ServiceSettings
 from errand_common.tokens import TokenVerifier
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+# Calls beyond this are answered RESOURCE_EXHAUSTED at once instead of filling the memory.
+MAX_RUNNING_CALLS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,11 @@ class RpcServer:
     ) -> None:
         self._settings = settings
         self._names = ["", *(registration.service_name for registration in registrations)]
-        self._server = grpc.aio.server(interceptors=[ServiceInterceptor(verifier)], options=_options(max_message_bytes))
+        self._server = grpc.aio.server(
+            interceptors=[ServiceInterceptor(verifier)],
+            options=_options(max_message_bytes),
+            maximum_concurrent_rpcs=MAX_RUNNING_CALLS,
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         for registration in registrations:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ from errand_common.errors import (
     Overloaded,
     PermissionDenied,
     Reason,
+    TooLarge,
     Unauthenticated,
     Unavailable,
     Unsupported,
@@ -26,6 +28,11 @@ from errand_common.errors import (
 from errand_common.rpc.context import ERROR_DOMAIN
 
 DETAILS_KEY = "grpc-status-details-bin"
+# Metadata that is larger than a few KiB is refused by the other side, and the error with it.
+_LONGEST_MESSAGE_BYTES = 1_000
+_LONGEST_VALUE_BYTES = 300
+# gRPC answers RESOURCE_EXHAUSTED to both a full server and a message too large; only the text differs.
+_TOO_LARGE = re.compile(r"message larger than max \(\d+ vs\. (\d+)\)")
 
 
 def status_code(error: ErrandError) -> grpc.StatusCode:
@@ -33,12 +40,19 @@ def status_code(error: ErrandError) -> grpc.StatusCode:
     return grpc.StatusCode[error.status.grpc]
 
 
+def bounded(text: str, limit_bytes: int = _LONGEST_MESSAGE_BYTES) -> str:
+    """The text, cut so that it fits into trailing metadata."""
+    encoded = text.encode()
+    return text if len(encoded) <= limit_bytes else encoded[:limit_bytes].decode(errors="ignore") + "…"
+
+
 def trailing_metadata(error: ErrandError) -> tuple[tuple[str, bytes], ...]:
     """The error's reason and metadata as the standard status details."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=ERROR_DOMAIN, metadata=error.metadata)
+    metadata = {key: bounded(value, _LONGEST_VALUE_BYTES) for key, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=ERROR_DOMAIN, metadata=metadata)
     packed = any_pb2.Any()
     packed.Pack(info)
-    status = status_pb2.Status(code=status_code(error).value[0], message=error.message, details=[packed])
+    status = status_pb2.Status(code=status_code(error).value[0], message=bounded(error.message), details=[packed])
     return ((DETAILS_KEY, status.SerializeToString()),)
 
 
@@ -56,7 +70,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, dependency: str) -> ErrandError:
     info = _error_info(error.trailing_metadata() or ())
     if info is not None:
         return from_reason(Reason(info.reason), error.details() or "", dict(info.metadata))
-    return _from_status(error.code(), dependency)
+    return _from_status(error, dependency)
 
 
 def _error_info(metadata: Iterable[Any]) -> error_details_pb2.ErrorInfo | None:
@@ -70,21 +84,25 @@ def _error_info(metadata: Iterable[Any]) -> error_details_pb2.ErrorInfo | None:
     return None
 
 
-def _from_status(code: grpc.StatusCode, dependency: str) -> ErrandError:
-    match code:
-        case grpc.StatusCode.UNAVAILABLE:
-            return Unavailable(dependency)
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlineExceeded(f"The {dependency} service did not answer in time.")
-        case grpc.StatusCode.CANCELLED:
-            return Cancelled("The call was cancelled.")
-        case grpc.StatusCode.UNIMPLEMENTED:
-            return Unsupported(f"The {dependency} service does not offer this.", feature=dependency)
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return Overloaded(f"The {dependency} service is overloaded.", retry_after_seconds=1.0)
-        case grpc.StatusCode.UNAUTHENTICATED:
-            return Unauthenticated()
-        case grpc.StatusCode.PERMISSION_DENIED:
-            return PermissionDenied("This is not allowed.")
-        case _:
-            return Internal(f"The {dependency} service failed.")
+_BY_STATUS: Mapping[grpc.StatusCode, Callable[[str], ErrandError]] = {
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: lambda name: DeadlineExceeded(f"The {name} service did not answer in time."),
+    grpc.StatusCode.CANCELLED: lambda _: Cancelled("The call was cancelled."),
+    grpc.StatusCode.UNIMPLEMENTED: lambda name: Unsupported(f"The {name} service does not offer this.", feature=name),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: lambda name: Overloaded(
+        f"The {name} service is overloaded.", retry_after_seconds=1.0
+    ),
+    grpc.StatusCode.UNAUTHENTICATED: lambda _: Unauthenticated(),
+    grpc.StatusCode.PERMISSION_DENIED: lambda _: PermissionDenied("This is not allowed."),
+}
+
+
+def _from_status(error: grpc.aio.AioRpcError, dependency: str) -> ErrandError:
+    if too_large := _TOO_LARGE.search(error.details() or ""):
+        return TooLarge(
+            f"A message to or from the {dependency} service is larger than {too_large[1]} bytes.",
+            field="message",
+            limit=too_large[1],
+        )
+    make = _BY_STATUS.get(error.code())
+    return make(dependency) if make else Internal(f"The {dependency} service failed.")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    start_http_server,
-)
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 SECONDS = (
     0.001,
@@ -44,11 +46,8 @@ class MetricRow:
 
 
 _TABLE: dict[str, MetricRow] = {}
-
-
-def metric_table() -> tuple[MetricRow, ...]:
-    """All rows registered in this process, by name."""
-    return tuple(_TABLE[name] for name in sorted(_TABLE))
+METRICS: Mapping[str, MetricRow] = MappingProxyType(_TABLE)
+"""Every row registered in this process, by name."""
 
 
 def _register(row: MetricRow) -> MetricRow:
@@ -88,7 +87,37 @@ RPC_IN_FLIGHT = gauge("rpc_server_in_flight", "gRPC calls being served now", "me
 SPANS_DROPPED = counter("telemetry_spans_dropped_total", "Spans lost because the buffer was full")
 
 
-def serve_metrics(port: int, host: str = "127.0.0.1") -> None:
-    """Serves /metrics in a thread of its own; a port of 0 serves nothing."""
-    if port:
-        start_http_server(port, addr=host)
+def serve_metrics(port: int, host: str = "127.0.0.1") -> WSGIServer | None:
+    """Serves /metrics and /healthz in a thread of its own; a port of 0 serves nothing.
+
+    Raises OSError when the port is taken.
+    """
+    if not port:
+        return None
+    server = make_server(host, port, _pages(), ThreadingWSGIServer, handler_class=_SilentHandler)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
+
+
+def _pages() -> WSGIApplication:
+    metrics: WSGIApplication = make_wsgi_app()
+
+    def pages(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                return metrics(environ, start)
+            case "/healthz":
+                start("200 OK", [("Content-Type", "text/plain")])
+                return [b"ok\n"]
+            case _:
+                start("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"There are /metrics and /healthz.\n"]
+
+    return pages
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """Scrapes every few seconds are no news."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""

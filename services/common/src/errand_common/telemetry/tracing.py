@@ -6,118 +6,203 @@ buffer and are sent in order as soon as it answers.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum, auto
+from typing import Protocol
 
+import httpx
+import structlog
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.util.types import AttributeValue
 
 from errand_common.settings import ServiceSettings
 from errand_common.telemetry.metrics import SPANS_DROPPED
 
 BUFFERED_SPANS = 20_000
-_BATCH = 256
-_IDLE_SECONDS = 0.5
+_LARGEST_BATCH = 256
+# Spans of one run end in groups: a short wait sends them together.
+_GATHER_SECONDS = 0.2
+_FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _FLUSH_SECONDS = 2.0
+# What OTLP endpoints answer to spans that they will never take; all else is worth another try.
+_REJECTIONS = frozenset({400, 413, 415, 422})
 
+_log = structlog.get_logger(__name__)
 _provider: TracerProvider | None = None
 
 
-class PatientProcessor(SpanProcessor):
-    """Keeps ended GenAI spans until the exporter takes them; drops and counts the oldest when full."""
+class Delivery(Enum):
+    """How sending a batch ended."""
 
-    def __init__(self, exporter: SpanExporter, *, capacity: int = BUFFERED_SPANS) -> None:
-        self._exporter = exporter
-        self._waiting: deque[ReadableSpan] = deque()
+    SENT = auto()
+    REJECTED = auto()
+    AWAY = auto()
+
+
+class SpanSender(Protocol):
+    """Sends a batch of spans; any error it raises counts as AWAY."""
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Delivery:
+        """Tells how it ended."""
+
+    def close(self) -> None:
+        """Closes connections."""
+
+
+class OtlpSender:
+    """OTLP over HTTP as protobuf; `headers` go with each request."""
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
+        self._endpoint = endpoint
+        self._client = httpx.Client(
+            headers={**headers, "content-type": "application/x-protobuf"},
+            timeout=httpx.Timeout(30.0, connect=3.0),
+        )
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Delivery:
+        """One request, no retry: patience is the processor's."""
+        response = self._client.post(self._endpoint, content=encode_spans(spans).SerializeToString())
+        if response.is_success:
+            return Delivery.SENT
+        return Delivery.REJECTED if response.status_code in _REJECTIONS else Delivery.AWAY
+
+    def close(self) -> None:
+        """Closes connections."""
+        self._client.close()
+
+
+class PatientProcessor(SpanProcessor):
+    """Keeps ended GenAI spans until the sender has taken them; drops and counts the oldest when full."""
+
+    def __init__(self, sender: SpanSender, *, capacity: int = BUFFERED_SPANS) -> None:
+        self._sender = sender
         self._capacity = capacity
+        self._waiting: deque[ReadableSpan] = deque()
+        self._lock = threading.Lock()
+        self._batch = _LARGEST_BATCH
+        self._in_flight = 0
+        self._away = False
         self._wake = threading.Event()
-        self._ending = threading.Event()
+        self._hurry = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
-    def on_start(self, span: Span, parent_context: otel_context.Context | None = None) -> None:
-        """Nothing to do."""
-
     def on_end(self, span: ReadableSpan) -> None:
         """Takes the span if it belongs to a run's story."""
-        if not is_genai(span):
+        if self._ending or not is_genai(span):
             return
-        if len(self._waiting) >= self._capacity:
-            with contextlib.suppress(IndexError):
-                self._waiting.popleft()
-                SPANS_DROPPED.inc()
-        self._waiting.append(span)
+        with self._lock:
+            self._idle.clear()
+            self._waiting.append(span)
+            self._drop_oldest()
         self._wake.set()
-
-    def _run(self) -> None:
-        pause = _IDLE_SECONDS
-        while not self._ending.is_set():
-            self._wake.wait(_IDLE_SECONDS)
-            self._wake.clear()
-            if self._waiting:
-                pause = _IDLE_SECONDS if self._send() else min(pause * 2, _LONGEST_PAUSE_SECONDS)
-                if self._waiting:
-                    self._ending.wait(pause)
-
-    def _send(self) -> bool:
-        """Sends one batch; on failure the spans stay."""
-        batch = list(self._waiting)[:_BATCH]
-        try:
-            result = self._exporter.export(batch)
-        except Exception:  # noqa: BLE001 - an exporter's fault must never reach a request
-            return False
-        if result is not SpanExportResult.SUCCESS:
-            return False
-        for _ in batch:
-            if self._waiting:
-                self._waiting.popleft()
-        return True
 
     def force_flush(self, timeout_millis: int = int(_FLUSH_SECONDS * 1000)) -> bool:
-        """Sends what waits, for at most the time given."""
-        until = time.monotonic() + timeout_millis / 1000
-        while self._waiting and time.monotonic() < until and self._send():
-            pass
-        return not self._waiting
+        """Sends what waits, for at most the time given; whether nothing is left."""
+        self._hurry.set()
+        return self._idle.wait(timeout_millis / 1000)
 
     def shutdown(self) -> None:
-        """Flushes and ends."""
-        self._ending.set()
+        """Sends what waits, for two seconds at most, and ends; what is left then is counted as dropped."""
+        if self._ending:
+            return
+        self._ending = True
+        self._hurry.set()
         self._wake.set()
         self._thread.join(_FLUSH_SECONDS)
-        self.force_flush()
-        self._exporter.shutdown()
+        with self._lock:
+            lost = len(self._waiting) + self._in_flight
+        if lost:
+            SPANS_DROPPED.inc(lost)
+            _log.warning("spans were not sent before the end", spans=lost)
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._wake.wait()
+            self._hurry.wait(_GATHER_SECONDS)
+            self._wake.clear()
+            self._drain()
+        self._sender.close()
+
+    def _drain(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while batch := self._take():
+            if self._deliver(batch):
+                pause = _FIRST_PAUSE_SECONDS
+                continue
+            if self._ending:
+                return
+            if self._hurry.wait(pause):
+                self._hurry.clear()
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        if not self._ending:
+            self._hurry.clear()
+
+    def _take(self) -> list[ReadableSpan]:
+        with self._lock:
+            if not self._waiting:
+                self._idle.set()
+            self._in_flight = min(self._batch, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(self._in_flight)]
+
+    def _deliver(self, batch: list[ReadableSpan]) -> bool:
+        try:
+            delivery = self._sender.send(batch)
+        except Exception as error:
+            return self._failed(batch, type(error).__name__)
+        if delivery is Delivery.AWAY:
+            return self._failed(batch, "refused for now")
+        self._found()
+        self._in_flight = 0
+        if delivery is Delivery.SENT:
+            self._batch = min(self._batch * 2, _LARGEST_BATCH)
+        elif len(batch) > 1:
+            # One bad span spoils its batch: alone, each is taken or dropped for its own sake.
+            self._batch = 1
+            self._put_back(batch)
+        else:
+            SPANS_DROPPED.inc()
+            _log.warning("a span was rejected", span=batch[0].name)
+        return True
+
+    def _failed(self, batch: list[ReadableSpan], reason: str) -> bool:
+        self._put_back(batch)
+        if not self._away:
+            self._away = True
+            _log.warning("spans cannot be sent; they wait", reason=reason)
+        return False
+
+    def _found(self) -> None:
+        if self._away:
+            self._away = False
+            _log.info("spans are sent again")
+
+    def _put_back(self, batch: list[ReadableSpan]) -> None:
+        with self._lock:
+            self._waiting.extendleft(reversed(batch))
+            self._in_flight = 0
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while len(self._waiting) > self._capacity:
+            self._waiting.popleft()
+            SPANS_DROPPED.inc()
 
 
 def is_genai(span: ReadableSpan) -> bool:
     """Whether a span tells of a run, a model step, a tool or a retrieval."""
     return any(key.startswith(("gen_ai.", "mlflow.")) for key in (span.attributes or {}))
-
-
-class _QuickExporter(SpanExporter):
-    """The OTLP exporter with a short time-out; patience is the processor's."""
-
-    def __init__(self, endpoint: str, headers: dict[str, str]) -> None:
-        self._inner = OTLPSpanExporter(endpoint=endpoint, headers=headers, timeout=3)
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        # Without this mark the exporter's own HTTP call would be traced too.
-        token = otel_context.attach(otel_context.set_value("suppress_instrumentation", True))
-        try:
-            return self._inner.export(spans)
-        finally:
-            otel_context.detach(token)
-
-    def shutdown(self) -> None:
-        self._inner.shutdown()  # type: ignore[no-untyped-call]
 
 
 def configure_tracing(service: str, settings: ServiceSettings) -> None:
@@ -126,7 +211,7 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
     if settings.otlp_endpoint is None or _provider is not None:
         return
     _provider = TracerProvider(resource=Resource.create({"service.name": f"errand-{service}"}))
-    _provider.add_span_processor(PatientProcessor(_QuickExporter(settings.otlp_endpoint, settings.otlp_headers)))
+    _provider.add_span_processor(PatientProcessor(OtlpSender(settings.otlp_endpoint, settings.otlp_headers)))
     trace.set_tracer_provider(_provider)
 
 
@@ -139,3 +224,17 @@ def shutdown_tracing() -> None:
 def tracer(name: str) -> trace.Tracer:
     """A tracer for a module."""
     return trace.get_tracer(name)
+
+
+@contextmanager
+def root_span(
+    source: trace.Tracer, name: str, attributes: Mapping[str, AttributeValue] | None = None
+) -> Iterator[trace.Span]:
+    """A span that begins a trace of its own; the span it was called in becomes a link.
+
+    MLflow shows a trace only when its root was sent to it, and the caller's span never is.
+    """
+    outer = trace.get_current_span().get_span_context()
+    links = [trace.Link(outer)] if outer.is_valid else None
+    with source.start_as_current_span(name, context=otel_context.Context(), attributes=attributes, links=links) as span:
+        yield span

@@ -62,7 +62,7 @@ def _psql(url: str, *statements: str) -> None:
 def _database_url(server_url: str, name: str, role: str) -> str:
     from sqlalchemy.engine import make_url  # noqa: PLC0415 - needed for Postgres only
 
-    url = make_url(server_url).set(drivername="postgresql+asyncpg", username=role, password="test", database=name)
+    url = make_url(server_url).set(drivername="postgresql+asyncpg", username=role, password="test", database=name)  # noqa: S106 - of this test's own database
     return url.render_as_string(hide_password=False)
 
 
@@ -74,5 +74,8 @@ def project_root() -> Path:
 
 def _git_root() -> str:
     return subprocess.run(
-        ["git", "rev-parse", "--show-toplevel"], check=True, capture_output=True, text=True
+        ["git", "rev-parse", "--show-toplevel"],  # noqa: S607 - the developer's own git
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.strip()
