@@ -17,12 +17,12 @@ from errand_rag.domain.collections import CollectionService
 from errand_rag.domain.documents import DocumentService
 from errand_rag.domain.ingestion import Ingestion, IngestionLimits
 from errand_rag.domain.models import JobKind
-from errand_rag.domain.ports import DocumentParser, Embedder, VectorStore
+from errand_rag.domain.ports import DocumentReader, Embedder, VectorStore
 from errand_rag.domain.purging import Purger
 from errand_rag.domain.search import SearchService
 from errand_rag.domain.tokens import default_counter
 from errand_rag.domain.worker import Worker, WorkerLimits
-from errand_rag.parsers.process import ParserLimits, ProcessParser
+from errand_rag.parsers.process import ProcessReader, ReaderLimits
 from errand_rag.settings import RagSettings
 from errand_rag.storage.chroma import ChromaVectorStore
 from errand_rag.storage.collections import SqlCollections
@@ -73,7 +73,7 @@ def build(
     database: Database,
     vectors: VectorStore,
     embedder: Embedder,
-    parser: DocumentParser,
+    reader: DocumentReader,
 ) -> RagApp:
     """Wires the use cases to what they need."""
     owner = settings.worker_name
@@ -85,12 +85,13 @@ def build(
     ingestion = Ingestion(
         collections=collections,
         documents=documents,
-        parser=parser,
+        reader=reader,
         counter=default_counter(),
         embedder=cached,
         vectors=vectors,
         purger=purger,
         limits=IngestionLimits(
+            max_pages=settings.max_pages,
             max_characters=settings.max_document_characters,
             max_chunks=settings.max_document_chunks,
             embed_batch=settings.embed_batch,
@@ -138,24 +139,23 @@ def build(
 
 @asynccontextmanager
 async def resources(settings: RagSettings) -> AsyncIterator[RagApp]:
-    """Opens database, vectors, parser processes and channel; closes them in reverse."""
+    """Opens database, vectors, reader processes and channel; closes them in reverse."""
     async with AsyncExitStack() as stack:
         database = open_database(settings)
         stack.push_async_callback(database.close)
         vectors = _vector_store(settings)
         stack.push_async_callback(vectors.close)
-        parser = ProcessParser(
-            ParserLimits(
-                timeout_seconds=settings.parse_timeout_seconds,
-                memory_bytes=settings.parse_memory_bytes,
-                max_pages=settings.max_pages,
+        reader = ProcessReader(
+            ReaderLimits(
+                timeout_seconds=settings.read_timeout_seconds,
+                memory_bytes=settings.read_memory_bytes,
                 processes=max(1, settings.worker_concurrency),
             )
         )
-        stack.push_async_callback(parser.close)
+        stack.push_async_callback(reader.close)
         channel = await stack.enter_async_context(create_channel(settings.inference_target))
         embedder = InferenceEmbedder(channel, _signer(settings), timeout_seconds=settings.embed_timeout_seconds)
-        yield build(settings, database=database, vectors=vectors, embedder=embedder, parser=parser)
+        yield build(settings, database=database, vectors=vectors, embedder=embedder, reader=reader)
 
 
 @asynccontextmanager

@@ -43,10 +43,10 @@ class RagSettings(ServiceSettings):
     max_pages: int = Field(default=5000, ge=1, description="most pages of a PDF")
     max_collections: int = Field(default=200, ge=1, description="most collections of a tenant")
     max_documents: int = Field(default=100_000, ge=1, description="most documents of a tenant")
-    parse_timeout_seconds: float = Field(
-        default=60, gt=0, le=3600, description="longest time to read one document's format"
+    read_timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="longest time to parse and cut one document"
     )
-    parse_memory_bytes: int = Field(default=1024 * _MIB, ge=256 * _MIB, description="memory of one parser process")
+    read_memory_bytes: int = Field(default=1024 * _MIB, ge=256 * _MIB, description="memory of one reader process")
 
     @model_validator(mode="after")
     def _keys_are_given(self) -> "RagSettings":

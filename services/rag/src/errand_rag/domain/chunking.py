@@ -7,7 +7,7 @@ from typing import Any
 from semchunk.semchunk import Chunker, chunkerify
 
 from errand_rag.domain.errors import DocumentRejected
-from errand_rag.domain.models import Chunk, CleanDocument, Collection
+from errand_rag.domain.models import Chunk, CleanDocument
 from errand_rag.domain.ports import TokenCounter
 
 # The embedding model reads 256 tokens, two of them the marks at the ends.
@@ -19,9 +19,10 @@ MIN_CHUNK_TOKENS = 32
 def chunk_document(
     document_id: str,
     clean: CleanDocument,
-    collection: Collection,
     counter: TokenCounter,
     *,
+    chunk_tokens: int,
+    overlap_tokens: int,
     max_chunks: int,
 ) -> tuple[Chunk, ...]:
     """Cuts each section at its paragraphs, sentences or words, whichever is the largest that fits.
@@ -29,8 +30,8 @@ def chunk_document(
     A chunk never crosses a heading or a page. Ids depend on document, place and text only, so that
     an interrupted ingestion recognises what it stored. Raises DocumentRejected past `max_chunks`.
     """
-    size = min(collection.chunk_tokens, EMBEDDING_WINDOW_TOKENS)
-    overlap = min(collection.chunk_overlap_tokens, size // 2)
+    size = min(chunk_tokens, EMBEDDING_WINDOW_TOKENS)
+    overlap = min(overlap_tokens, size // 2)
     chunker = chunkerify(counter.count, size, memoize=False)
     chunks: list[Chunk] = []
     for span in clean.spans:

@@ -1,26 +1,24 @@
 """One document's way from bytes to searchable passages."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from errand_common.errors import NotFound
 
-from errand_rag.domain.chunking import chunk_document, embedding_text
-from errand_rag.domain.cleaning import clean_document, clean_text
+from errand_rag.domain.chunking import embedding_text
 from errand_rag.domain.errors import DocumentRejected
 from errand_rag.domain.models import (
     Chunk,
-    CleanDocument,
     Collection,
     IngestedDocument,
     Job,
-    ParsedDocument,
+    ReadDocument,
+    ReadRequest,
     VectorEntry,
 )
 from errand_rag.domain.ports import (
     Collections,
-    DocumentParser,
+    DocumentReader,
     Documents,
     Embedder,
     TokenCounter,
@@ -28,8 +26,7 @@ from errand_rag.domain.ports import (
 )
 from errand_rag.domain.purging import Purger
 
-_MAX_TITLE_CHARACTERS = 300
-_PARSED_PERCENT = 10
+_READ_PERCENT = 10
 _EMBEDDED_PERCENT = 95
 
 
@@ -37,6 +34,7 @@ _EMBEDDED_PERCENT = 95
 class IngestionLimits:
     """Bounds on one document."""
 
+    max_pages: int = 5000
     max_characters: int = 10_000_000
     max_chunks: int = 20_000
     embed_batch: int = 32
@@ -54,7 +52,7 @@ class Ingestion:
         *,
         collections: Collections,
         documents: Documents,
-        parser: DocumentParser,
+        reader: DocumentReader,
         counter: TokenCounter,
         embedder: Embedder,
         vectors: VectorStore,
@@ -63,7 +61,7 @@ class Ingestion:
     ) -> None:
         self._collections = collections
         self._documents = documents
-        self._parser = parser
+        self._reader = reader
         self._counter = counter
         self._embedder = embedder
         self._vectors = vectors
@@ -82,50 +80,45 @@ class Ingestion:
 
     async def _ingest(self, job: Job) -> None:
         collection = await self._collections.get(job.tenant_id, job.collection_id)
-        document = await self._documents.get(job.tenant_id, job.document_id)
         await self._report(job, 1)
-        content = await self._documents.content(job.tenant_id, job.document_id)
-        parsed = await self._parser.parse(content, document.filename)
-        title = _title(parsed, document.filename)
-        # Cleaning and cutting a large document takes seconds: off the event loop.
-        clean, chunks = await asyncio.to_thread(self._cut, job.document_id, parsed, collection)
-        await self._report(job, _PARSED_PERCENT)
-        model = await self._embed_all(job, collection, title, chunks)
+        read = await self._read(job, collection)
+        await self._report(job, _READ_PERCENT)
+        model = await self._embed_all(job, collection, read)
         stored = await self._documents.complete(
             job.tenant_id,
-            IngestedDocument(
-                document_id=job.document_id,
-                title=title,
-                media_type=parsed.media_type,
-                clean_text=clean.text,
-                chunks=chunks,
-                embedding_model=model,
-            ),
+            IngestedDocument(document_id=job.document_id, read=read, embedding_model=model),
             principal_id=job.principal_id,
         )
         if not stored:
             raise _Gone
 
-    def _cut(
-        self, document_id: str, parsed: ParsedDocument, collection: Collection
-    ) -> tuple[CleanDocument, tuple[Chunk, ...]]:
-        clean = clean_document(parsed, max_characters=self._limits.max_characters)
-        chunks = chunk_document(document_id, clean, collection, self._counter, max_chunks=self._limits.max_chunks)
-        return clean, chunks
+    async def _read(self, job: Job, collection: Collection) -> ReadDocument:
+        document = await self._documents.get(job.tenant_id, job.document_id)
+        content = await self._documents.content(job.tenant_id, job.document_id)
+        request = ReadRequest(
+            document_id=job.document_id,
+            filename=document.filename,
+            chunk_tokens=collection.chunk_tokens,
+            chunk_overlap_tokens=collection.chunk_overlap_tokens,
+            max_pages=self._limits.max_pages,
+            max_characters=self._limits.max_characters,
+            max_chunks=self._limits.max_chunks,
+        )
+        return await self._reader.read(content, request)
 
-    async def _embed_all(self, job: Job, collection: Collection, title: str, chunks: Sequence[Chunk]) -> str:
+    async def _embed_all(self, job: Job, collection: Collection, read: ReadDocument) -> str:
         """Embeds what an earlier attempt did not; returns the model's name."""
         model = collection.embedding_model
-        batch = self._limits.embed_batch
+        chunks, batch = read.chunks, self._limits.embed_batch
         for start in range(0, len(chunks), batch):
             part = chunks[start : start + batch]
             there = await self._vectors.existing(collection.id, [chunk.id for chunk in part]) if model else set()
             missing = [chunk for chunk in part if chunk.id not in there]
             if missing:
-                model = await self._embed(job, collection.id, model, title, missing)
+                model = await self._embed(job, collection.id, model, read.title, missing)
             done = (start + len(part)) / len(chunks)
-            span = _EMBEDDED_PERCENT - _PARSED_PERCENT
-            await self._report(job, _PARSED_PERCENT + int(span * done))
+            span = _EMBEDDED_PERCENT - _READ_PERCENT
+            await self._report(job, _READ_PERCENT + int(span * done))
         return model
 
     async def _embed(self, job: Job, collection_id: str, model: str, title: str, chunks: Sequence[Chunk]) -> str:
@@ -148,8 +141,3 @@ class Ingestion:
     async def _report(self, job: Job, percent: int) -> None:
         if not await self._documents.progress(job.tenant_id, job.document_id, percent):
             raise _Gone
-
-
-def _title(parsed: ParsedDocument, filename: str) -> str:
-    title = clean_text(parsed.title).replace("\n", " ")[:_MAX_TITLE_CHARACTERS]
-    return title or filename

@@ -149,6 +149,29 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """Which document, how it is cut, and its bounds."""
+
+    document_id: str
+    filename: str
+    chunk_tokens: int
+    chunk_overlap_tokens: int
+    max_pages: int
+    max_characters: int
+    max_chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDocument:
+    """The clean text and its passages."""
+
+    title: str
+    media_type: str
+    clean_text: str
+    chunks: tuple[Chunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A stored chunk with what a citation needs of its document."""
 
@@ -210,10 +233,7 @@ class IngestedDocument:
     """All that a finished ingestion stores at once."""
 
     document_id: str
-    title: str
-    media_type: str
-    clean_text: str
-    chunks: tuple[Chunk, ...]
+    read: ReadDocument
     embedding_model: str
 
 

@@ -11,8 +11,9 @@ from errand_rag.domain.models import (
     Job,
     NewCollection,
     Page,
-    ParsedDocument,
     Passage,
+    ReadDocument,
+    ReadRequest,
     Upload,
     Vector,
     VectorEntry,
@@ -38,10 +39,10 @@ class TokenCounter(Protocol):
         """Tokens of the text, the two marks at its ends not counted."""
 
 
-class DocumentParser(Protocol):
-    """Reads text out of untrusted bytes, bounded in time and memory."""
+class DocumentReader(Protocol):
+    """Reads passages out of untrusted bytes, bounded in time and memory."""
 
-    async def parse(self, content: bytes, filename: str) -> ParsedDocument:
+    async def read(self, content: bytes, request: ReadRequest) -> ReadDocument:
         """Raises DocumentRejected with a reason for a person."""
 
 

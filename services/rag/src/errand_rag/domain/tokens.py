@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
 
-# Longer words are one unknown token to WordPiece.
+# Longer words are one unknown token to WordPiece. Here they count by their length, so that they are
+# cut: nobody finds a passage of one endless word.
 _MAX_WORD_CHARACTERS = 100
+_CHARACTERS_PER_TOKEN = 3
 _CACHED_WORDS = 65_536
 _CJK = (
     (0x3400, 0x4DBF),
@@ -26,7 +28,12 @@ class WordPieceCounter:
 
     def count(self, text: str) -> int:
         """Tokens of the text, the two marks at its ends not counted."""
-        return sum(self._count_word(word) for word in text.split())
+        count_word, count_uncached = self._count_word, self._count_uncached
+        return sum(
+            # Overlong words would fill the memory of the cache.
+            count_word(word) if len(word) <= _MAX_WORD_CHARACTERS else count_uncached(word)
+            for word in text.split()
+        )
 
     def _count_uncached(self, word: str) -> int:
         return sum(self._pieces(part) for part in _parts(word))
@@ -34,7 +41,7 @@ class WordPieceCounter:
     def _pieces(self, part: str) -> int:
         """Longest matches from the left; a part with no match is one unknown token."""
         if len(part) > _MAX_WORD_CHARACTERS:
-            return 1
+            return len(part) // _CHARACTERS_PER_TOKEN
         pieces, start = 0, 0
         while start < len(part):
             prefix = "##" if start else ""

@@ -80,7 +80,6 @@ def _table(table: Table) -> str:
     lines = []
     for row in table.rows:
         # A merged cell is listed once for each column it covers.
-        cells = list(dict.fromkeys(cell._tc for cell in row.cells))
-        texts = (" ".join("".join(tc.itertext()).split()) for tc in cells)
-        lines.append(" | ".join(texts))
+        texts = {cell._tc: " ".join(cell.text.split()) for cell in row.cells}
+        lines.append(" | ".join(texts.values()))
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from errand_rag.domain.errors import DocumentRejected
-from errand_rag.domain.models import ParsedDocument
+from errand_rag.domain.models import ParsedDocument, ReadRequest
 from errand_rag.parsers import detection, docx, html, markdown, pdf, plain
 from errand_rag.parsers.encoding import decode
 
@@ -16,11 +16,11 @@ _TEXTS: dict[str, Callable[[str], ParsedDocument]] = {
 }
 
 
-def parse_document(content: bytes, filename: str, *, max_pages: int) -> ParsedDocument:
+def parse_document(content: bytes, request: ReadRequest) -> ParsedDocument:
     """Detects the type and parses. Raises DocumentRejected with a reason for a person."""
-    media_type = detection.detect(content, filename)
+    media_type = detection.detect(content, request.filename)
     if media_type == detection.PDF:
-        return pdf.parse(content, max_pages=max_pages)
+        return pdf.parse(content, max_pages=request.max_pages)
     if media_type == detection.DOCX:
         return docx.parse(content)
     text = decode(content)

@@ -7,6 +7,17 @@ from errand_rag.domain.models import ParsedDocument, Section
 from errand_rag.parsers.detection import MARKDOWN
 from errand_rag.parsers.outline import Outline
 
+_ENDS = {
+    "th_close": " | ",
+    "td_close": " | ",
+    "tr_close": "\n",
+    "table_close": "\n",
+    "paragraph_close": "\n\n",
+    "heading_close": "\n\n",
+    "bullet_list_close": "\n\n",
+    "ordered_list_close": "\n\n",
+}
+
 
 def parse(text: str) -> ParsedDocument:
     """Front matter is dropped; the first heading of the first level is the title."""
@@ -43,24 +54,20 @@ def _plain(text: str) -> str:
     renderer = MarkdownIt("commonmark").enable("table")
     parts: list[str] = []
     for token in renderer.parse(text):
-        parts.extend(_block(token))
+        parts.append(_block(token))
     return "".join(parts)
 
 
-def _block(token: Token) -> list[str]:
+def _block(token: Token) -> str:
     if token.type == "inline":
-        return [_inline_text(token)]
+        return _inline_text(token)
     if token.type in {"fence", "code_block"}:
-        return [token.content, "\n"]
-    if token.type in {"th_close", "td_close"}:
-        return [" | "]
+        return token.content + "\n"
     if token.type == "list_item_open":
-        return ["- " if token.markup in "-*+" else f"{token.info}{token.markup} "]
-    if token.type in {"paragraph_close", "heading_close", "bullet_list_close", "ordered_list_close"}:
-        return ["\n" if token.hidden else "\n\n"]
-    if token.type in {"tr_close", "table_close"}:
-        return ["\n"]
-    return []
+        return "- " if token.markup in "-*+" else f"{token.info}{token.markup} "
+    if token.type.endswith("_close") and token.hidden:
+        return "\n"
+    return _ENDS.get(token.type, "")
 
 
 def _inline_text(token: Token) -> str:

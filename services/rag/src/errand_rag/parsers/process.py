@@ -1,49 +1,48 @@
-"""The document parser port: parser processes, bounded in number, time and memory."""
+"""The document reader port: reader processes, bounded in number, time and memory."""
 
 import asyncio
 import contextlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from errand_common.errors import Unavailable
 
 from errand_rag.domain.errors import DocumentRejected
-from errand_rag.domain.models import ParsedDocument, Section
+from errand_rag.domain.models import Chunk, ReadDocument, ReadRequest
 from errand_rag.parsers.worker import LENGTH
 
 _TOO_LARGE_ANSWER_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class ParserLimits:
+class ReaderLimits:
     """Bounds on reading one document."""
 
     timeout_seconds: float = 60.0
     memory_bytes: int = 1024 * 1024 * 1024
-    max_pages: int = 5000
     processes: int = 2
     # A fresh process now and then bounds what a leaking library keeps.
     documents_per_process: int = 200
 
 
-class ProcessParser:
-    """Parses in child processes, which know no secret and are killed when they overrun."""
+class ProcessReader:
+    """Reads in child processes, which know no secret and are killed when they overrun."""
 
-    def __init__(self, limits: ParserLimits) -> None:
+    def __init__(self, limits: ReaderLimits) -> None:
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.processes)
         self._idle: list[_Child] = []
 
-    async def parse(self, content: bytes, filename: str) -> ParsedDocument:
+    async def read(self, content: bytes, request: ReadRequest) -> ReadDocument:
         """Raises DocumentRejected with a reason for a person."""
         async with self._slots:
             child = self._idle.pop() if self._idle else await _Child.start(self._limits)
             try:
                 async with asyncio.timeout(self._limits.timeout_seconds):
-                    answer = await child.ask(content, filename)
+                    answer = await child.ask(content, request)
             except TimeoutError:
                 await child.kill()
                 raise DocumentRejected(
@@ -58,7 +57,7 @@ class ProcessParser:
             await self._keep(child)
         if "rejected" in answer:
             raise DocumentRejected(answer["rejected"])
-        return _document(answer["document"])
+        return _document(answer)
 
     async def _keep(self, child: "_Child") -> None:
         if child.answered >= self._limits.documents_per_process:
@@ -78,8 +77,7 @@ class _Child:
         self.answered = 0
 
     @classmethod
-    async def start(cls, limits: ParserLimits) -> "_Child":
-        header = {"memory_bytes": limits.memory_bytes, "max_pages": limits.max_pages}
+    async def start(cls, limits: ReaderLimits) -> "_Child":
         # Only what Python needs to start: the service's environment holds its secrets.
         kept = {k: v for k, v in os.environ.items() if k in {"PATH", "PYTHONPATH", "LANG", "HOME"}}
         try:
@@ -87,28 +85,28 @@ class _Child:
                 sys.executable,
                 "-m",
                 "errand_rag.parsers.worker",
-                json.dumps(header),
+                str(limits.memory_bytes),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 env=kept,
             )
         except OSError as error:
-            raise Unavailable("document parser") from error
+            raise Unavailable("document reader") from error
         return cls(process)
 
-    async def ask(self, content: bytes, filename: str) -> dict[str, Any]:
+    async def ask(self, content: bytes, request: ReadRequest) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
-            raise OSError("the parser process has no pipes")
-        header = json.dumps({"filename": filename}).encode()
+            raise OSError("the reader process has no pipes")
+        header = json.dumps(asdict(request)).encode()
         for frame in (header, content):
             stdin.write(LENGTH.pack(len(frame)))
             stdin.write(frame)
         await stdin.drain()
         size = LENGTH.unpack(await stdout.readexactly(LENGTH.size))[0]
         if size > _TOO_LARGE_ANSWER_BYTES:
-            raise OSError("the parser process answers too much")
+            raise OSError("the reader process answers too much")
         answer: dict[str, Any] = json.loads(await stdout.readexactly(size))
         self.answered += 1
         return answer
@@ -123,9 +121,14 @@ class _Child:
             transport.close()
 
 
-def _document(found: dict[str, Any]) -> ParsedDocument:
-    return ParsedDocument(
-        media_type=found["media_type"],
-        title=found["title"],
-        sections=tuple(Section(**section) for section in found["sections"]),
+def _document(answer: dict[str, Any]) -> ReadDocument:
+    text = answer["clean_text"]
+    return ReadDocument(
+        title=answer["title"],
+        media_type=answer["media_type"],
+        clean_text=text,
+        chunks=tuple(
+            Chunk(id_, index, text[start:end], start, end, heading, page)
+            for index, (id_, start, end, heading, page) in enumerate(answer["chunks"])
+        ),
     )

@@ -137,8 +137,8 @@ class SqlDocuments:
                 await self._remove_with_job(session, older, principal_id)
             await _store_chunks(session, row, ingested)
             row.state, row.progress_percent, row.failure = DocumentState.READY.value, 100, ""
-            row.title, row.media_type = ingested.title, ingested.media_type
-            row.chunk_count = len(ingested.chunks)
+            row.title, row.media_type = ingested.read.title, ingested.read.media_type
+            row.chunk_count = len(ingested.read.chunks)
             return True
 
     async def retry(self, tenant_id: str, document_id: str, *, principal_id: str) -> Document:
@@ -302,7 +302,7 @@ async def _adopt_model(session: AsyncSession, collection_id: str, model: str) ->
 
 async def _store_chunks(session: AsyncSession, row: DocumentRow, ingested: IngestedDocument) -> None:
     await session.execute(
-        sa.update(ContentRow).where(ContentRow.document_id == row.id).values(clean_text=ingested.clean_text)
+        sa.update(ContentRow).where(ContentRow.document_id == row.id).values(clean_text=ingested.read.clean_text)
     )
     await session.execute(
         sa.insert(ChunkRow),
@@ -316,11 +316,11 @@ async def _store_chunks(session: AsyncSession, row: DocumentRow, ingested: Inges
                 "page": chunk.page,
                 "start_offset": chunk.start,
                 "end_offset": chunk.end,
-                "title": ingested.title,
+                "title": ingested.read.title,
                 "heading": chunk.heading,
                 "text": chunk.text,
             }
-            for chunk in ingested.chunks
+            for chunk in ingested.read.chunks
         ],
     )
 

@@ -58,7 +58,7 @@ class RagClient:
         """The document once it is READY or FAILED. Raises TimeoutError."""
         ended = (rag_pb2.DOCUMENT_STATE_READY, rag_pb2.DOCUMENT_STATE_FAILED)
         async with asyncio.timeout(timeout_seconds):
-            while (document := await self.document(document_id)).state not in ended:
+            while (document := await self.document(document_id)).state not in ended:  # noqa: ASYNC110 - it changes elsewhere
                 await asyncio.sleep(_POLL_SECONDS)
         return document
 

@@ -7,8 +7,8 @@ from errand_common.rpc.client import create_channel
 from errand_common.testing.keys import TestKeys, principal
 
 from errand_rag import app
-from errand_rag.domain.ports import DocumentParser, Embedder
-from errand_rag.parsers.process import ParserLimits, ProcessParser
+from errand_rag.domain.ports import DocumentReader, Embedder
+from errand_rag.parsers.process import ProcessReader, ReaderLimits
 from errand_rag.settings import RagSettings
 from errand_rag.storage.chroma import ChromaVectorStore
 from errand_rag.testing.client import RagClient
@@ -22,7 +22,7 @@ async def serving_rag(
     *,
     embedder: Embedder,
     vectors: ChromaVectorStore | InMemoryVectorStore | None = None,
-    parser: DocumentParser | None = None,
+    reader: DocumentReader | None = None,
 ) -> AsyncIterator[RagClient]:
     """A migrated, serving service; gives a client of the tenant "default"."""
     app.migrate(settings)
@@ -31,11 +31,11 @@ async def serving_rag(
         stack.push_async_callback(database.close)
         store = vectors if vectors is not None else ChromaVectorStore.embedded(settings.chroma_folder)
         stack.push_async_callback(store.close)
-        if parser is None:
-            processes = ProcessParser(ParserLimits(timeout_seconds=settings.parse_timeout_seconds))
+        if reader is None:
+            processes = ProcessReader(ReaderLimits(timeout_seconds=settings.read_timeout_seconds))
             stack.push_async_callback(processes.close)
-            parser = processes
-        built = app.build(settings, database=database, vectors=store, embedder=embedder, parser=parser)
+            reader = processes
+        built = app.build(settings, database=database, vectors=store, embedder=embedder, reader=reader)
         port = await stack.enter_async_context(app.running(settings, built))
         channel = await stack.enter_async_context(create_channel(f"127.0.0.1:{port}"))
         yield RagClient(channel, principal(), keys.signer)

@@ -1,0 +1,52 @@
+"""File names from strangers, words of a query, fusion."""
+
+import pytest
+from errand_rag.domain.filenames import safe_filename
+from errand_rag.domain.fusion import fuse
+from errand_rag.domain.keywords import MAX_TERMS, query_terms
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("report.pdf", "report.pdf"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\..\\notes.txt", "notes.txt"),
+        ("/", "document"),
+        ("..", "document"),
+        ("a/..", "document"),
+        ("evil\u202efdp.exe\x00", "evilfdp.exe"),
+        ("   ", "document"),
+        ("e\u0301te\u0301.md", "été.md"),
+        ("x" * 300 + ".pdf", "x" * 251 + ".pdf"),
+    ],
+)
+def test_only_a_plain_file_name_is_kept(given: str, kept: str) -> None:
+    assert safe_filename(given) == kept
+
+
+def test_no_operator_of_a_query_language_comes_through() -> None:
+    assert query_terms('NEAR(hotel "cost") OR text:* -AND ^price\' & !x | <->') == (
+        "near",
+        "hotel",
+        "cost",
+        "text",
+        "price",
+        "x",
+    )
+
+
+def test_stop_words_are_used_only_when_there_is_nothing_else() -> None:
+    assert query_terms("what is the price of it") == ("price",)
+    assert query_terms("Who are you?") == ("who", "are", "you")
+    assert query_terms("?!") == ()
+
+
+def test_terms_are_bounded() -> None:
+    assert len(query_terms(" ".join(f"word{n}" for n in range(500)))) == MAX_TERMS
+
+
+def test_agreement_of_both_lists_beats_the_first_place_of_one() -> None:
+    scores = fuse(["a", "b", "c"], ["d", "b"])
+    assert list(scores)[0] == "b"
+    assert scores["b"] == pytest.approx(1 / 62 + 1 / 62)
