@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -25,6 +25,13 @@ class DispatchStats:
     generated_tokens: int = 0
 
 
+@dataclass(slots=True)
+class Wait:
+    """How long a request waited for its slot, once it has one."""
+
+    waited_seconds: float = 0.0
+
+
 class Dispatcher:
     """The queue in front of one engine."""
 
@@ -37,17 +44,19 @@ class Dispatcher:
         self._recent: deque[tuple[float, int]] = deque(maxlen=10_000)
 
     async def run(
-        self, request: EngineRequest, *, tenant_id: str, priority: Priority, deadline: float
-    ) -> AsyncIterator[Delta]:
+        self, request: EngineRequest, *, tenant_id: str, priority: Priority, deadline: float, wait: Wait
+    ) -> AsyncGenerator[Delta, None]:
         """Waits for a slot, then yields the engine's deltas.
 
         Raises Overloaded when the queue is full, and DeadlineExceeded when `deadline` (of
         `time.monotonic`) passes before the start. Closing the iterator frees the slot.
         """
         ticket = Ticket(str(next(self._numbers)), tenant_id, priority, deadline, float(request.max_tokens))
+        asked = time.monotonic()
         await self._wait_for_turn(ticket)
+        wait.waited_seconds = time.monotonic() - asked
         try:
-            async with aclosing(self.engine.generate(request)) as deltas:  # type: ignore[type-var]
+            async with aclosing(self.engine.generate(request)) as deltas:
                 async for delta in deltas:
                     self._count(delta)
                     yield delta

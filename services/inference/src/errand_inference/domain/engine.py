@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -67,7 +67,7 @@ class Engine(Protocol):
     context_tokens: int
     capabilities: frozenset[Capability]
 
-    def generate(self, request: EngineRequest) -> AsyncIterator[Delta]:
+    def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Deltas until one carries `finish`. Closing the iterator cancels and frees the slot."""
         ...
 

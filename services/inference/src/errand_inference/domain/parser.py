@@ -20,7 +20,7 @@ _KEY = re.compile(r"[^:{}\[\],]+")
 _DEEPEST = 32
 
 
-class MalformedCall(ValueError):
+class MalformedCallError(ValueError):
     """Text between call markers that is no call."""
 
 
@@ -32,7 +32,7 @@ class _Reader:
 
     def take(self, token: str) -> None:
         if not self.text.startswith(token, self.at):
-            raise MalformedCall(f"expected {token!r} at character {self.at}")
+            raise MalformedCallError(f"expected {token!r} at character {self.at}")
         self.at += len(token)
 
     def has(self, token: str) -> bool:
@@ -41,13 +41,13 @@ class _Reader:
     def match(self, pattern: re.Pattern[str]) -> str:
         found = pattern.match(self.text, self.at)
         if found is None:
-            raise MalformedCall(f"unexpected text at character {self.at}")
+            raise MalformedCallError(f"unexpected text at character {self.at}")
         self.at = found.end()
         return found.group()
 
     def value(self, depth: int = 0) -> JsonValue:
         if depth > _DEEPEST:
-            raise MalformedCall("nested too deep")
+            raise MalformedCallError("nested too deep")
         if self.has(ESCAPE):
             return self._string()
         if self.has("{"):
@@ -61,7 +61,7 @@ class _Reader:
         self.take(ESCAPE)
         end = self.text.find(ESCAPE, self.at)
         if end < 0:
-            raise MalformedCall("a string does not end")
+            raise MalformedCallError("a string does not end")
         value = self.text[self.at : end]
         self.at = end + len(ESCAPE)
         return value
@@ -90,13 +90,13 @@ class _Reader:
 
 
 def parse_call(body: str) -> ToolCall:
-    """The call between its markers; raises MalformedCall."""
+    """The call between its markers; raises MalformedCallError."""
     reader = _Reader(body)
     reader.take("call:")
     name = reader.match(_NAME)
     arguments = reader.object()
     if reader.at != len(body):
-        raise MalformedCall("text after the call")
+        raise MalformedCallError("text after the call")
     return ToolCall(name, arguments)
 
 
@@ -159,7 +159,7 @@ class StreamParser:
         self._pending = self._pending[end + len(END_CALL) :]
         try:
             call = parse_call(body)
-        except (MalformedCall, ValueError):
+        except (MalformedCallError, ValueError):
             self.malformed += 1
             return True
         self.calls.append(call)

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import queue
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class OpenVinoEngine:
         """Tokens of each text."""
         return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
-    async def generate(self, request: EngineRequest) -> AsyncIterator[Delta]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Raises InvalidArgument when the prompt does not leave room in the context."""
         ids = self._tokenizer.encode(request.prompt, add_special_tokens=False).ids
         if len(ids) + 1 > self.context_tokens:
@@ -131,7 +131,7 @@ class OpenVinoEngine:
                 if self._pipeline.has_non_finished_requests():
                     self._pipeline.step()
                 self._read(jobs)
-            except Exception as error:  # noqa: BLE001 - the thread must outlive a failed step
+            except Exception as error:
                 self._fail_all(jobs, error)
         self._fail_all(jobs, Unavailable("model", "The model is being unloaded."))
 
@@ -149,7 +149,7 @@ class OpenVinoEngine:
         try:
             prompt = ov.Tensor(np.array([job.ids], dtype=np.int64))
             job.handle = self._pipeline.add_request(job.id, prompt, job.config)
-        except Exception as error:  # noqa: BLE001 - a grammar that does not compile is this request's fault
+        except Exception as error:
             job.give(InvalidArgument(f"tools: the grammar of this request is not accepted ({error}).", field="tools"))
             return
         jobs[job.id] = job
@@ -180,7 +180,7 @@ class OpenVinoEngine:
         jobs.clear()
 
 
-async def _deltas(job: _Job, decoder: IncrementalDecoder) -> AsyncIterator[Delta]:
+async def _deltas(job: _Job, decoder: IncrementalDecoder) -> AsyncGenerator[Delta, None]:
     while True:
         item = await job.output.get()
         if isinstance(item, Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class ScriptedEngine:
         """Words of each text."""
         return [len(_pieces(text)) for text in texts]
 
-    async def generate(self, request: EngineRequest) -> AsyncIterator[Delta]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Nothing at all when no rule fits."""
         pieces = _pieces(self._output(request.prompt))
         for position, piece in enumerate(pieces[: request.max_tokens]):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class TransformersEngine:
         self._device = torch.device(device)
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        self._model = model.to(self._device).eval()
+        self._model = model.to(self._device).eval()  # type: ignore[arg-type]
         self._vocabulary = llguidance.hf.from_tokenizer(self._tokenizer)
         self._stop_ids = {self._tokenizer.convert_tokens_to_ids(token) for token in STOP_TOKENS}
         self._worker = ThreadPoolExecutor(1, "transformers")
@@ -50,7 +50,7 @@ class TransformersEngine:
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
-    async def generate(self, request: EngineRequest) -> AsyncIterator[Delta]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Raises InvalidArgument when the prompt does not leave room in the context."""
         ids = self._encode(request.prompt)
         if len(ids) + 1 > self.context_tokens:
@@ -84,7 +84,7 @@ class TransformersEngine:
         try:
             for delta in self._deltas(request, ids, cancelled):
                 loop.call_soon_threadsafe(output.put_nowait, delta)
-        except Exception as error:  # noqa: BLE001 - told to the caller, who waits on the queue
+        except Exception as error:
             loop.call_soon_threadsafe(output.put_nowait, error)
 
     def _deltas(self, request: EngineRequest, ids: list[int], cancelled: threading.Event) -> Iterator[Delta]:

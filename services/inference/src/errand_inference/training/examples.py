@@ -291,7 +291,7 @@ def knowledge_result(rng: random.Random, call: ToolCall) -> tuple[JsonValue, str
             )
         )
     sources, number = knowledge.draw_sources(rng, rng.choice((1, 1, 2, 3)), knowledge.Fact(fact, ()))
-    results = [{"source": index, "text": text} for index, text in enumerate(sources, start=1)]
+    results: list[JsonValue] = [{"source": index, "text": text} for index, text in enumerate(sources, start=1)]
     return {"results": results}, f"{fact} [{number}]"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, PreTrainedTokenizerFast
+from transformers import Gemma3ForCausalLM, PreTrainedTokenizerFast
 
 from errand_inference.domain.format import END_TURN, render_messages, render_prefix
 from errand_inference.training.architecture import build_model
@@ -24,6 +24,8 @@ from errand_inference.training.trainer import Trainer, TrainingPlan, seeded
 
 TOKENIZER_EXAMPLES = 40_000
 BRANCHES = 14
+# The head is the embedding table; stored once, it is tied again on loading.
+TIED_HEAD = "lm_head.weight"
 
 
 def generated_texts(seed: int, count: int) -> Iterator[str]:
@@ -48,7 +50,7 @@ def generated_groups(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> 
 def prepare(options: argparse.Namespace) -> tuple[Gemma3ForCausalLM, PreTrainedTokenizerFast]:
     """The model to train and its tokenizer, made, loaded or taken from the run's folder."""
     if options.base:
-        model = AutoModelForCausalLM.from_pretrained(options.base, dtype=torch.float32)
+        model = Gemma3ForCausalLM.from_pretrained(options.base, dtype=torch.float32)
         return model, load_tokenizer(options.base)
     stored = options.run_folder / "tokenizer"
     if stored.exists():
@@ -62,7 +64,11 @@ def prepare(options: argparse.Namespace) -> tuple[Gemma3ForCausalLM, PreTrainedT
 def export(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, target: Path) -> None:
     """Writes the model in Hugging Face's layout, weights as bfloat16."""
     target.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in trainer.model.state_dict().items()}
+    weights = {
+        name: tensor.detach().to("cpu", torch.bfloat16)
+        for name, tensor in trainer.model.state_dict().items()
+        if name != TIED_HEAD
+    }
     trainer.model.config.dtype = torch.bfloat16
     trainer.model.save_pretrained(target, state_dict=weights)
     tokenizer.save_pretrained(target)

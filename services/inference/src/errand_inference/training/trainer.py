@@ -55,7 +55,7 @@ class Trainer:
         self.model, self.plan, self.folder = model, plan, folder
         self.progress = Progress()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model.to(self.device)
+        model.to(self.device)  # type: ignore[arg-type]
         self._body = torch.compile(model.model, dynamic=False) if plan.compiled else model.model
         self._optimisers = build_optimisers(model, plan)
         self._sampler = torch.Generator().manual_seed(plan.seed)
@@ -87,7 +87,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = group["base_rate"] * factor
         loss = self._loss(collate(rows))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimiser in self._optimisers:
             optimiser.step()

@@ -1,0 +1,44 @@
+"""`python -m errand_inference serve|check-config|prepare|train|evaluate`."""
+
+from __future__ import annotations
+
+import sys
+
+from errand_common.errors import ErrandError
+from errand_common.main import BAD_SETTINGS_STATUS, run_service
+from errand_common.settings import SettingsError, load_settings
+
+from errand_inference.settings import InferenceSettings
+
+
+def main() -> int:
+    """Runs the command; returns the exit status."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command == "prepare":
+        return _prepare()
+    if command == "train":
+        from errand_inference.training.train import main as train  # noqa: PLC0415 - needs torch
+
+        return train(sys.argv[2:])
+    if command == "evaluate":
+        from errand_inference.training.evaluate import main as evaluate  # noqa: PLC0415 - not for serving
+
+        return evaluate(sys.argv[2:])
+    from errand_inference.app import serve  # noqa: PLC0415 - training needs no server
+
+    return run_service("errand_inference", InferenceSettings, serve)
+
+
+def _prepare() -> int:
+    from errand_inference.app import prepare  # noqa: PLC0415 - training needs no server
+
+    try:
+        prepare(load_settings(InferenceSettings))
+    except (SettingsError, ErrandError) as error:
+        sys.stderr.write(f"errand_inference: {error}\n")
+        return BAD_SETTINGS_STATUS
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

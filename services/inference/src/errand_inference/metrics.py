@@ -1,0 +1,34 @@
+"""The inference service's rows of the metric table."""
+
+from __future__ import annotations
+
+from errand_common.telemetry.metrics import counter, gauge, histogram
+
+from errand_inference.domain.generation import GenerationResult
+
+TOKENS = counter("llm_tokens_total", "Tokens, by direction (prompt, completion)", "direction")
+FIRST_TOKEN = histogram("llm_first_token_seconds", "Time from a request's arrival to its first token")
+GENERATION = histogram("llm_generation_seconds", "Time from a request's arrival to the end of its turn")
+QUEUE_WAIT = histogram("llm_queue_wait_seconds", "Time a request waited for a slot in the batch")
+QUEUED = gauge("llm_queue_depth", "Requests that wait", "model")
+RUNNING = gauge("llm_batch_size", "Requests in the batch", "model")
+GRAMMARS = counter("llm_grammars_total", "Grammars looked up, by result (hit, miss)", "result")
+FINISHED = counter("llm_generations_total", "Turns, by finish reason", "finish")
+REJECTED_CALLS = counter("llm_rejected_calls_total", "Calls left out because their arguments break the schema")
+EMBEDDED = counter("llm_embedded_texts_total", "Texts embedded")
+
+
+class PrometheusObserver:
+    """Counts what the generation use case tells."""
+
+    def grammar_looked_up(self, *, hit: bool) -> None:
+        GRAMMARS.labels("hit" if hit else "miss").inc()
+
+    def finished(self, result: GenerationResult) -> None:
+        TOKENS.labels("prompt").inc(result.prompt_tokens)
+        TOKENS.labels("completion").inc(result.completion_tokens)
+        FIRST_TOKEN.observe(result.first_token_ms / 1000)
+        GENERATION.observe(result.total_ms / 1000)
+        QUEUE_WAIT.observe(result.queue_ms / 1000)
+        FINISHED.labels(result.finish.value).inc()
+        REJECTED_CALLS.inc(result.rejected_calls)

@@ -1,0 +1,140 @@
+"""The InferenceService of errand.inference.v1: converts, calls one use case, converts back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from errand.common.v1 import common_pb2
+from errand.inference.v1 import inference_pb2 as pb
+from errand.inference.v1 import inference_pb2_grpc
+from errand_common.errors import ModelUnavailable, PermissionDenied
+from errand_common.principal import current_principal
+from errand_common.rpc.client import deadline_seconds
+from errand_common.telemetry import genai, tracer
+
+from errand_inference.domain.chat import ToolCall
+from errand_inference.domain.generation import Generation, GenerationResult, TextDelta
+from errand_inference.embeddings import MODEL_NAME, MiniLmEmbedder
+from errand_inference.metrics import EMBEDDED, QUEUED, RUNNING
+from errand_inference.registry import ModelRegistry, ServedModel
+from errand_inference.transport import convert
+
+_LONGEST_SECONDS = 300.0
+_tracer = tracer(__name__)
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """Serves models and embeddings."""
+
+    def __init__(self, models: ModelRegistry, generation: Generation, embedder: MiniLmEmbedder) -> None:
+        self._models, self._generation, self._embedder = models, generation, embedder
+
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
+        """One whole turn."""
+        response = pb.GenerateResponse()
+        async with aclosing(self._turn(request)) as events:
+            async for event in events:
+                if isinstance(event, pb.GenerateResponse):
+                    response = event
+        return response
+
+    async def GenerateStream(
+        self, request: pb.GenerateStreamRequest, context: Any
+    ) -> AsyncGenerator[pb.GenerateStreamResponse, None]:
+        """Deltas, then the whole turn."""
+        async with aclosing(self._turn(request.request)) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    yield pb.GenerateStreamResponse(text_delta=event.text)
+                elif isinstance(event, ToolCall):
+                    yield pb.GenerateStreamResponse(call=convert.call_message(event))
+                else:
+                    yield pb.GenerateStreamResponse(result=event)
+
+    async def _turn(
+        self, request: pb.GenerateRequest
+    ) -> AsyncGenerator[TextDelta | ToolCall | pb.GenerateResponse, None]:
+        model = self._models.get(request.model)
+        wanted = convert.generation_request(
+            request, tenant_id=current_principal().tenant_id, deadline_seconds=deadline_seconds(_LONGEST_SECONDS)
+        )
+        with _tracer.start_as_current_span("generate", attributes={"errand.model": model.name}) as span:
+            try:
+                async with aclosing(self._generation.stream(wanted, model.dispatcher)) as events:
+                    async for event in events:
+                        if isinstance(event, GenerationResult):
+                            span.set_attribute("errand.queue_ms", event.queue_ms)
+                            span.set_attribute(genai.FINISH_REASONS, [event.finish.value])
+                            yield convert.response_message(event, model.name)
+                        else:
+                            yield event
+            finally:
+                _observe(model)
+
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        """Unit vectors of the texts."""
+        if request.model not in ("", self._embedder.name):
+            raise ModelUnavailable(f"model: {request.model!r} is not an embedding model here.", model=request.model)
+        vectors, tokens = await self._embedder.embed(list(request.texts))
+        EMBEDDED.inc(len(request.texts))
+        return pb.EmbedResponse(
+            embeddings=[pb.Embedding(values=vector) for vector in vectors.tolist()],
+            model=self._embedder.name,
+            dimensions=self._embedder.dimensions,
+            usage=common_pb2.TokenUsage(prompt_tokens=tokens),
+        )
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: Any) -> pb.CountTokensResponse:
+        """Tokens of each text."""
+        model = self._models.get(request.model)
+        counts = model.engine.count_tokens(list(request.texts))
+        return pb.CountTokensResponse(counts=counts, model=model.name, context_tokens=model.engine.context_tokens)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
+        """The models served."""
+        models = self._models.all()
+        default = self._models.get("").name
+        listed = [convert.model_message(model, is_default=model.name == default) for model in models]
+        return pb.ListModelsResponse(models=listed, embedding_models=[MODEL_NAME])
+
+    async def LoadModel(self, request: pb.LoadModelRequest, context: Any) -> pb.LoadModelResponse:
+        """Serves another model."""
+        _require_operator()
+        model = await self._models.load(request.name, Path(request.path))
+        is_default = model.name == self._models.get("").name
+        return pb.LoadModelResponse(model=convert.model_message(model, is_default=is_default))
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, context: Any) -> pb.UnloadModelResponse:
+        """Stops serving a model."""
+        _require_operator()
+        await self._models.unload(request.name)
+        return pb.UnloadModelResponse()
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
+        """Figures over all models."""
+        dispatchers = [model.dispatcher for model in self._models.all()]
+        return pb.GetStatsResponse(
+            queued=sum(dispatcher.scheduler.queued for dispatcher in dispatchers),
+            running=sum(dispatcher.scheduler.running for dispatcher in dispatchers),
+            queue_capacity=sum(dispatcher.scheduler.capacity for dispatcher in dispatchers),
+            finished=sum(dispatcher.stats.finished for dispatcher in dispatchers),
+            refused=sum(dispatcher.stats.refused for dispatcher in dispatchers),
+            generated_tokens=sum(dispatcher.stats.generated_tokens for dispatcher in dispatchers),
+            tokens_per_second=sum(dispatcher.tokens_per_second() for dispatcher in dispatchers),
+            grammar_misses=self._generation.grammars.misses,
+            grammar_hits=self._generation.grammars.hits,
+        )
+
+
+def _observe(model: ServedModel) -> None:
+    QUEUED.labels(model.name).set(model.dispatcher.scheduler.queued)
+    RUNNING.labels(model.name).set(model.dispatcher.scheduler.running)
+
+
+def _require_operator() -> None:
+    """Loading reads the service's file system and spends every tenant's memory."""
+    if not current_principal().roles & {"owner", "admin"}:
+        raise PermissionDenied("Only an owner or an admin may change the served models.", permission="models:write")
