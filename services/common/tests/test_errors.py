@@ -10,7 +10,8 @@ from errand_common import errors
 from errand_common.errors import ERROR_TABLE, ErrandError, Reason, Throttled, from_reason
 
 _ROW = re.compile(
-    r"gRPC\s+(?://\s*)?(?P<grpc>[A-Z_]+),\s*(?://\s*)?HTTP\s+(?P<http>\d{3})\.\s*ERROR_REASON_(?P<reason>[A-Z_]+) = \d+;",
+    r"gRPC\s+(?://\s*)?(?P<grpc>[A-Z_]+),\s*(?://\s*)?HTTP\s+(?P<http>\d{3})\.\s*"
+    r"ERROR_REASON_(?P<reason>[A-Z_]+) = \d+;",
     re.S,
 )
 
@@ -21,7 +22,9 @@ def _documented(project_root: Path) -> dict[str, tuple[str, int]]:
 
 
 def test_reasons_are_those_of_the_proto() -> None:
-    names = {name.removeprefix("ERROR_REASON_") for name in common_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}
+    names = {name.removeprefix("ERROR_REASON_") for name in common_pb2.ErrorReason.DESCRIPTOR.values_by_name} - {
+        "UNSPECIFIED"
+    }
     assert names == set(Reason.__members__) == {reason.value for reason in ERROR_TABLE}
 
 

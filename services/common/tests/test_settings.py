@@ -38,3 +38,24 @@ def test_without_a_database_url_it_is_sqlite_in_the_data_folder(tmp_path, monkey
     assert settings.is_embedded
     monkeypatch.setenv("ERRAND_TEST_DATABASE_URL", "postgresql+asyncpg://u@db/x")
     assert not load_settings(_Settings).is_embedded
+
+
+def test_a_misspelled_variable_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRAND_TEST_LOG_LEVLE", "debug")
+    with pytest.raises(SettingsError, match="ERRAND_TEST_LOG_LEVLE: .* did you mean ERRAND_TEST_LOG_LEVEL"):
+        load_settings(_Settings)
+
+
+def test_a_variable_that_must_be_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRAND_TEST_OTLP_HEADERS", "authorization: canary-secret")
+    with pytest.raises(SettingsError, match="^ERRAND_TEST_OTLP_HEADERS: must be JSON") as raised:
+        load_settings(_Settings)
+    assert "canary-secret" not in str(raised.value)
+
+
+def test_headers_and_urls_are_masked_when_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRAND_TEST_OTLP_HEADERS", '{"Authorization": "canary-secret", "x-mlflow-experiment-id": "7"}')
+    monkeypatch.setenv("ERRAND_TEST_JWKS", "https://user:canary-secret@gateway/jwks")
+    shown = describe(load_settings(_Settings))
+    assert "canary-secret" not in shown
+    assert json.loads(shown)["otlp_headers"]["x-mlflow-experiment-id"] == "7"

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
+import respx
 from errand_common.errors import Unauthenticated, Unavailable
 from errand_common.principal import Principal
 from errand_common.testing.keys import TestKeys, principal
@@ -35,6 +36,8 @@ def _claims(**changed: object) -> dict[str, object]:
         {"iat": None},
         {"sub": None},
         {"tid": None},
+        {"tid": ""},
+        {"tid": 7},
         {"iss": None},
     ],
     ids=str,
@@ -83,14 +86,47 @@ async def test_a_rotated_key_is_found_without_a_restart(tmp_path: Path, monkeypa
         await verifier.verify(first.sign(principal()))
 
 
-async def test_key_sets_come_from_urls_too_and_an_absent_one_is_unavailable(keys: TestKeys, respx_mock: object) -> None:
-    respx_mock.get("http://gateway/jwks").mock(  # type: ignore[attr-defined]
+async def test_key_sets_come_from_urls_too_and_an_absent_one_is_unavailable(
+    keys: TestKeys, respx_mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = respx_mock.get("http://gateway/jwks").mock(
         side_effect=[httpx.Response(500), httpx.Response(200, json=keys.signer.jwks())]
     )
     verifier = TokenVerifier("http://gateway/jwks")
-    with pytest.raises(Unavailable):
-        await verifier.verify(keys.signer.sign(principal()))
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await verifier.verify(keys.signer.sign(principal()))
+    assert route.call_count == 1, "a source that is away is not asked by every call"
+    monkeypatch.setattr("errand_common.tokens._RETRY_SECONDS", 0.0)
     assert (await verifier.verify(keys.signer.sign(principal()))).tenant_id == "default"
+
+
+async def test_strangers_do_not_make_the_verifier_ask_again_and_again(
+    keys: TestKeys, respx_mock: respx.MockRouter
+) -> None:
+    route = respx_mock.get("http://gateway/jwks").respond(json=keys.signer.jwks())
+    verifier = TokenVerifier("http://gateway/jwks")
+    for _ in range(5):
+        stranger = TokenSigner.from_pem(generate_signing_key(), issuer="errand-gateway")
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(stranger.sign(principal()))
+    assert route.call_count == 1
+
+
+async def test_a_known_key_outlives_an_absent_source_but_not_its_removal(
+    keys: TestKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand_common.tokens._OLDEST_SECONDS", 0.0)
+    monkeypatch.setattr("errand_common.tokens._RETRY_SECONDS", 0.0)
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps(keys.signer.jwks()))
+    verifier = TokenVerifier(str(file))
+    assert await verifier.verify(keys.signer.sign(principal()))
+    file.unlink()
+    assert await verifier.verify(keys.signer.sign(principal()))
+    file.write_text(json.dumps(TokenSigner.from_pem(generate_signing_key(), issuer="errand-gateway").jwks()))
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(keys.signer.sign(principal()))
 
 
 def test_other_kinds_of_keys_are_refused() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
@@ -23,7 +25,7 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
-from errand_common.errors import InvalidArgument
+from errand_common.errors import InvalidArgument, Unavailable
 
 _NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -34,6 +36,13 @@ _NAMING = {
 }
 _TENANT_SETTING = "app.tenant_id"
 _MIGRATION_LOCK = 0x0E44A4D
+_MIGRATION_WAIT_SECONDS = 300
+_LOCK_WAIT_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
+_STATEMENT_SECONDS = 60.0
+# SQLSTATE classes: connection (08), too many connections (53), shutdown (57P).
+_AWAY_STATES = ("08", "53", "57P")
+_log = structlog.get_logger(__name__)
 
 
 def declarative_base() -> type[DeclarativeBase]:
@@ -104,11 +113,16 @@ class Database:
             options: dict[str, Any] = {
                 "pool_size": 10,
                 "max_overflow": 10,
+                "pool_timeout": _CONNECT_SECONDS,
                 "pool_pre_ping": True,
-                "connect_args": {"server_settings": {"search_path": schema}},
+                "connect_args": {
+                    "server_settings": {"search_path": schema},
+                    "timeout": _CONNECT_SECONDS,
+                    "command_timeout": _STATEMENT_SECONDS,
+                },
             }
         else:
-            options = {"connect_args": {"timeout": 30}}
+            options = {"connect_args": {"timeout": _LOCK_WAIT_SECONDS}}
         self.engine = create_async_engine(url, **options)
         if not self.is_postgres:
             configure_sqlite(self.engine.sync_engine)
@@ -119,23 +133,52 @@ class Database:
         """One transaction, committed at the end of the block, rolled back on any error.
 
         On Postgres row-level security then shows only this tenant's rows; with no tenant, none.
+        Raises Unavailable when the database is away or busy for too long; all other errors of the
+        driver come through as SQLAlchemy's.
         """
-        async with self._sessions() as session, session.begin():
-            if self.is_postgres and tenant_id is not None:
-                await session.execute(sa.select(sa.func.set_config(_TENANT_SETTING, tenant_id, True)))
-            yield session
+        with _unavailable():
+            async with self._sessions() as session, session.begin():
+                if self.is_postgres and tenant_id is not None:
+                    await session.execute(sa.select(sa.func.set_config(_TENANT_SETTING, tenant_id, True)))
+                yield session
 
     async def ping(self) -> None:
-        """Raises when the database does not answer."""
-        async with self.engine.connect() as connection:
-            await connection.execute(sa.text("SELECT 1"))
+        """Raises Unavailable when the database does not answer."""
+        with _unavailable():
+            async with self.engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
 
     async def close(self) -> None:
         """Closes all connections."""
         await self.engine.dispose()
 
 
-def configure_sqlite(engine: sa.Engine) -> None:
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, ConnectionError, socket.gaierror) as error:
+        if not _is_away(error):
+            raise
+        _log.warning("the database is not available", error=str(error))
+        raise Unavailable("database", "The database is not available now; try again.") from error
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the same call may work later; a wrong statement never will."""
+    if isinstance(error, ConnectionError | socket.gaierror | sa.exc.TimeoutError):
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    state = str(getattr(error.orig, "sqlstate", "") or "")
+    return (
+        error.connection_invalidated
+        or state.startswith(_AWAY_STATES)
+        or (isinstance(error, sa.exc.OperationalError) and "database is locked" in str(error.orig))
+    )
+
+
+def configure_sqlite(engine: sa.Engine, *, foreign_keys: bool = True) -> None:
     """WAL, waiting writers and foreign keys on every connection; write locks taken at the beginning.
 
     A transaction that reads first and writes later would fail with "database is locked" however long
@@ -147,10 +190,10 @@ def configure_sqlite(engine: sa.Engine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (
+            f"busy_timeout={int(_LOCK_WAIT_SECONDS * 1000)}",
             "journal_mode=WAL",
             "synchronous=NORMAL",
-            "busy_timeout=30000",
-            "foreign_keys=ON",
+            f"foreign_keys={int(foreign_keys)}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -171,7 +214,7 @@ def enable_tenant_isolation(op: Operations, table_name: str) -> None:
 
 
 def migrate(url: str, *, package: str, schema: str) -> None:
-    """Brings the database to the newest version of the package's migrations.
+    """Brings the database to the newest version of the package's migrations, all of them or none.
 
     May be called by several processes at once: one migrates, the others wait.
     """
@@ -179,6 +222,9 @@ def migrate(url: str, *, package: str, schema: str) -> None:
     is_postgres = synchronous.get_backend_name() == "postgresql"
     driver = "postgresql+psycopg" if is_postgres else "sqlite"
     engine = sa.create_engine(synchronous.set(drivername=driver), poolclass=sa.pool.NullPool)
+    if not is_postgres:
+        # A table that a migration rebuilds is dropped on the way: with foreign keys on, rows elsewhere would go too.
+        configure_sqlite(engine, foreign_keys=False)
     try:
         with _migration_lock(engine, is_postgres, schema) as connection:
             _upgrade(connection, package, schema if is_postgres else None)
@@ -190,8 +236,11 @@ def migrate(url: str, *, package: str, schema: str) -> None:
 def _migration_lock(engine: sa.Engine, is_postgres: bool, schema: str) -> Iterator[Connection]:
     if is_postgres:
         with engine.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_MIGRATION_WAIT_SECONDS}s'")
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+            # Asked for first: creating needs a right on the database that a service's role may lack.
+            if schema not in sa.inspect(connection).get_schema_names():
+                connection.execute(sa.schema.CreateSchema(schema))
             connection.exec_driver_sql(f'SET LOCAL search_path TO "{schema}"')
             yield connection
         return

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import structlog
+
 from errand_common.settings import ServiceSettings, SettingsError, describe, load_settings
+from errand_common.telemetry import configure_logging
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
+CRASHED_STATUS = 1
 BAD_SETTINGS_STATUS = 2
+_log = structlog.get_logger(__name__)
 
 
 def run_service(
@@ -21,7 +27,10 @@ def run_service(
     serve: Callable[[Settings], Awaitable[None]],
     migrate: Callable[[Settings], None] | None = None,
 ) -> int:
-    """Runs the command named on the command line and returns the exit status."""
+    """Runs the command named on the command line and returns the exit status.
+
+    0 when it ended well, 1 when it ended by an error (which is logged), 2 when a setting is wrong.
+    """
     commands = ["serve", "check-config", *(["migrate"] if migrate else [])]
     parser = argparse.ArgumentParser(prog=f"python -m {service_name}")
     parser.add_argument("command", choices=commands)
@@ -33,10 +42,18 @@ def run_service(
         return BAD_SETTINGS_STATUS
     if command == "check-config":
         sys.stdout.write(describe(settings) + "\n")
-    elif command == "migrate" and migrate is not None:
-        migrate(settings)
-    else:
-        asyncio.run(_serve(serve, settings))
+        return 0
+    # From here on everything this process says is a log line: warnings and crashes too.
+    configure_logging(service_name.removeprefix("errand_"), settings.log_level, settings.log_format)
+    logging.captureWarnings(capture=True)
+    try:
+        if command == "migrate" and migrate is not None:
+            migrate(settings)
+        else:
+            asyncio.run(_serve(serve, settings))
+    except Exception as error:
+        _log.critical("the service ended by an error", command=command, exc_info=error)
+        return CRASHED_STATUS
     return 0
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_origin
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
+
+from errand_common.redaction import redacted
 
 Settings = TypeVar("Settings", bound="ServiceSettings")
 
@@ -48,18 +53,59 @@ class ServiceSettings(BaseSettings):
 
 
 def load_settings(kind: type[Settings]) -> Settings:
-    """Settings from the environment; raises SettingsError that names each wrong variable."""
+    """Settings from the environment; raises SettingsError that names each wrong variable and its rule."""
     try:
-        return kind()
+        settings = kind()
     except ValidationError as error:
-        prefix = kind.model_config.get("env_prefix", "")
-        lines = [
-            f"{prefix}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in error.errors(include_input=False)
-        ]
+        lines = [_line(kind, problem["loc"], problem["msg"]) for problem in error.errors(include_input=False)]
         raise SettingsError("\n".join(lines)) from error
+    except SourceError as error:
+        raise SettingsError("\n".join(_not_json(kind))) from error
+    if unknown := _unknown_variables(kind):
+        raise SettingsError("\n".join(unknown))
+    return settings
+
+
+def _prefix(kind: type[ServiceSettings]) -> str:
+    return str(kind.model_config.get("env_prefix", "")).upper()
+
+
+def _line(kind: type[ServiceSettings], location: tuple[int | str, ...], message: str) -> str:
+    variable = _prefix(kind) + "_".join(str(part) for part in location).upper()
+    field = kind.model_fields.get(str(location[0])) if location else None
+    meaning = f" ({field.description})" if field is not None and field.description else ""
+    return f"{variable.rstrip('_')}: {message.removeprefix('Value error, ')}{meaning}"
+
+
+def _not_json(kind: type[ServiceSettings]) -> list[str]:
+    """The variables that should hold JSON and do not; the settings source says which only in prose."""
+    lines = []
+    for name, field in kind.model_fields.items():
+        given = os.environ.get(_prefix(kind) + name.upper())
+        if given is None or get_origin(field.annotation) not in (dict, list, tuple, set, frozenset):
+            continue
+        try:
+            json.loads(given)
+        except ValueError:
+            lines.append(_line(kind, (name,), "must be JSON"))
+    return lines or ["a variable that must be JSON is not"]
+
+
+def _unknown_variables(kind: type[ServiceSettings]) -> list[str]:
+    """A misspelled variable would be ignored in silence, and its default taken."""
+    prefix = _prefix(kind)
+    if not prefix:
+        return []
+    known = {prefix + name.upper() for name in kind.model_fields}
+    given = [name for name in os.environ if name.upper().startswith(prefix) and name.upper() not in known]
+    lines = []
+    for name in sorted(given):
+        near = get_close_matches(name.upper(), known, n=1)
+        lines.append(f"{name}: is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return lines
 
 
 def describe(settings: ServiceSettings) -> str:
     """The effective settings as JSON, secrets masked."""
-    return json.dumps(settings.model_dump(mode="json"), indent=2, sort_keys=True)
+    shown = {name: redacted(name, value) for name, value in settings.model_dump(mode="json").items()}
+    return json.dumps(shown, indent=2, sort_keys=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import jwt
+import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -25,6 +26,11 @@ ISSUER_PREFIX = "errand-"
 _REQUIRED = ["exp", "iat", "sub", "aud", "iss", "tid"]
 # An unknown key id makes the verifier read the key set again, but not more often than this.
 _REREAD_SECONDS = 5.0
+# A source that is away is asked again after this, so that calls do not queue up behind it.
+_RETRY_SECONDS = 1.0
+# A key that was taken out of the set is refused at the latest after this.
+_OLDEST_SECONDS = 300.0
+_log = structlog.get_logger(__name__)
 
 
 def generate_signing_key() -> bytes:
@@ -86,7 +92,7 @@ class TokenVerifier:
     def __init__(self, source: str) -> None:
         self._source = source
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._read_at = float("-inf")
+        self._read_at = self._failed_at = float("-inf")
         self._lock = asyncio.Lock()
 
     async def verify(self, token: str) -> Principal:
@@ -105,23 +111,30 @@ class TokenVerifier:
         return _principal(claims)
 
     async def _key(self, key_id: str) -> jwt.PyJWK:
-        if key_id not in self._keys:
+        if key_id not in self._keys or self._age() > _OLDEST_SECONDS:
             async with self._lock:
                 await self._reread(key_id)
         if key_id not in self._keys:
             raise jwt.InvalidKeyError("unknown key")
         return self._keys[key_id]
 
+    def _age(self) -> float:
+        return time.monotonic() - self._read_at
+
     async def _reread(self, key_id: str) -> None:
-        if key_id in self._keys or time.monotonic() - self._read_at < _REREAD_SECONDS:
-            return
-        self._read_at = time.monotonic()
-        try:
-            key_set = jwt.PyJWKSet.from_dict(json.loads(await self._load()))
-        except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
-            self._read_at = float("-inf")
-            raise Unavailable("token key set") from error
-        self._keys = {str(key.key_id): key for key in key_set.keys}
+        """Reads the key set if it is due; a set that cannot be read now leaves the one there is."""
+        is_due = self._age() > (_OLDEST_SECONDS if key_id in self._keys else _REREAD_SECONDS)
+        if is_due and time.monotonic() - self._failed_at >= _RETRY_SECONDS:
+            try:
+                key_set = jwt.PyJWKSet.from_dict(json.loads(await self._load()))
+            except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
+                self._failed_at = time.monotonic()
+                _log.warning("the key set for tokens cannot be read", source=self._source, error=str(error))
+            else:
+                self._read_at, self._failed_at = time.monotonic(), float("-inf")
+                self._keys = {str(key.key_id): key for key in key_set.keys}
+        if not self._keys:
+            raise Unavailable("token key set")
 
     async def _load(self) -> str:
         if self._source.startswith(("http://", "https://")):
@@ -131,7 +144,8 @@ class TokenVerifier:
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:
-    if not str(claims["iss"]).startswith(ISSUER_PREFIX):
+    named = all(isinstance(claims[name], str) and claims[name] for name in ("sub", "tid", "iss"))
+    if not named or not claims["iss"].startswith(ISSUER_PREFIX):
         raise Unauthenticated("The token is not valid or has expired.")
     return Principal(
         tenant_id=str(claims["tid"]),

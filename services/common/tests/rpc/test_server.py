@@ -37,7 +37,7 @@ class _Rag(rag_pb2_grpc.RagServiceServicer):
     def __init__(self) -> None:
         self.cancelled = asyncio.Event()
 
-    async def Search(self, request: rag_pb2.SearchRequest, context: Any) -> rag_pb2.SearchResponse:
+    async def Search(self, request: rag_pb2.SearchRequest, context: Any) -> rag_pb2.SearchResponse:  # noqa: N802 - the contract's name
         match request.query:
             case "missing":
                 raise NotFound("collection", "c-1")
@@ -54,7 +54,7 @@ class _Rag(rag_pb2_grpc.RagServiceServicer):
         hit = rag_pb2.SearchHit(text=f"{who.tenant_id}/{who.id}/{who.request_id}", score=deadline_seconds(1000.0))
         return rag_pb2.SearchResponse(hits=[hit])
 
-    async def UploadDocument(
+    async def UploadDocument(  # noqa: N802 - the contract's name
         self, request_iterator: AsyncIterator[rag_pb2.UploadDocumentRequest], context: Any
     ) -> rag_pb2.UploadDocumentResponse:
         parts = [part async for part in request_iterator]

@@ -2,21 +2,12 @@
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
 from errand_common.telemetry import configure_logging
 
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
 def test_lines_are_json_with_service_and_context(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,21 +20,39 @@ def test_lines_are_json_with_service_and_context(capsys: pytest.CaptureFixture[s
     assert (second["event"], second["request_id"], second["level"]) == ("careful now", "r-1", "warning")
 
 
-def test_secrets_are_masked_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("agent")
-    key = "errand_ab12cd_SECRETSECRETSECRETSECRET"
+CANARY = "CANARYCANARYCANARY"
+
+
+def _fail() -> None:
+    raise ValueError(f"cannot reach postgres://app:{CANARY}@db/x with password={CANARY}")
+
+
+@pytest.mark.parametrize("output_format", ["json", "pretty"])
+def test_secrets_are_masked_wherever_they_stand(output_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("agent", output_format=output_format)
+    key = f"errand_ab12cd_{CANARY}"
     log = structlog.get_logger("x")
-    log.info("a", api_key=key, headers={"Authorization": "Bearer abc.def.ghi"}, nested=[{"password": "hunter2"}])
+    log.info("a", api_key=CANARY, headers={"Authorization": f"Bearer {CANARY}"}, nested=[{"password": CANARY}])
+    log.info("b", token=CANARY.encode(), client_secret={"value": CANARY}, error=ValueError(f"Bearer {CANARY}"))
     log.info(f"key {key} used")
+    logging.getLogger("library").warning("header %s", f"Bearer {CANARY}", extra={"cookie": CANARY})
     try:
-        raise ValueError(f"bad {key}")
+        _fail()
     except ValueError:
         log.exception("failed")
     shown = capsys.readouterr().out
-    assert "SECRETSECRET" not in shown
-    assert "abc.def.ghi" not in shown
-    assert "hunter2" not in shown
-    assert "***" in shown
+    assert "CANARY" not in shown.replace("CANARY}", "")
+    assert "Traceback" in shown
+    assert shown.count("***") >= 9
+
+
+def test_figures_about_tokens_are_no_secrets_and_loops_end(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("agent")
+    loop: dict[str, object] = {}
+    loop["self"] = loop
+    structlog.get_logger("x").info("ran", input_tokens=12, nothing=None, loop=loop)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["input_tokens"], line["nothing"]) == (12, None)
 
 
 def test_the_level_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
