@@ -18,7 +18,8 @@ def _parted(value: object) -> object:
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
-PortList = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_parted)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+PortList = Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_parted)]
 # Where clouds answer with the machine's credentials: never a tool's business.
 _METADATA = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::/32"))
 
@@ -51,15 +52,16 @@ class ToolsSettings(ServiceSettings):
     @classmethod
     def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         for network in networks:
-            parsed = ip_network(network)
             for metadata in _METADATA:
+                parsed = ip_network(network)
                 if parsed.version == metadata.version and parsed.overlaps(metadata):
                     raise ValueError(
                         f"{network} holds {metadata}, where clouds keep credentials; name a network without it"
                     )
+        Reach(None, networks).policy(redirects=0)
         return networks
 
-    @field_validator("http_allow_list")
+    @field_validator("http_allow_list", "http_tool_hosts")
     @classmethod
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         Reach(hosts).policy(redirects=0)

@@ -2,13 +2,14 @@
 
 import json
 import re
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 import httpx
 from ssrfguard import (
-    BlockedAddressError,
     BlockedURLError,
     Policy,
     Resolver,
@@ -93,7 +94,7 @@ def _client(policy: Policy, follow: bool, resolver: Resolver | None = None) -> A
         trust_env=False,
         timeout=httpx.Timeout(300, connect=5),
         limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
-        headers={"user-agent": _USER_AGENT, "accept-encoding": "gzip, identity"},
+        headers={"user-agent": _USER_AGENT, "accept-encoding": "gzip, deflate"},
     )
 
 
@@ -120,7 +121,7 @@ class GuardedWebFetcher:
             raise _denied(error) from None
         except httpx.InvalidURL:
             raise ToolFailed("The URL cannot be read; give one such as https://host/path.") from None
-        except (httpx.HTTPError, UnicodeError) as error:
+        except (httpx.HTTPError, UnicodeError, zlib.error) as error:
             raise ServiceDown(_transport_failure(error)) from None
 
 
@@ -152,18 +153,31 @@ class GuardedHttpCaller:
             raise _denied(error) from None
         except (*_NOT_SENT, httpx.InvalidURL, UnicodeError) as error:
             raise ServiceDown(_transport_failure(error)) from None
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, OSError, zlib.error) as error:
             raise OutcomeUnknown(_transport_failure(error), status=ExecutionStatus.FAILED) from None
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """At most MAX_BODY_BYTES of the decoded body: a longer one is cut, not refused."""
+    """At most MAX_BODY_BYTES of the body: a longer one is cut, not refused.
+
+    Unpacked here and not by httpx, which would unpack a whole chunk, a thousand times its size, first.
+    """
+    unpack = _unpacker(response.headers.get("content-encoding", "identity").strip().lower())
     body = bytearray()
-    async for chunk in response.aiter_bytes(64 * 1024):
-        body += chunk[: MAX_BODY_BYTES - len(body)]
+    async for chunk in response.aiter_raw(64 * 1024):
+        body += unpack(chunk, MAX_BODY_BYTES - len(body))
         if len(body) >= MAX_BODY_BYTES:
             break
     return bytes(body)
+
+
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    if encoding in ("identity", ""):
+        return lambda chunk, room: chunk[:room]
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise ToolFailed("The service answered in a compression that is not known here.")
+    # 32 lets zlib tell gzip from deflate by their headers.
+    return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
 
 
 def _answer(response: httpx.Response, body: bytes) -> JsonObject:
@@ -203,14 +217,27 @@ def _page_text(response: httpx.Response, body: bytes) -> str:
     return text_of(text) if media_type in ("text/html", "application/xhtml+xml") else text
 
 
+# What the guard's reasons hold, and what a model or a person can do about it.
+_DENIALS: Final = (
+    ("not in allowed_hosts", "The host is not on the list of allowed hosts; use another source."),
+    ("not in allowed_ports", "The port is not allowed; use the usual port of http or https."),
+    ("not in allowed_schemes", "Only http and https addresses are allowed."),
+    ("credentials", "A URL with a user name or password in it is not allowed."),
+    ("an encoded one", "The host is an address in disguise; write it plainly."),
+)
+_PRIVATE: Final = "The address is private or reserved, and such addresses are not allowed."
+
+
 def _denied(error: SSRFGuardError) -> ToolDenied:
-    if isinstance(error, BlockedAddressError):
-        return ToolDenied("The address is private or reserved, and such addresses are not allowed.")
     if isinstance(error, TooManyRedirectsError):
         return ToolDenied("The address redirects too often.")
-    if isinstance(error, BlockedURLError) and "allowed_hosts" in error.reason:
-        return ToolDenied("The host is not on the list of allowed hosts; use another source.")
-    return ToolDenied("The URL is not allowed: use http or https, no credentials, a usual port.")
+    if not isinstance(error, BlockedURLError):
+        return ToolDenied(_PRIVATE)
+    for words, message in _DENIALS:
+        if words in error.reason:
+            return ToolDenied(message)
+    is_network = re.match(r"\S+/\d+ is ", error.reason)
+    return ToolDenied(_PRIVATE if is_network else "The URL cannot be read or is not allowed.")
 
 
 def _transport_failure(error: Exception) -> str:

@@ -36,7 +36,7 @@ class _Cleaner:
         self._budget = budget
         self.cut = False
 
-    def clean(self, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911  one line for each JSON type
+    def clean(self, value: Any, depth: int = 0) -> Any:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):
