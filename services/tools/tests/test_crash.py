@@ -1,7 +1,7 @@
 """kill -9 of the real service between dispatch and result: each effect happens once.
 
 The service runs as its own process on a SQLite file; the tools it calls are a server here that counts,
-and that can hold its answer back until the service is dead.
+and that holds its answers back until the service is dead. One crash hits a call of every class at once.
 """
 
 import asyncio
@@ -22,18 +22,26 @@ from errand_common.testing.keys import TestKeys, free_port, principal
 
 SUCCEEDED = tools_pb2.EXECUTION_STATUS_SUCCEEDED
 SCHEMA = json.dumps({"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]})
+# Each tool has its own mailbox. Those that crash "after" have sent their mail when the service dies.
+TOOLS = {
+    "free": (tools_pb2.SIDE_EFFECT_NONE, "before"),
+    "keyed": (tools_pb2.SIDE_EFFECT_IDEMPOTENT, "after"),
+    "asked_sent": (tools_pb2.SIDE_EFFECT_RECONCILE, "after"),
+    "asked_unsent": (tools_pb2.SIDE_EFFECT_RECONCILE, "before"),
+    "person": (tools_pb2.SIDE_EFFECT_ASK, "after"),
+    "done": (tools_pb2.SIDE_EFFECT_ASK, ""),
+}
 
 
 class Mailer:
-    """An endpoint with memory: /send sends a mail once for each key, /sent tells whether it did."""
+    """POST /NAME sends a mail once for each key; GET /NAME tells whether any was sent."""
 
     def __init__(self) -> None:
-        self.requests: list[tuple[str, str]] = []
-        self.mails: list[str] = []
-        self.keys: set[str] = set()
-        self.arrived = asyncio.Event()
-        self.hold_before = False
-        self.hold_after = False
+        self.posts: dict[str, list[str]] = {name: [] for name in TOOLS}
+        self.queries: dict[str, int] = dict.fromkeys(TOOLS, 0)
+        self.mails: dict[str, set[str]] = {name: set() for name in TOOLS}
+        self.crashing = True
+        self.all_called = asyncio.Event()
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,39 +49,36 @@ class Mailer:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-                body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or "{}")
-                path = head.split(" ")[1].split("?")[0]
-                await self._answer(path, headers, body, writer)
+                await reader.readexactly(int(headers.get("content-length", 0)))
+                method, path = head.split(" ")[:2]
+                name = path.split("?")[0].strip("/")
+                if method == "get":
+                    self.queries[name] += 1
+                    self._write(writer, 200 if self.mails[name] else 404, {"mails": len(self.mails[name])})
+                else:
+                    await self._send(name, headers.get("idempotency-key", ""), writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, path: str, headers: dict[str, str], body: Any, writer: asyncio.StreamWriter) -> None:
-        key = headers.get("idempotency-key", "")
-        self.requests.append((path, key))
-        if path == "/sent":
-            self._write(writer, 200 if self.mails else 404, {"count": len(self.mails)})
-            return
-        if self.hold_before:
-            self.arrived.set()
+    async def _send(self, name: str, key: str, writer: asyncio.StreamWriter) -> None:
+        self.posts[name].append(key)
+        if all(self.posts.values()):
+            self.all_called.set()
+        crashes = TOOLS[name][1] if self.crashing else ""
+        if crashes == "before":
             await asyncio.sleep(3600)
-        if not key or key not in self.keys:
-            self.mails.append(body.get("to", ""))
-            self.keys.add(key)
-        if self.hold_after:
-            self.arrived.set()
+        self.mails[name].add(key or f"mail {len(self.posts[name])}")
+        if crashes == "after":
             await asyncio.sleep(3600)
-        self._write(writer, 200, {"sent": len(self.mails)})
+        self._write(writer, 200, {"mails": len(self.mails[name])})
 
     @staticmethod
     def _write(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
         data = json.dumps(body).encode()
         head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
         writer.write(head.encode() + data)
-
-    def count(self, path: str) -> int:
-        return sum(asked == path for asked, _ in self.requests)
 
 
 @pytest.fixture
@@ -109,8 +114,10 @@ class Service:
         )  # fmt: skip
         try:
             async with create_channel(f"127.0.0.1:{self.port}") as channel:
+                stub = tools_pb2_grpc.ToolsServiceStub(channel)
                 with acting_as(principal("t1"), signer=self.keys.signer):
-                    yield tools_pb2_grpc.ToolsServiceStub(channel)
+                    await stub.ListTools(tools_pb2.ListToolsRequest(), timeout=30, wait_for_ready=True)
+                    yield stub
         finally:
             self.kill()
             await self.process.wait()
@@ -119,40 +126,29 @@ class Service:
         if self.process is not None and self.process.returncode is None:
             self.process.send_signal(signal.SIGKILL)
 
-    async def register(self, stub: Any, side_effect: int) -> None:
-        query = {"http": self._http("GET", "/sent"), "side_effect": tools_pb2.SIDE_EFFECT_NONE}
-        await self._register(stub, "was_sent", query)
-        send = {"http": self._http("POST", "/send"), "side_effect": side_effect}
+    async def register(self, stub: Any, name: str, side_effect: int) -> None:
+        fields: dict[str, Any] = {"side_effect": side_effect}
         if side_effect == tools_pb2.SIDE_EFFECT_RECONCILE:
-            send["reconcile_tool"] = "was_sent"
-        await self._register(stub, "send_mail", send)
+            await self._register(stub, f"was_{name}", "GET", name, side_effect=tools_pb2.SIDE_EFFECT_NONE)
+            fields["reconcile_tool"] = f"was_{name}"
+        await self._register(stub, name, "POST", name, **fields)
 
-    def _http(self, method: str, path: str) -> tools_pb2.HttpBinding:
-        return tools_pb2.HttpBinding(method=method, url_template=f"http://127.0.0.1:{self.mailer.port}{path}")
-
-    @staticmethod
-    async def _register(stub: Any, name: str, fields: dict[str, Any]) -> None:
-        tool = tools_pb2.Tool(name=name, description="Mail.", parameters_json=SCHEMA, **fields)
-        request = tools_pb2.RegisterToolRequest(tool=tool)
-        await stub.RegisterTool(request, timeout=30, wait_for_ready=True)
+    async def _register(self, stub: Any, name: str, method: str, path: str, **fields: Any) -> None:
+        http = tools_pb2.HttpBinding(method=method, url_template=f"http://127.0.0.1:{self.mailer.port}/{path}")
+        tool = tools_pb2.Tool(name=name, description="Mail.", parameters_json=SCHEMA, http=http, **fields)
+        await stub.RegisterTool(tools_pb2.RegisterToolRequest(tool=tool), timeout=10)
 
     @staticmethod
-    async def send(stub: Any) -> tools_pb2.ExecuteToolResponse:
+    async def send(stub: Any, name: str) -> tools_pb2.ExecuteToolResponse:
         request = tools_pb2.ExecuteToolRequest(
-            name="send_mail", arguments_json='{"to": "ann"}', run_id="run_1", step=2, call_index=0
+            name=name,
+            arguments_json='{"to": "ann"}',
+            run_id="run_1",
+            step=2,
+            call_index=list(TOOLS).index(name),
         )
-        return await stub.ExecuteTool(request, timeout=30, wait_for_ready=True)
-
-    async def crash_during(self, side_effect: int) -> None:
-        """Starts the service, calls the tool, and kills the process while the call is out."""
-        async with self.run() as stub:
-            await self.register(stub, side_effect)
-            call = asyncio.ensure_future(self.send(stub))
-            await asyncio.wait_for(self.mailer.arrived.wait(), 30)
-            self.kill()
-            with pytest.raises(grpc.aio.AioRpcError):
-                await call
-        self.mailer.hold_before = self.mailer.hold_after = False
+        response: tools_pb2.ExecuteToolResponse = await stub.ExecuteTool(request, timeout=20)
+        return response
 
 
 @pytest.fixture
@@ -160,70 +156,53 @@ def service(tmp_path: Path, keys: TestKeys, mailer: Mailer) -> Service:
     return Service(tmp_path, keys, mailer)
 
 
-async def test_without_side_effect_it_runs_again(service: Service, mailer: Mailer) -> None:
-    mailer.hold_before = True
-    await service.crash_during(tools_pb2.SIDE_EFFECT_NONE)
+async def crash(service: Service) -> None:
+    """Calls every tool, and kills the process while all calls but one are out."""
     async with service.run() as stub:
-        response = await service.send(stub)
-    assert (response.status, response.replayed) == (SUCCEEDED, False)
-    assert mailer.count("/send") == 2
-
-
-async def test_idempotent_is_sent_again_with_its_key(service: Service, mailer: Mailer) -> None:
-    mailer.hold_after = True
-    await service.crash_during(tools_pb2.SIDE_EFFECT_IDEMPOTENT)
-    async with service.run() as stub:
-        response = await service.send(stub)
-        again = await service.send(stub)
-    assert response.status == SUCCEEDED
-    assert [key for path, key in mailer.requests if path == "/send"] == [response.effect_id] * 2
-    assert mailer.mails == ["ann"]
-    assert (again.result_json, again.replayed) == (response.result_json, True)
-
-
-async def test_reconcile_finds_what_was_sent(service: Service, mailer: Mailer) -> None:
-    mailer.hold_after = True
-    await service.crash_during(tools_pb2.SIDE_EFFECT_RECONCILE)
-    async with service.run() as stub:
-        response = await service.send(stub)
-    assert response.status == SUCCEEDED
-    assert json.loads(response.result_json) == {"status": 200, "body": {"count": 1}}
-    assert (mailer.mails, mailer.count("/send"), mailer.count("/sent")) == (["ann"], 1, 1)
-
-
-async def test_reconcile_sends_what_was_not(service: Service, mailer: Mailer) -> None:
-    mailer.hold_before = True
-    await service.crash_during(tools_pb2.SIDE_EFFECT_RECONCILE)
-    async with service.run() as stub:
-        response = await service.send(stub)
-    assert response.status == SUCCEEDED
-    assert (mailer.mails, mailer.count("/send"), mailer.count("/sent")) == (["ann"], 2, 1)
-
-
-async def test_ask_waits_for_a_person(service: Service, mailer: Mailer) -> None:
-    mailer.hold_after = True
-    await service.crash_during(tools_pb2.SIDE_EFFECT_ASK)
-    async with service.run() as stub:
-        response = await service.send(stub)
-        assert response.status == tools_pb2.EXECUTION_STATUS_UNSETTLED
-        unsettled = tools_pb2.ListEffectsRequest(state=tools_pb2.EFFECT_STATE_UNSETTLED)
-        [effect] = (await stub.ListEffects(unsettled, timeout=10)).effects
-        assert (effect.id, effect.run_id, effect.step) == (response.effect_id, "run_1", 2)
-        settle = tools_pb2.SettleEffectRequest(effect_id=effect.id, result_json='{"sent": true}')
-        settled = (await stub.SettleEffect(settle, timeout=10)).effect
-        assert settled.state == tools_pb2.EFFECT_STATE_COMPLETED
-        after = await service.send(stub)
-    assert (after.status, after.replayed) == (SUCCEEDED, True)
-    assert json.loads(after.result_json) == {"sent": True}
-    assert (mailer.mails, mailer.count("/send")) == (["ann"], 1)
-
-
-async def test_a_stored_result_survives_the_process(service: Service, mailer: Mailer) -> None:
-    async with service.run() as stub:
-        await service.register(stub, tools_pb2.SIDE_EFFECT_ASK)
-        first = await service.send(stub)
+        for name, (side_effect, _) in TOOLS.items():
+            await service.register(stub, name, side_effect)
+        assert (await service.send(stub, "done")).status == SUCCEEDED
+        calls = [asyncio.ensure_future(service.send(stub, name)) for name in TOOLS if name != "done"]
+        await asyncio.wait_for(service.mailer.all_called.wait(), 20)
         service.kill()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(error, grpc.aio.AioRpcError) for error in ended)
+    service.mailer.crashing = False
+
+
+async def test_each_effect_happens_once(service: Service, mailer: Mailer) -> None:
+    await crash(service)
     async with service.run() as stub:
-        second = await service.send(stub)
-    assert (second.result_json, second.replayed) == (first.result_json, True)
-    assert mailer.mails == ["ann"]
+        after = {name: await service.send(stub, name) for name in TOOLS}
+        person = await settled_by_a_person(stub, after["person"])
+        again = {name: await service.send(stub, name) for name in TOOLS}
+
+    # No side effect: simply runs again, every time.
+    assert (after["free"].status, after["free"].replayed) == (SUCCEEDED, False)
+    assert len(mailer.posts["free"]) == 3
+    # Idempotent: sent again with the same key, so that the endpoint did it once.
+    assert mailer.posts["keyed"] == [after["keyed"].effect_id] * 2
+    # Reconcile, and it had happened: the query's answer is the result.
+    assert json.loads(after["asked_sent"].result_json) == {"status": 200, "body": {"mails": 1}}
+    assert (len(mailer.posts["asked_sent"]), mailer.queries["asked_sent"]) == (1, 1)
+    # Reconcile, and it had not: sent.
+    assert (len(mailer.posts["asked_unsent"]), mailer.queries["asked_unsent"]) == (2, 1)
+    # A person said what came of it.
+    assert after["person"].status == tools_pb2.EXECUTION_STATUS_UNSETTLED
+    assert json.loads(again["person"].result_json) == person
+    # Completed before the crash: the stored result.
+    assert after["done"].replayed
+    for name in ("keyed", "asked_sent", "asked_unsent", "person", "done"):
+        assert (again[name].status, again[name].replayed) == (SUCCEEDED, True)
+        assert len(mailer.mails[name]) == 1
+
+
+async def settled_by_a_person(stub: Any, unsettled: tools_pb2.ExecuteToolResponse) -> Any:
+    """Finds the effect in the ledger, and settles it."""
+    request = tools_pb2.ListEffectsRequest(state=tools_pb2.EFFECT_STATE_UNSETTLED)
+    [effect] = (await stub.ListEffects(request, timeout=10)).effects
+    assert (effect.id, effect.run_id, effect.tool_name) == (unsettled.effect_id, "run_1", "person")
+    settle = tools_pb2.SettleEffectRequest(effect_id=effect.id, result_json='{"sent": true}')
+    settled = (await stub.SettleEffect(settle, timeout=10)).effect
+    assert settled.state == tools_pb2.EFFECT_STATE_COMPLETED
+    return {"sent": True}
