@@ -42,13 +42,13 @@ def test_without_a_database_url_it_is_sqlite_in_the_data_folder(tmp_path, monkey
 
 def test_a_misspelled_variable_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERRAND_TEST_LOG_LEVLE", "debug")
-    with pytest.raises(SettingsError, match="ERRAND_TEST_LOG_LEVLE: .* did you mean ERRAND_TEST_LOG_LEVEL"):
+    with pytest.raises(SettingsError, match=r"ERRAND_TEST_LOG_LEVLE: .* did you mean ERRAND_TEST_LOG_LEVEL"):
         load_settings(_Settings)
 
 
 def test_a_variable_that_must_be_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERRAND_TEST_OTLP_HEADERS", "authorization: canary-secret")
-    with pytest.raises(SettingsError, match="^ERRAND_TEST_OTLP_HEADERS: must be JSON") as raised:
+    with pytest.raises(SettingsError, match=r"^ERRAND_TEST_OTLP_HEADERS: must be JSON") as raised:
         load_settings(_Settings)
     assert "canary-secret" not in str(raised.value)
 

@@ -65,14 +65,14 @@ def _registration(servicer: _Rag) -> Registration:
     return Registration(rag_pb2_grpc.add_RagServiceServicer_to_server, servicer, "errand.rag.v1.RagService")
 
 
-async def _search(channel: grpc.aio.Channel, keys: TestKeys, query: str, timeout: float = 5) -> rag_pb2.SearchResponse:
+async def _search(channel: grpc.aio.Channel, keys: TestKeys, query: str, seconds: float = 5) -> rag_pb2.SearchResponse:
     with acting_as(principal(), signer=keys.signer), translate_errors("rag"):
-        return await rag_pb2_grpc.RagServiceStub(channel).Search(rag_pb2.SearchRequest(query=query), timeout=timeout)
+        return await rag_pb2_grpc.RagServiceStub(channel).Search(rag_pb2.SearchRequest(query=query), timeout=seconds)
 
 
 async def test_principal_request_id_and_deadline_reach_the_handler(keys: TestKeys) -> None:
     async with rpc_pair([_registration(_Rag())], keys) as channel:
-        hit = (await _search(channel, keys, "hello", timeout=7)).hits[0]
+        hit = (await _search(channel, keys, "hello", seconds=7)).hits[0]
     assert hit.text == "default/user-1/req-test"
     assert 5 < hit.score <= 7
 
@@ -124,7 +124,7 @@ async def test_a_deadline_ends_the_handler(keys: TestKeys) -> None:
     servicer = _Rag()
     async with rpc_pair([_registration(servicer)], keys) as channel:
         with pytest.raises(DeadlineExceeded):
-            await _search(channel, keys, "hang", timeout=0.3)
+            await _search(channel, keys, "hang", seconds=0.3)
         await asyncio.wait_for(servicer.cancelled.wait(), 5)
 
 

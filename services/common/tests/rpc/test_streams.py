@@ -43,7 +43,7 @@ class _Agent(agent_pb2_grpc.AgentServiceServicer):
         try:
             for sequence in range(3):
                 yield agent_pb2.WatchRunResponse(
-                    event=agent_pb2.RunEvent(sequence=sequence, run_id=current_principal().tenant_id)
+                    event=agent_pb2.RunEvent(sequence=sequence, ended=agent_pb2.Run(id=current_principal().tenant_id))
                 )
             match request.id:
                 case "conflict":
@@ -73,6 +73,10 @@ def _registration(servicer: _Agent) -> Registration:
     return Registration(agent_pb2_grpc.add_AgentServiceServicer_to_server, servicer, "errand.agent.v1.AgentService")
 
 
+async def _all(call: Any) -> list[agent_pb2.WatchRunResponse]:
+    return [response async for response in call]
+
+
 async def _watch(channel: grpc.aio.Channel, keys: TestKeys, run: str) -> list[agent_pb2.RunEvent]:
     with acting_as(principal(), signer=keys.signer), translate_errors("agent"):
         call = agent_pb2_grpc.AgentServiceStub(channel).WatchRun(agent_pb2.WatchRunRequest(id=run), timeout=10)
@@ -82,7 +86,7 @@ async def _watch(channel: grpc.aio.Channel, keys: TestKeys, run: str) -> list[ag
 async def test_a_stream_has_its_principal_and_comes_in_order(keys: TestKeys) -> None:
     async with rpc_pair([_registration(_Agent())], keys) as channel:
         events = await _watch(channel, keys, "run-1")
-    assert [(event.sequence, event.run_id) for event in events] == [(0, "default"), (1, "default"), (2, "default")]
+    assert [(event.sequence, event.ended.id) for event in events] == [(0, "default"), (1, "default"), (2, "default")]
 
 
 async def test_a_stream_s_errors_come_back_even_when_they_are_long(keys: TestKeys) -> None:
@@ -143,10 +147,9 @@ async def test_calls_without_a_deadline_are_bounded(keys: TestKeys, monkeypatch:
         stub = agent_pb2_grpc.AgentServiceStub(channel)
         with pytest.raises(DeadlineExceeded), translate_errors("agent"):
             await asyncio.wait_for(stub.GetRun(agent_pb2.GetRunRequest(id="silent"), metadata=token), 10)
+        call = stub.WatchRun(agent_pb2.WatchRunRequest(id="silent"), metadata=token)
         with pytest.raises(DeadlineExceeded), translate_errors("agent"):
-            async with asyncio.timeout(10):
-                async for _ in stub.WatchRun(agent_pb2.WatchRunRequest(id="silent"), metadata=token):
-                    pass
+            await asyncio.wait_for(_all(call), 10)
     await server.stop(0)
 
 
