@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from errand_gateway.clients.agent import GrpcAgentBackend
 from errand_gateway.clients.health import GrpcHealthProbe
+from errand_gateway.clients.inference import GrpcModelBackend
 from errand_gateway.clients.rag import GrpcDocumentBackend
 from errand_gateway.clients.tools import GrpcToolBackend
 from errand_gateway.domain.admin import bootstrap
@@ -127,6 +128,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             agents=GrpcAgentBackend(channels["agent"]),
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
+            models=GrpcModelBackend(channels["inference"]),
             max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
             heartbeat_seconds=settings.heartbeat_seconds,
         )

@@ -36,10 +36,8 @@ async def serve(settings: GatewaySettings) -> None:
     serve_metrics(settings.metrics_port, settings.host)
     if settings.is_embedded:
         await asyncio.to_thread(migrate_database, settings)
-    # Streams are not cut at the first sign of shutdown: they have drain_seconds to finish.
-    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     app = build_app(settings)
-    server = _Server(_uvicorn_config(app, settings))
+    server = make_server(app, settings)
     serving = asyncio.create_task(server.serve())
     asked = asyncio.create_task(wait_for_shutdown())
     try:
@@ -54,6 +52,13 @@ async def serve(settings: GatewaySettings) -> None:
         shutdown_tracing()
     if not server.started:
         raise SystemExit(1)
+
+
+def make_server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
+    """A server of the app that is ended by its `should_exit`."""
+    # Streams are not cut at the first sign of shutdown: they have drain_seconds to finish.
+    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
+    return _Server(_uvicorn_config(app, settings))
 
 
 def _uvicorn_config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:

@@ -22,11 +22,12 @@ SLOW: Final = "slow"
 class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     """Echoes the message after one calculator call.
 
-    `fail_with`, when set, is raised by every run. `cancelled` lists the runs whose caller went away.
+    `fail_with`, when set, is raised by every run, `break_with` by every run that has begun. `cancelled` lists the runs whose caller went away.
     """
 
     def __init__(self) -> None:
         self.fail_with: ErrandError | None = None
+        self.break_with: ErrandError | None = None
         self.slow_seconds = 30.0
         self.cancelled: list[str] = []
         self.requests: list[pb.RunAgentRequest] = []
@@ -138,6 +139,8 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     async def _work(self, run: pb.Run) -> None:
         if run.state == pb.RUN_STATE_ENDED:
             return
+        if self.break_with is not None:
+            raise self.break_with
         try:
             if run.message.startswith(SLOW):
                 await asyncio.sleep(self.slow_seconds)

@@ -28,6 +28,15 @@ class FakeBackend:
     inference: FakeInference = field(default_factory=FakeInference)
     target: str = ""
 
+    def reset(self) -> None:
+        """Forgets failures that were asked for and calls that were made; rows stay."""
+        self.agent.fail_with = self.agent.break_with = None
+        self.agent.requests.clear()
+        self.agent.cancelled.clear()
+        self.inference.fail_with = None
+        self.inference.requests.clear()
+        self.rag.largest_piece = self.rag.pieces = 0
+
     def registrations(self) -> list[Registration]:
         """How the fakes are added to a server."""
         return [

@@ -38,6 +38,17 @@ _OPENAI_TYPES: Final[Mapping[int, str]] = {
 }
 
 
+_OPENAI_CODES: Final[Mapping[str, str]] = {
+    "UNAUTHENTICATED": "invalid_api_key",
+    "MODEL_UNAVAILABLE": "model_not_found",
+    "RATE_LIMIT": "rate_limit_exceeded",
+    "QUOTA_EXCEEDED": "insufficient_quota",
+    "UNSUPPORTED": "unsupported_parameter",
+}
+# OpenAI's clients know a wrong request by 400 and a missing model by 404.
+_OPENAI_STATUS: Final[Mapping[str, int]] = {"422": 400, "UNSUPPORTED": 400, "MODEL_UNAVAILABLE": 404}
+
+
 class ErrorBody(BaseModel):
     """Every error of the native API."""
 
@@ -77,12 +88,19 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The answer that tells an error."""
-    body: Mapping[str, Any]
+    body = error_body(request_id, path, status, code, message, details)
     if path.startswith(OPENAI_PREFIX):
-        body = _openai_body(status, code, message, details)
-    else:
-        body = {"code": code, "message": message, "details": details, "request_id": request_id}
+        status = _OPENAI_STATUS.get(code, _OPENAI_STATUS.get(str(status), status))
     return Response(orjson.dumps(body), status, media_type="application/json", headers=dict(headers or {}))
+
+
+def error_body(
+    request_id: str, path: str, status: int, code: str, message: str, details: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What is told of an error at this path."""
+    if path.startswith(OPENAI_PREFIX):
+        return _openai_body(status, code, message, details)
+    return {"code": code, "message": message, "details": details, "request_id": request_id}
 
 
 def _openai_body(status: int, code: str, message: str, details: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -93,7 +111,7 @@ def _openai_body(status: int, code: str, message: str, details: Mapping[str, Any
             "message": message,
             "type": _OPENAI_TYPES.get(status, default),
             "param": fields[0].get("field") or details.get("feature"),
-            "code": code.lower(),
+            "code": _OPENAI_CODES.get(code, code.lower()),
         }
     }
 
@@ -158,9 +176,17 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         status=failure.status_code,
         code=_HTTP_CODES.get(failure.status_code, "INVALID_ARGUMENT"),
         message=message,
-        details=failure.details if isinstance(failure, ApiHttpError) else {},
+        details=_http_details(failure, message),
         headers=headers,
     )
+
+
+def _http_details(failure: HTTPException, message: str) -> Mapping[str, Any]:
+    if isinstance(failure, ApiHttpError):
+        return failure.details
+    if failure.status_code == 400:
+        return {"fields": [{"field": "body", "problem": message}]}
+    return {}
 
 
 def _http_message(request: Request, failure: HTTPException) -> str:

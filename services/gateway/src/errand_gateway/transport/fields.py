@@ -10,9 +10,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from errand_gateway.domain.resources import PageQuery
 
 
-def _no_nul(text: str) -> str:
+def _sendable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not contain NUL characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must not contain halves of surrogate pairs") from error
     return text
 
 
@@ -22,8 +26,8 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
-"""Text with no NUL characters."""
+Text = Annotated[str, AfterValidator(_sendable)]
+"""Text that every store and service can hold: Unicode with no NUL and no lone surrogates."""
 
 SpokenText = Annotated[Text, AfterValidator(_not_blank)]
 """Text that says something."""

@@ -1,5 +1,7 @@
 """The outermost layer: request ids, body limits, security headers, and no fault left untold."""
 
+import asyncio
+import contextlib
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -15,6 +17,9 @@ from errand_gateway.transport.errors import ApiHttpError, error_response, intern
 
 _log = structlog.get_logger(__name__)
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_TOO_LARGE: Final = 413
+_LINGER_SECONDS: Final = 1.0
+_LINGER_BYTES: Final = 32 * 1024 * 1024
 _UPLOAD: Final = re.compile(r"^/api/v1/collections/[^/]+/documents$")
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
@@ -63,7 +68,7 @@ class EdgeMiddleware:
         headers = Headers(scope=scope)
         context = RequestContext(request_id=_request_id(headers))
         bind_context(scope, context)
-        exchange = _Exchange(context, send)
+        exchange = _Exchange(context, receive, send)
         limit = self._limits.of(scope["path"])
         try:
             with structlog.contextvars.bound_contextvars(request_id=context.request_id):
@@ -89,9 +94,10 @@ class EdgeMiddleware:
 class _Exchange:
     """Sends the answer with the headers every answer has."""
 
-    def __init__(self, context: RequestContext, send: Send) -> None:
+    def __init__(self, context: RequestContext, receive: Receive, send: Send) -> None:
         self.context = context
         self.status = 0
+        self._receive = receive
         self._send = send
 
     async def send(self, message: Message) -> None:
@@ -103,7 +109,27 @@ class _Exchange:
             for name, value in self.context.headers.items():
                 headers[name] = value
             headers["X-Request-ID"] = self.context.request_id
+        elif self.status == _TOO_LARGE and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await _linger(self._receive)
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
+
+
+async def _linger(receive: Receive) -> None:
+    """Reads on for a moment after an answer that came before the body's end.
+
+    A connection closed with bytes unread is reset, and the reset can destroy the answer on its way to
+    a client that is still sending.
+    """
+    left = _LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
 
 
 def _request_id(headers: Headers) -> str:

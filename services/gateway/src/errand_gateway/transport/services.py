@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from errand_gateway.domain.admin import KeyStore, TenantStore
 from errand_gateway.domain.auth import Authenticator, CredentialCache
+from errand_gateway.domain.generation import ModelBackend
 from errand_gateway.domain.health import ReadinessMonitor
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import RateLimiter
@@ -31,6 +32,7 @@ class Services:
     agents: AgentBackend
     documents: DocumentBackend
     tools: ToolBackend
+    models: ModelBackend
     max_upload_bytes: int
     heartbeat_seconds: float
 

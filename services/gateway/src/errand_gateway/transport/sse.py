@@ -1,19 +1,26 @@
 """Server-sent events: numbered, kept alive, ended by the client's going."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import aclosing
+from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
 from errand_common.errors import ErrandError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from errand_gateway.transport.errors import errand_error_parts
+from errand_gateway.transport.errors import errand_error_parts, error_body
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
+# A stream that fails at once is answered with the failure's own status; one that has said nothing by
+# then is begun, so that heartbeats keep it open.
+_FIRST_EVENT_SECONDS: Final = 2.0
 
 
-def event(name: str | None, data: Any, *, number: int | None = None) -> ServerSentEvent:
+def event(name: str, data: Any, *, number: int | None = None) -> ServerSentEvent:
     """One event with JSON data."""
     return ServerSentEvent(
         data=orjson.dumps(data).decode(),
@@ -23,30 +30,56 @@ def event(name: str | None, data: Any, *, number: int | None = None) -> ServerSe
     )
 
 
+async def started(items: AsyncIterator[T]) -> AsyncIterator[T]:
+    """The same items, once the first is there or has taken two seconds; raises what it raises."""
+    first = asyncio.ensure_future(_next(items))
+    try:
+        await asyncio.wait({first}, timeout=_FIRST_EVENT_SECONDS)
+        if first.done():
+            first.result()
+    except BaseException:
+        first.cancel()
+        raise
+    return _continued(first, items)
+
+
+async def _next(items: AsyncIterator[T]) -> list[T]:
+    async for item in items:
+        return [item]
+    return []
+
+
+async def _continued(first: asyncio.Future[list[T]], items: AsyncIterator[T]) -> AsyncIterator[T]:
+    try:
+        for item in await first:
+            yield item
+            async with aclosing(items) as rest:  # type: ignore[type-var]
+                async for following in rest:
+                    yield following
+    finally:
+        first.cancel()
+
+
 def event_stream(
-    events: AsyncIterator[ServerSentEvent], *, request_id: str, heartbeat_seconds: float
+    events: AsyncIterator[ServerSentEvent], *, request_id: str, path: str, heartbeat_seconds: float
 ) -> EventSourceResponse:
     """An answer that streams the events; an error on the way becomes the last one, `error`."""
     return EventSourceResponse(
-        _told(events, request_id),
+        _told(events, request_id, path),
         ping=heartbeat_seconds,
         ping_message_factory=lambda: ServerSentEvent(comment="heartbeat", sep="\n"),
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _told(events: AsyncIterator[ServerSentEvent], request_id: str) -> AsyncIterator[ServerSentEvent]:
+async def _told(events: AsyncIterator[ServerSentEvent], request_id: str, path: str) -> AsyncIterator[ServerSentEvent]:
     try:
-        async for item in events:
-            yield item
+        async with aclosing(events) as open_events:  # type: ignore[type-var]
+            async for item in open_events:
+                yield item
     except ErrandError as error:
-        _, code, details, _ = errand_error_parts(error)
-        yield _error_event(code, error.message, details, request_id)
+        status, code, details, _ = errand_error_parts(error)
+        yield event("error", error_body(request_id, path, status, code, error.message, details))
     except Exception:
         _log.exception("stream_failed")
-        yield _error_event("INTERNAL", "something went wrong on our side", {}, request_id)
-
-
-def _error_event(code: str, message: str, details: dict[str, Any], request_id: str) -> ServerSentEvent:
-    body = {"code": code, "message": message, "details": details, "request_id": request_id}
-    return event("error", body)
+        yield event("error", error_body(request_id, path, 500, "INTERNAL", "something went wrong on our side", {}))

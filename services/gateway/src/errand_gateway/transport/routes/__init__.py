@@ -15,6 +15,8 @@ from errand_gateway.transport.routes import (
     documents,
     effects,
     feedback,
+    openai_chat,
+    openai_models,
     public,
     runs,
     search,
@@ -39,5 +41,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     admin_keys.router,
     admin_audit.router,
     tokens.router,
+    openai_chat.router,
+    openai_models.router,
     public.router,
 )

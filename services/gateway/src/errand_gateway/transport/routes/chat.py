@@ -21,7 +21,7 @@ from errand_gateway.transport.fields import ID_PATTERN, Body, IdempotencyKey, Sp
 from errand_gateway.transport.presence import until_gone, wants_stream
 from errand_gateway.transport.run_events import chat_answer, note_run, run_events
 from errand_gateway.transport.services import ServicesDep
-from errand_gateway.transport.sse import event_stream
+from errand_gateway.transport.sse import event_stream, started
 
 router = guarded_router(prefix="/api/v1", tags=["chat"])
 
@@ -120,17 +120,18 @@ async def chat(
     command = body.command(idempotency_key)
     context.agent = command.agent
     if wants_stream(request):
-        return _streamed(request, services, command)
+        return await _streamed(request, services, command)
     run = await until_gone(request, services.agents.run(command))
     note_run(run, context)
     return chat_answer(run)
 
 
-def _streamed(request: Request, services: ServicesDep, command: RunCommand) -> Response:
+async def _streamed(request: Request, services: ServicesDep, command: RunCommand) -> Response:
     context = context_of(request.scope)
     context.streamed = True
     return event_stream(
-        run_events(services.agents.stream(command), context),
+        run_events(await started(services.agents.stream(command)), context),
         request_id=context.request_id,
+        path=request.url.path,
         heartbeat_seconds=services.heartbeat_seconds,
     )

@@ -7,7 +7,7 @@ from errand_common.errors import InvalidArgument, NotFound, TooLarge
 from errand_common.principal import Principal
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import Document, Page, StoredDocument
@@ -75,8 +75,10 @@ async def upload_document(
 async def _form(request: Request) -> FormData:
     try:
         return await request.form(max_files=1, max_fields=4)
-    except MultiPartException as error:
-        raise InvalidArgument(f"the multipart body cannot be read: {error.message}", field="body") from error
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        raise InvalidArgument(f"the multipart body cannot be read: {error.detail}", field="body") from error
 
 
 def _file(form: FormData, limit: int) -> UploadFile:

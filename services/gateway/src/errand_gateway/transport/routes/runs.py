@@ -19,7 +19,7 @@ from errand_gateway.transport.fields import ID_PATTERN, IdempotencyKey, PageDep,
 from errand_gateway.transport.routes.chat import ChatRequest
 from errand_gateway.transport.run_events import note_run, run_events
 from errand_gateway.transport.services import ServicesDep
-from errand_gateway.transport.sse import event_stream
+from errand_gateway.transport.sse import event_stream, started
 
 router = guarded_router(prefix="/api/v1/runs", tags=["runs"])
 
@@ -110,13 +110,12 @@ async def run_event_stream(
     ] = None,
 ) -> Response:
     """The run's events so far and those to come, until it ends; watching does not hold the run."""
-    # Asked for first, so that a run that is not there is a 404 and no stream.
-    await services.agents.get_run(run_id)
     context = context_of(request.scope)
     context.streamed = True
-    events = services.agents.watch(run_id, int(last_event_id or 0))
+    events = await started(services.agents.watch(run_id, int(last_event_id or 0)))
     return event_stream(
         run_events(events, context),
         request_id=context.request_id,
+        path=request.url.path,
         heartbeat_seconds=services.heartbeat_seconds,
     )
