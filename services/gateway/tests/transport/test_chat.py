@@ -94,8 +94,7 @@ async def test_client_that_goes_away_cancels_its_run(gateway: RunningGateway, ac
         ):
             await response.aread()
     async with asyncio.timeout(5):
-        while not gateway.backend.agent.cancelled:
-            await asyncio.sleep(0.01)
+        await gateway.backend.agent.was_cancelled.wait()
 
 
 async def test_same_idempotency_key_gives_the_same_run(gateway: RunningGateway) -> None:

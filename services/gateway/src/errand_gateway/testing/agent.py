@@ -22,14 +22,15 @@ SLOW: Final = "slow"
 class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     """Echoes the message after one calculator call.
 
-    `fail_with`, when set, is raised by every run, `break_with` by every run that has begun. `cancelled` lists the runs whose caller went away.
+    `fail_with`, when set, is raised by every run, `break_with` by every run that has begun.
+    `was_cancelled` is set when a run's caller went away.
     """
 
     def __init__(self) -> None:
         self.fail_with: ErrandError | None = None
         self.break_with: ErrandError | None = None
         self.slow_seconds = 30.0
-        self.cancelled: list[str] = []
+        self.was_cancelled = asyncio.Event()
         self.requests: list[pb.RunAgentRequest] = []
         self._runs: TenantStore[pb.Run] = TenantStore("run")
         self._by_key: TenantStore[str] = TenantStore("idempotency key")
@@ -145,7 +146,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             if run.message.startswith(SLOW):
                 await asyncio.sleep(self.slow_seconds)
         except asyncio.CancelledError:
-            self.cancelled.append(run.id)
+            self.was_cancelled.set()
             _end(run, pb.STOP_REASON_CANCELLED)
             raise
         self._answer(run)

@@ -32,7 +32,7 @@ class FakeBackend:
         """Forgets failures that were asked for and calls that were made; rows stay."""
         self.agent.fail_with = self.agent.break_with = None
         self.agent.requests.clear()
-        self.agent.cancelled.clear()
+        self.agent.was_cancelled.clear()
         self.inference.fail_with = None
         self.inference.requests.clear()
         self.rag.largest_piece = self.rag.pieces = 0

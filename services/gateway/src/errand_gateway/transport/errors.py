@@ -88,14 +88,14 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The answer that tells an error."""
-    body = error_body(request_id, path, status, code, message, details)
+    body = error_body(request_id, path, status=status, code=code, message=message, details=details)
     if path.startswith(OPENAI_PREFIX):
         status = _OPENAI_STATUS.get(code, _OPENAI_STATUS.get(str(status), status))
     return Response(orjson.dumps(body), status, media_type="application/json", headers=dict(headers or {}))
 
 
 def error_body(
-    request_id: str, path: str, status: int, code: str, message: str, details: Mapping[str, Any]
+    request_id: str, path: str, *, status: int, code: str, message: str, details: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """What is told of an error at this path."""
     if path.startswith(OPENAI_PREFIX):

@@ -79,7 +79,9 @@ async def _told(events: AsyncIterator[ServerSentEvent], request_id: str, path: s
                 yield item
     except ErrandError as error:
         status, code, details, _ = errand_error_parts(error)
-        yield event("error", error_body(request_id, path, status, code, error.message, details))
+        body = error_body(request_id, path, status=status, code=code, message=error.message, details=details)
+        yield event("error", body)
     except Exception:
         _log.exception("stream_failed")
-        yield event("error", error_body(request_id, path, 500, "INTERNAL", "something went wrong on our side", {}))
+        text = "something went wrong on our side"
+        yield event("error", error_body(request_id, path, status=500, code="INTERNAL", message=text, details={}))
