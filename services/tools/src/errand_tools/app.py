@@ -18,6 +18,7 @@ from errand_common.tokens import TokenVerifier
 
 from errand_tools.builtin import BUILTIN_TOOLS, Services
 from errand_tools.builtin.convert_units import registry as load_units
+from errand_tools.builtin.current_time import zones as load_zones
 from errand_tools.clients.http import GuardedHttpCaller, GuardedWebFetcher
 from errand_tools.clients.rag import RagKnowledgeBase
 from errand_tools.domain.execution import ToolExecutor
@@ -133,6 +134,7 @@ def migrate(settings: ToolsSettings) -> None:
 def _warm(threads: Executor) -> None:
     """Loads what takes long before somebody waits for it."""
     threads.submit(load_units)
+    threads.submit(load_zones)
 
 
 def _report(tool: str, error: BaseException) -> None:

@@ -4,7 +4,7 @@ import time
 
 from errand_common.telemetry import configure_logging, configure_tracing, genai, tracer
 from errand_common.telemetry.metrics import counter, histogram, serve_metrics
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Span, Status, StatusCode
 
 from errand_tools.domain.execution import Call, ToolExecutor
 from errand_tools.domain.tools import ExecutionStatus, Outcome
@@ -13,6 +13,7 @@ from errand_tools.settings import ToolsSettings
 CALLS = counter("tool_calls_total", "Tool calls, built-in ones by name, by how they ended", "tool", "status")
 DURATION = histogram("tool_call_duration_seconds", "Time of a tool call with checks and ledger", "tool")
 _CUSTOM = "custom"
+_LONGEST_TEXT = 20_000
 _tracer = tracer(__name__)
 
 
@@ -39,17 +40,27 @@ class ObservedExecutor:
         status = "error"
         started = time.perf_counter()
         with _tracer.start_as_current_span(f"{genai.EXECUTE_TOOL} {label}") as span:
-            span.set_attribute(genai.OPERATION, genai.EXECUTE_TOOL)
-            span.set_attribute(genai.TOOL_NAME, call.name)
-            span.set_attribute(genai.MLFLOW_INPUTS, genai.as_attribute(call.arguments_json))
             try:
                 outcome = await self._executor.execute(tenant_id, call)
                 status = outcome.status.value
-                span.set_attribute(genai.TOOL_CALL_ID, outcome.effect_id)
-                span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute(outcome.result_json))
-                if outcome.status is not ExecutionStatus.SUCCEEDED:
-                    span.set_status(Status(StatusCode.ERROR, status))
+                if span.is_recording():
+                    _describe(span, call, outcome)
                 return outcome
             finally:
                 CALLS.labels(label, status).inc()
                 DURATION.labels(label).observe(time.perf_counter() - started)
+
+
+def _describe(span: Span, call: Call, outcome: Outcome) -> None:
+    span.set_attributes(
+        {
+            genai.OPERATION: genai.EXECUTE_TOOL,
+            genai.TOOL_NAME: call.name,
+            genai.TOOL_CALL_ID: outcome.effect_id,
+            # Both are JSON already.
+            genai.MLFLOW_INPUTS: call.arguments_json[:_LONGEST_TEXT],
+            genai.MLFLOW_OUTPUTS: outcome.result_json[:_LONGEST_TEXT],
+        }
+    )
+    if outcome.status is not ExecutionStatus.SUCCEEDED:
+        span.set_status(Status(StatusCode.ERROR, outcome.status.value))

@@ -51,19 +51,25 @@ class BuiltinTool:
 
 
 @dataclass(frozen=True, slots=True)
-class ThreadRunner:
-    """Runs a function on a worker thread, so that the time limit holds while it computes."""
+class ComputingRunner:
+    """Runs a function on a worker thread, so that the time limit holds while it computes.
+
+    Texts of at most `inline_characters` are computed at once: that takes less than the way to a thread and back.
+    """
 
     threads: Executor
     function: Callable[[JsonObject], Any]
+    inline_characters: int
 
     async def run(self, arguments: JsonObject, context: CallContext) -> Any:
+        if sum(len(str(value)) for value in arguments.values()) <= self.inline_characters:
+            return self.function(arguments)
         return await asyncio.get_running_loop().run_in_executor(self.threads, self.function, arguments)
 
 
-def in_thread(function: Callable[[JsonObject], Any]) -> Callable[[Services], Runner]:
+def computed(function: Callable[[JsonObject], Any], *, inline_characters: int = 0) -> Callable[[Services], Runner]:
     """A builder for tools that only compute."""
-    return lambda services: ThreadRunner(services.threads, function)
+    return lambda services: ComputingRunner(services.threads, function, inline_characters)
 
 
 def one_text(name: str, description: str) -> JsonObject:

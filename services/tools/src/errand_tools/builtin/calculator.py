@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from errand_tools.builtin.arithmetic import ArithmeticFault, evaluate
-from errand_tools.builtin.base import BuiltinTool, in_thread, one_text
+from errand_tools.builtin.base import BuiltinTool, computed, one_text
 from errand_tools.domain.tools import JsonObject, ToolFailed
 
 _SHOWN_DIGITS = 15
@@ -35,6 +35,6 @@ TOOL = BuiltinTool(
     name="calculator",
     description=("Calculate an arithmetic expression: add, subtract, multiply, divide, percent, powers, square roots."),
     parameters=one_text("expression", "The expression"),
-    build=in_thread(_run),
+    build=computed(_run, inline_characters=100),
     timeout_ms=2_000,
 )

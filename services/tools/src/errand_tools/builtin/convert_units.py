@@ -5,7 +5,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from errand_tools.builtin.base import BuiltinTool, in_thread
+from errand_tools.builtin.base import BuiltinTool, computed
 from errand_tools.builtin.units import ALIASES, CURRENCIES
 from errand_tools.domain.tools import JsonObject, ToolFailed
 
@@ -144,6 +144,6 @@ TOOL = BuiltinTool(
         "required": ["value", "from_unit", "to_unit"],
         "additionalProperties": False,
     },
-    build=in_thread(_run),
+    build=computed(_run),
     timeout_ms=5_000,
 )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from errand_tools.builtin.base import BuiltinTool, in_thread, one_text
+from errand_tools.builtin.base import BuiltinTool, computed, one_text
 from errand_tools.builtin.places import ZONE_OF_PLACE
 from errand_tools.domain.sanitise import clean_text
 from errand_tools.domain.tools import JsonObject, ToolFailed
@@ -40,7 +40,7 @@ def time_in(location: str, now: datetime) -> JsonObject:
 
 
 @cache
-def _zones() -> dict[str, str]:
+def zones() -> dict[str, str]:
     """Zones by their full name, by their city's name, and by what people call places."""
     known: dict[str, str] = {}
     for zone in sorted(available_timezones()):
@@ -65,7 +65,7 @@ def _zone(location: str) -> tuple[str, tzinfo]:
     if match := _OFFSET.match(plain):
         return _offset(match)
     for spelling in _spellings(plain):
-        if zone := _zones().get(spelling):
+        if zone := zones().get(spelling):
             return zone, UTC if zone == "UTC" else ZoneInfo(zone)
     raise ToolFailed(
         f"The location '{location}' is not known; name a large city nearby or an IANA time zone such as Europe/Paris."
@@ -97,6 +97,6 @@ TOOL = BuiltinTool(
     name="current_time",
     description="Tell the current time and date in a city or time zone.",
     parameters=one_text("location", "City or time zone"),
-    build=in_thread(_run),
+    build=computed(_run, inline_characters=100),
     timeout_ms=5_000,
 )

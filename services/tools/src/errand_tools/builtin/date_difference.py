@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, date, datetime, timedelta
 
-from errand_tools.builtin.base import BuiltinTool, in_thread
+from errand_tools.builtin.base import BuiltinTool, computed
 from errand_tools.domain.tools import JsonObject, ToolFailed
 
 _MONTHS = {
@@ -89,6 +89,6 @@ TOOL = BuiltinTool(
         "required": ["start_date", "end_date"],
         "additionalProperties": False,
     },
-    build=in_thread(_run),
+    build=computed(_run, inline_characters=100),
     timeout_ms=2_000,
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from errand_tools.builtin.base import BuiltinTool, in_thread, one_text
+from errand_tools.builtin.base import BuiltinTool, computed, one_text
 from errand_tools.domain.tools import JsonObject
 
 # A word is what stands between spaces and has a letter or digit, as word processors count.
@@ -51,6 +51,6 @@ TOOL = BuiltinTool(
     name="text_statistics",
     description="Count the words, characters and sentences of a text.",
     parameters=one_text("text", "The text"),
-    build=in_thread(_run),
+    build=computed(_run, inline_characters=1000),
     timeout_ms=5_000,
 )
