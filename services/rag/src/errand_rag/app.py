@@ -29,6 +29,7 @@ from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.jobs import SqlJobs
 from errand_rag.storage.passages import SqlPassages
+from errand_rag.storage.scrubbing import SqlScrubber
 from errand_rag.transport.servicer import RagServicer
 from errand_rag.transport.uploads import UploadReader
 
@@ -81,7 +82,7 @@ def build(
     collections = SqlCollections(database, owner=owner)
     documents = SqlDocuments(database, owner=owner)
     jobs = SqlJobs(database)
-    purger = Purger(collections, jobs, vectors, owner=owner)
+    purger = Purger(collections, jobs, vectors, SqlScrubber(database), owner=owner)
     ingestion = Ingestion(
         collections=collections,
         documents=documents,
@@ -105,6 +106,7 @@ def build(
             JobKind.PURGE_DOCUMENT: purger.run,
             JobKind.PURGE_COLLECTION: purger.run,
         },
+        when_idle=purger.scrub_if_needed,
         owner=owner,
         limits=WorkerLimits(
             concurrency=settings.worker_concurrency,

@@ -1,5 +1,7 @@
 """Chunks fit the window, say where they come from, and lose nothing."""
 
+from itertools import pairwise
+
 import pytest
 from errand_rag.domain.chunking import EMBEDDING_WINDOW_TOKENS, chunk_document, embedding_text
 from errand_rag.domain.cleaning import clean_document
@@ -63,7 +65,7 @@ def test_a_chunk_never_crosses_a_heading_or_a_page() -> None:
 
 def test_neighbours_overlap_when_asked() -> None:
     chunks = cut(document(Section(text=PROSE * 20)), overlap=32)
-    assert all(after.start < before.end for before, after in zip(chunks, chunks[1:], strict=False))
+    assert all(after.start < before.end for before, after in pairwise(chunks))
 
 
 def test_one_endless_word_is_cut() -> None:

@@ -48,5 +48,5 @@ def test_terms_are_bounded() -> None:
 
 def test_agreement_of_both_lists_beats_the_first_place_of_one() -> None:
     scores = fuse(["a", "b", "c"], ["d", "b"])
-    assert list(scores)[0] == "b"
+    assert next(iter(scores)) == "b"
     assert scores["b"] == pytest.approx(1 / 62 + 1 / 62)

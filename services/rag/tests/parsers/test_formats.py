@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import docx
 import pypdfium2 as pdfium
@@ -58,7 +59,10 @@ def test_deeply_nested_html_does_not_overflow_a_stack() -> None:
 
 
 def test_markdown_sections_follow_headings_outside_of_code() -> None:
-    text = "---\ntags: x\n---\n# Guide\nIntro.\n## Install\n```sh\n# not a heading\n```\n### Linux\n[Click](http://x.example) **now**\n\n| A | B |\n|--|--|\n| 1 | 2 |\n"
+    text = (
+        "---\ntags: x\n---\n# Guide\nIntro.\n## Install\n```sh\n# not a heading\n```\n### Linux\n"
+        "[Click](http://x.example) **now**\n\n| A | B |\n|--|--|\n| 1 | 2 |\n"
+    )
     parsed = parse(text, "guide.md")
     assert parsed.title == "Guide"
     assert texts(parsed) == [
@@ -129,8 +133,6 @@ def encrypted_pdf() -> bytes:
 
 
 def zip_bomb() -> bytes:
-    import zipfile
-
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("word/document.xml", b"0" * (250 * 1024 * 1024))
@@ -138,8 +140,6 @@ def zip_bomb() -> bytes:
 
 
 def plain_zip() -> bytes:
-    import zipfile
-
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("a.txt", "x")
@@ -177,5 +177,5 @@ def test_more_pages_than_allowed_are_refused() -> None:
 def test_a_pdf_without_pages_is_refused() -> None:
     out = io.BytesIO()
     pdfium.PdfDocument.new().save(out)
-    with pytest.raises(DocumentRejected, match="no pages|cut off|damaged"):
+    with pytest.raises(DocumentRejected, match=r"no pages|cut off|damaged"):
         parse(out.getvalue())

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from errand_rag.domain.errors import DocumentRejected
@@ -64,5 +65,5 @@ async def test_the_process_knows_no_secret(reader: ProcessReader, monkeypatch: p
     monkeypatch.setenv("ERRAND_RAG_DATABASE_URL", "postgresql://secret")
     await reader.read(b"fine", REQUEST)
     pid = reader._idle[0]._process.pid
-    with open(f"/proc/{pid}/environ", "rb") as environment:
-        assert b"secret" not in environment.read()
+    environment = await asyncio.to_thread(Path(f"/proc/{pid}/environ").read_bytes)
+    assert b"secret" not in environment

@@ -6,6 +6,7 @@ from errand_common.errors import InvalidArgument
 
 from errand_rag.domain.access import may_use_documents
 from errand_rag.domain.chunking import DEFAULT_CHUNK_TOKENS, MIN_CHUNK_TOKENS
+from errand_rag.domain.cleaning import clean_text
 from errand_rag.domain.models import Collection, NewCollection, Page
 from errand_rag.domain.ports import Collections
 from errand_rag.domain.purging import Purger
@@ -35,9 +36,8 @@ class CollectionService:
                 field="collection.chunk_overlap_tokens",
                 rule="uint32.lte",
             )
-        return await self._collections.create(
-            principal.tenant_id, replace(new, chunk_tokens=tokens), limit=self._max_collections
-        )
+        described = replace(new, chunk_tokens=tokens, description=clean_text(new.description))
+        return await self._collections.create(principal.tenant_id, described, limit=self._max_collections)
 
     async def get(self, name_or_id: str) -> Collection:
         """Raises NotFound, PermissionDenied."""

@@ -167,3 +167,10 @@ class Jobs(Protocol):
 
     async def release_owner(self, owner: str) -> int:
         """Gives back what a former process of this name held."""
+
+
+class Scrubber(Protocol):
+    """Makes deletion reach the files."""
+
+    async def scrub(self) -> None:
+        """Overwrites what deleted text left behind."""

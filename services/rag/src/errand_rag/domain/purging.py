@@ -3,20 +3,26 @@
 from errand_common.errors import ErrandError, NotFound
 
 from errand_rag.domain.models import Job, JobKind
-from errand_rag.domain.ports import Collections, Jobs, VectorStore
+from errand_rag.domain.ports import Collections, Jobs, Scrubber, VectorStore
 
 
 class Purger:
     """Does the purge jobs: at once when the store answers, else the worker does them later."""
 
-    def __init__(self, collections: Collections, jobs: Jobs, vectors: VectorStore, *, owner: str) -> None:
+    def __init__(
+        self, collections: Collections, jobs: Jobs, vectors: VectorStore, scrubber: Scrubber, *, owner: str
+    ) -> None:
         self._collections = collections
         self._jobs = jobs
         self._vectors = vectors
+        self._scrubber = scrubber
         self._owner = owner
+        # A former process may have ended between a deletion and its scrubbing.
+        self._dirty = True
 
     async def run(self, job: Job) -> None:
         """Removes what the job names. Raises Unavailable when the store is away."""
+        self._dirty = True
         if job.kind is JobKind.PURGE_COLLECTION:
             await self._vectors.drop(job.collection_id)
         else:
@@ -39,3 +45,9 @@ class Purger:
             await self._jobs.postpone(job.id, self._owner, delay_seconds=1.0)
             return
         await self._jobs.done(job.id, self._owner)
+
+    async def scrub_if_needed(self) -> None:
+        """Called when there is nothing else to do: once for all deletions since the last time."""
+        if self._dirty:
+            self._dirty = False
+            await self._scrubber.scrub()

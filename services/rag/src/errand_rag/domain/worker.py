@@ -42,12 +42,14 @@ class Worker:
         jobs: Jobs,
         documents: Documents,
         handlers: Mapping[JobKind, Callable[[Job], Awaitable[None]]],
+        when_idle: Callable[[], Awaitable[None]],
         owner: str,
         limits: WorkerLimits,
     ) -> None:
         self._jobs = jobs
         self._documents = documents
         self._handlers = handlers
+        self._when_idle = when_idle
         self._owner = owner
         self._limits = limits
         self._wake = asyncio.Event()
@@ -80,6 +82,7 @@ class Worker:
                     self._wake.set()  # another loop may find work too
                     await self._run(job)
                     continue
+                await self._when_idle()
             except Exception:
                 # The database is away for a while: the loop must outlive that.
                 _logger.exception("rag worker: taking a job failed")

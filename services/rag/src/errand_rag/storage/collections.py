@@ -124,7 +124,8 @@ def _select(tenant_id: str) -> sa.Select[Any]:
 
 
 async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str]) -> list[Collection]:
-    names = list(dict.fromkeys(names_or_ids))
+    # Postgres takes no NUL in a text; nothing is named so.
+    names = [name.replace("\x00", "") for name in dict.fromkeys(names_or_ids)]
     either = sa.or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
     rows = (await session.execute(_select(tenant_id).where(either))).all()
     found = [row.to_domain(count) for row, count in rows]

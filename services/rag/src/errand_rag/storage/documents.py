@@ -190,7 +190,8 @@ async def _lock(session: AsyncSession, tenant_id: str, collection_id: str) -> No
 async def _row_or_none(session: AsyncSession, tenant_id: str, document_id: str) -> DocumentRow | None:
     query = (
         sa.select(DocumentRow)
-        .where(DocumentRow.id == document_id, DocumentRow.tenant_id == tenant_id)
+        # Postgres takes no NUL in a text; nothing is named so.
+        .where(DocumentRow.id == document_id.replace("\x00", ""), DocumentRow.tenant_id == tenant_id)
         .with_for_update()
     )
     return (await session.execute(query)).scalar_one_or_none()

@@ -65,8 +65,7 @@ def _in(tenant_id: str, collection_ids: Sequence[str]) -> tuple[sa.ColumnElement
 
 def _sqlite_query(terms: Sequence[str]) -> sa.Select[Any]:
     words = sa.table("chunk_words", sa.column("rowid", sa.Integer))
-    # Quoted, a term is a string to FTS5 whatever is in it.
-    match = " OR ".join('"' + term.replace('"', '""') + '"' for term in terms)
+    match = " OR ".join(_quoted(term, '"') for term in terms)
     # Title and heading tell more of a passage than a word of its text; bm25 is better when smaller.
     rank = sa.literal_column("bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
     return (
@@ -79,10 +78,14 @@ def _sqlite_query(terms: Sequence[str]) -> sa.Select[Any]:
 
 def _postgres_query(terms: Sequence[str]) -> sa.Select[Any]:
     words: sa.ColumnElement[Any] = sa.literal_column("chunks.words")
-    # Quoted, a term is a lexeme to Postgres whatever is in it.
-    wanted = sa.func.to_tsquery(
-        sa.literal_column("'english'"), " | ".join("'" + t.replace("'", "''") + "'" for t in terms)
-    )
+    # Postgres reads backslashes inside quotes too.
+    match = " | ".join(_quoted(term.replace("\\", " "), "'") for term in terms)
+    wanted = sa.func.to_tsquery(sa.literal_column("'english'"), match)
     # 1: divided by 1 + log of the length, so that long passages do not win by length.
     rank = sa.func.ts_rank_cd(words, wanted, 1, type_=sa.Float)
     return _select(rank).where(words.op("@@", is_comparison=True)(wanted)).order_by(rank.desc(), ChunkRow.serial)
+
+
+def _quoted(term: str, quote: str) -> str:
+    """Inside quotes a term is a word to both databases, whatever is in it; neither takes a NUL."""
+    return quote + term.replace("\x00", " ").replace(quote, quote * 2) + quote

@@ -113,7 +113,7 @@ def _position(page: common_pb2.PageRequest) -> str | None:
     values = decode_page_token(page.page_token, length=1)
     if values is None:
         return None
-    if not isinstance(values[0], str):
+    if not isinstance(values[0], str) or not values[0].isprintable():
         raise InvalidArgument(
             "page_token is not one this listing gave; leave it out to start anew",
             field="page_token",

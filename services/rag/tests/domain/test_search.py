@@ -1,0 +1,154 @@
+"""Search over vectors in memory and rows in a dictionary."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import pytest
+from errand_common.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from errand_common.principal import Principal, acting_as
+from errand_rag.domain.models import Collection, Passage, SearchMode, SearchQuery, SearchResult, VectorEntry
+from errand_rag.domain.search import SearchService
+from errand_rag.testing.embedder import HashingEmbedder
+from errand_rag.testing.vectors import InMemoryVectorStore
+
+ADA = Principal("acme", "ada", frozenset(), frozenset({"chat"}))
+
+
+class Library:
+    """Collections and passages of one tenant; keyword search counts shared words."""
+
+    def __init__(self) -> None:
+        self.vectors = InMemoryVectorStore()
+        self.embedder = HashingEmbedder()
+        self.rows: dict[str, Passage] = {}
+        self.model = self.embedder.model
+        self.service = SearchService(
+            collections=self,  # type: ignore[arg-type]
+            passages=self,
+            vectors=self.vectors,
+            embedder=self.embedder,
+        )
+
+    async def resolve(self, tenant_id: str, names: Sequence[str]) -> tuple[Collection, ...]:
+        if tenant_id != "acme":
+            return ()
+        for name in names:
+            if name not in {"one", "two"}:
+                raise NotFound("collection", name)
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        return tuple(Collection(n, "acme", n, "", 200, 0, self.model, 1, moment) for n in names or ("one", "two"))
+
+    async def by_keywords(
+        self, tenant_id: str, collection_ids: Sequence[str], terms: Sequence[str], limit: int
+    ) -> list[tuple[Passage, float]]:
+        scored = [
+            (row, float(sum(term in row.text.lower() for term in terms)))
+            for row in self.rows.values()
+            if row.collection_id in collection_ids
+        ]
+        return sorted((pair for pair in scored if pair[1]), key=lambda pair: -pair[1])[:limit]
+
+    async def by_ids(
+        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str]
+    ) -> Mapping[str, Passage]:
+        return {i: self.rows[i] for i in chunk_ids if i in self.rows and self.rows[i].collection_id in collection_ids}
+
+    async def add(self, id_: str, text: str, *, collection: str = "one", row: bool = True, vector_of: str = "") -> None:
+        await self.vectors.upsert(collection, [VectorEntry(id_, "doc", self.embedder.vector(vector_of or text))])
+        if row:
+            self.rows[id_] = Passage(id_, "doc", collection, "T", "t.txt", None, "", 0, len(text), text)
+
+    async def search(self, text: str, *collections: str, **options: object) -> SearchResult:
+        return await self.service.search(SearchQuery(text, collections, **options))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def library() -> Iterator[Library]:
+    with acting_as(ADA):
+        yield Library()
+
+
+def ids(result: SearchResult) -> list[str]:
+    return [hit.passage.chunk_id for hit in result.hits]
+
+
+async def test_a_hit_found_by_words_alone_has_its_similarity(library: Library) -> None:
+    await library.add("a", "hotel prices")
+    found = await library.search("hotel", "one", mode=SearchMode.KEYWORD)
+    assert found.hits[0].similarity == pytest.approx(0.707, abs=0.01)
+    assert not found.degraded
+
+
+async def test_hybrid_puts_what_both_sides_find_before_what_one_finds(library: Library) -> None:
+    await library.add("both", "hotel oslo")
+    await library.add("meaning", "unrelated words", vector_of="hotel oslo cost")
+    await library.add("words", "hotel oslo cost", vector_of="something else entirely")
+    found = await library.search("hotel oslo cost", "one")
+    assert ids(found)[0] == "both"
+    assert set(ids(found)) == {"both", "meaning", "words"}
+
+
+async def test_vectors_whose_rows_are_gone_are_never_hits_and_do_not_crowd_out_others(library: Library) -> None:
+    for number in range(200):
+        await library.add(f"dead{number:03}", "hotel", row=False)
+    await library.add("alive", "hotel somewhere")
+    assert ids(await library.search("hotel", "one", mode=SearchMode.VECTOR)) == ["alive"]
+
+
+async def test_min_similarity_bounds_every_mode(library: Library) -> None:
+    await library.add("near", "hotel")
+    await library.add("far", "hotel with a long list of other words that tell of other things")
+    for mode in SearchMode:
+        assert ids(await library.search("hotel", "one", mode=mode, min_similarity=0.8)) == ["near"], mode
+        assert len((await library.search("hotel", "one", mode=mode)).hits) == 2, mode
+
+
+async def test_top_k_bounds_the_answer(library: Library) -> None:
+    for number in range(30):
+        await library.add(f"c{number}", f"hotel {number}")
+    for mode in SearchMode:
+        assert len((await library.search("hotel", "one", mode=mode, top_k=7)).hits) == 7
+
+
+@pytest.mark.parametrize("mode", list(SearchMode))
+async def test_without_embeddings_words_still_answer_and_say_so(library: Library, mode: SearchMode) -> None:
+    await library.add("a", "hotel oslo")
+    library.embedder.fault = Unavailable("inference")
+    found = await library.search("hotel", "one", mode=mode, min_similarity=0.5)
+    assert (ids(found), found.degraded) == (["a"], True)
+
+
+@pytest.mark.parametrize("mode", list(SearchMode))
+async def test_without_the_vector_store_words_still_answer_and_say_so(library: Library, mode: SearchMode) -> None:
+    await library.add("a", "hotel oslo")
+    library.vectors.fault = Unavailable("chroma")
+    found = await library.search("hotel", "one", mode=mode)
+    assert (ids(found), found.degraded) == (["a"], True)
+
+
+async def test_all_collections_or_only_the_named(library: Library) -> None:
+    await library.add("a", "hotel", collection="one")
+    await library.add("b", "hotel", collection="two")
+    assert set(ids(await library.search("hotel"))) == {"a", "b"}
+    assert ids(await library.search("hotel", "two")) == ["b"]
+    with pytest.raises(NotFound):
+        await library.search("hotel", "three")
+
+
+async def test_a_collection_that_was_never_embedded_into_answers_nothing(library: Library) -> None:
+    library.model = ""
+    found = await library.search("hotel", "one")
+    assert (found.hits, found.degraded) == ((), False)
+    assert library.embedder.calls == 0
+
+
+async def test_blank_queries_and_callers_without_scope_are_refused(library: Library) -> None:
+    with pytest.raises(InvalidArgument):
+        await library.search("  \n")
+    with acting_as(Principal("acme", "eve")), pytest.raises(PermissionDenied):
+        await library.search("hotel")
+
+
+async def test_a_query_of_signs_alone_is_no_fault(library: Library) -> None:
+    await library.add("a", "hotel")
+    assert not (await library.search("?!…", "one")).degraded

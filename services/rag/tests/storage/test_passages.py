@@ -1,0 +1,72 @@
+"""Keyword search: rank, safety, scope."""
+
+from errand_rag.domain.keywords import query_terms
+from errand_rag.storage.collections import SqlCollections
+from errand_rag.storage.documents import SqlDocuments
+from errand_rag.storage.passages import SqlPassages
+from errand_rag.testing.records import ingested, make_collection, upload_of
+
+
+async def store(collections: SqlCollections, documents: SqlDocuments, name: str, *texts: str, heading: str = "") -> str:
+    collection = await make_collection(collections, name)
+    document, _ = await documents.add("acme", upload_of(collection, "a.txt", name), principal_id="u", limit=9)
+    await documents.complete("acme", ingested(document.id, *texts, heading=heading), principal_id="u")
+    return collection.id
+
+
+async def test_the_passage_with_more_of_the_words_comes_first(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
+) -> None:
+    id_ = await store(collections, documents, "one", "A train to Oslo.", "A hotel in Oslo costs 120.", "Nothing here.")
+    found = await passages.by_keywords("acme", [id_], ["hotel", "oslo"], 10)
+    assert [p.text for p, _ in found] == ["A hotel in Oslo costs 120.", "A train to Oslo."]
+    assert found[0][1] > found[1][1]
+
+
+async def test_word_forms_are_found(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
+) -> None:
+    id_ = await store(collections, documents, "one", "Booking hotels early is cheaper.")
+    assert len(await passages.by_keywords("acme", [id_], ["hotel", "booked"], 10)) == 1
+
+
+async def test_headings_are_searched(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
+) -> None:
+    id_ = await store(collections, documents, "one", "120 euros.", heading="Accommodation")
+    assert len(await passages.by_keywords("acme", [id_], ["accommodation"], 10)) == 1
+
+
+HOSTILE = ['"', "'", "NEAR(", "a AND", "* OR", "text:", "^", "-x", "a' | 'b", "(((", "\\", "x'); DROP TABLE chunks; --"]
+
+
+async def test_no_query_is_a_syntax_error(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
+) -> None:
+    id_ = await store(collections, documents, "one", "Some text about chunks and tables.")
+    for query in (*HOSTILE, "{a b}: c", "日本", "\x00", "\\'", "tables\x00"):
+        if terms := query_terms(query):
+            await passages.by_keywords("acme", [id_], terms, 10)
+        # Even a term that no tokeniser of ours would make is only a word.
+        await passages.by_keywords("acme", [id_], [query], 10)
+    assert len(await passages.by_keywords("acme", [id_], ["tables"], 10)) == 1
+
+
+async def test_only_the_named_collections_are_searched(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
+) -> None:
+    one = await store(collections, documents, "one", "Oslo one.")
+    two = await store(collections, documents, "two", "Oslo two.")
+    assert [p.text for p, _ in await passages.by_keywords("acme", [one], ["oslo"], 10)] == ["Oslo one."]
+    assert len(await passages.by_keywords("acme", [one, two], ["oslo"], 10)) == 2
+
+
+async def test_a_chunk_whose_row_is_gone_is_not_found_by_id(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
+) -> None:
+    id_ = await store(collections, documents, "one", "Oslo.")
+    ((passage, _),) = await passages.by_keywords("acme", [id_], ["oslo"], 10)
+    found = await passages.by_ids("acme", [id_], [passage.chunk_id, "chk_gone"])
+    assert set(found) == {passage.chunk_id}
+    assert (found[passage.chunk_id].page, found[passage.chunk_id].filename) == (1, "a.txt")
+    assert await passages.by_ids("other", [id_], [passage.chunk_id]) == {}

@@ -1,0 +1,115 @@
+"""One conformance suite over all vector stores."""
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from errand_common.errors import Unavailable
+from errand_common.testing.keys import free_port
+from errand_rag.domain.models import VectorEntry
+from errand_rag.domain.ports import VectorStore
+from errand_rag.storage.chroma import ChromaVectorStore
+from errand_rag.testing.embedder import HashingEmbedder
+from errand_rag.testing.vectors import InMemoryVectorStore
+
+COLLECTION = "col_0123456789"
+EMBED = HashingEmbedder(16).vector
+
+
+@pytest.fixture(params=["memory", "chroma"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
+    made = InMemoryVectorStore() if request.param == "memory" else ChromaVectorStore.embedded(tmp_path / "chroma")
+    yield made
+    await made.close()
+
+
+def entry(name: str, text: str, document: str = "doc_1") -> VectorEntry:
+    return VectorEntry(chunk_id=name, document_id=document, vector=EMBED(text))
+
+
+async def test_the_nearest_come_first_with_their_cosine(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [entry("a", "red fox"), entry("b", "red"), entry("c", "blue whale")])
+    found = await store.query(COLLECTION, EMBED("red"), 2)
+    assert [match.chunk_id for match in found] == ["b", "a"]
+    assert found[0].similarity == pytest.approx(1, abs=1e-5)
+    assert found[1].similarity == pytest.approx(1 / math.sqrt(2), abs=1e-5)
+
+
+async def test_nothing_stored_answers_nothing(store: VectorStore) -> None:
+    assert await store.query(COLLECTION, EMBED("red"), 5) == []
+    assert await store.similarities(COLLECTION, EMBED("red"), ["a"]) == {}
+    assert await store.existing(COLLECTION, ["a"]) == set()
+    assert await store.count(COLLECTION) == 0
+    await store.delete_document(COLLECTION, "doc_1")
+    await store.drop(COLLECTION)
+    await store.ping()
+
+
+async def test_more_wanted_than_stored_gives_what_is_there(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [entry("a", "red")])
+    assert len(await store.query(COLLECTION, EMBED("red"), 50)) == 1
+
+
+async def test_similarities_of_named_chunks(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [entry("a", "red fox"), entry("b", "blue")])
+    found = await store.similarities(COLLECTION, EMBED("red"), ["a", "gone"])
+    assert found == {"a": pytest.approx(1 / math.sqrt(2), abs=1e-5)}
+
+
+async def test_the_same_id_again_replaces(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [entry("a", "red")])
+    await store.upsert(COLLECTION, [entry("a", "blue")])
+    assert await store.count(COLLECTION) == 1
+    assert (await store.query(COLLECTION, EMBED("blue"), 1))[0].similarity == pytest.approx(1, abs=1e-5)
+
+
+async def test_deleting_a_document_leaves_the_others(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [entry("a", "red"), entry("b", "red fox", "doc_2")])
+    await store.delete_document(COLLECTION, "doc_1")
+    assert await store.existing(COLLECTION, ["a", "b"]) == {"b"}
+    assert [m.chunk_id for m in await store.query(COLLECTION, EMBED("red"), 5)] == ["b"]
+
+
+async def test_collections_are_apart_and_dropped_whole(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [entry("a", "red")])
+    await store.upsert("col_other", [entry("b", "red")])
+    await store.drop(COLLECTION)
+    assert await store.query(COLLECTION, EMBED("red"), 5) == []
+    assert await store.count("col_other") == 1
+    await store.upsert(COLLECTION, [entry("c", "red")])
+    assert await store.existing(COLLECTION, ["a", "c"]) == {"c"}
+
+
+async def test_a_vector_of_zeros_has_no_similarity_and_breaks_nothing(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [VectorEntry("zero", "doc_1", (0.0,) * 16), entry("a", "red")])
+    similarity = await store.similarities(COLLECTION, EMBED("red"), ["zero", "a"])
+    assert similarity["zero"] == 0
+    assert "a" in [m.chunk_id for m in await store.query(COLLECTION, EMBED("red"), 5)]
+
+
+async def test_many_vectors_in_one_call_and_calls_at_once(store: VectorStore) -> None:
+    generator = random.Random(7)
+    entries = [VectorEntry(f"chk{n}", "doc_1", tuple(generator.gauss(0, 1) for _ in range(16))) for n in range(2500)]
+    await store.upsert(COLLECTION, entries)
+    answers = await asyncio.gather(*(store.query(COLLECTION, e.vector, 1) for e in entries[:40]))
+    assert [answer[0].chunk_id for answer in answers] == [e.chunk_id for e in entries[:40]]
+
+
+async def test_chroma_keeps_its_vectors_over_a_restart(tmp_path: Path) -> None:
+    first = ChromaVectorStore.embedded(tmp_path)
+    await first.upsert(COLLECTION, [entry("a", "red")])
+    await first.close()
+    second = ChromaVectorStore.embedded(tmp_path)
+    assert await second.existing(COLLECTION, ["a"]) == {"a"}
+    await second.close()
+
+
+async def test_a_chroma_server_that_is_away_is_unavailable() -> None:
+    store = ChromaVectorStore.server(f"http://127.0.0.1:{free_port()}")
+    for call in (store.ping(), store.query(COLLECTION, EMBED("red"), 1), store.drop(COLLECTION)):
+        with pytest.raises(Unavailable):
+            await call
+    await store.close()
