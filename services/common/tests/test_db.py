@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from errand_common.db import Database, UtcDateTime, decode_page_token, encode_page_token, migrate, new_id
-from errand_common.errors import InvalidArgument
+from errand_common.errors import InvalidArgument, Unavailable
+from errand_common.testing.keys import free_port
 from sqlalchemy.exc import DBAPIError
 
 _MIGRATION = textwrap.dedent(
@@ -142,3 +143,41 @@ def test_page_tokens_come_back_and_nonsense_is_named() -> None:
         with pytest.raises(InvalidArgument) as raised:
             decode_page_token(token, length=2)
         assert raised.value.metadata["field"] == "page_token"
+
+
+async def test_a_database_that_is_away_or_locked_is_unavailable(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Database(f"postgresql+asyncpg://u:canary@127.0.0.1:{free_port()}/x", schema="test")
+    with pytest.raises(Unavailable) as raised:
+        await away.ping()
+    assert raised.value.dependency == "database"
+    assert "canary" not in str(raised.value)
+    await away.close()
+    monkeypatch.setattr("errand_common.db._LOCK_WAIT_SECONDS", 0.1)
+    impatient = Database(sqlite.url, schema="test")
+    async with sqlite.transaction("a") as session:
+        await session.execute(_NOTES.insert().values(tenant_id="a"))
+        with pytest.raises(Unavailable):
+            async with impatient.transaction("a") as other:
+                await other.execute(sa.select(_NOTES))
+    await impatient.close()
+
+
+async def test_a_wrong_statement_is_no_outage(database: Database) -> None:
+    with pytest.raises(DBAPIError):
+        async with database.transaction("a") as session:
+            await session.execute(sa.text("SELECT * FROM nowhere"))
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, package: str) -> None:
+    versions = tmp_path / package / "versions"
+    broken = _MIGRATION.replace('"0001", None', '"0002", "0001"').replace('"notes"', '"others"')
+    (versions / "0002_broken.py").write_text(broken + '    raise RuntimeError("power cut")\n')
+    url = f"sqlite+aiosqlite:///{tmp_path}/z.db"
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="power cut"):
+            migrate(url, package=package, schema="test")
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/z.db")
+    assert "others" not in sa.inspect(engine).get_table_names()
+    engine.dispose()

