@@ -30,23 +30,23 @@ class ToolsSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="ERRAND_TOOLS_", extra="forbid")
 
     port: int = 50054
-    rag_target: str = Field("127.0.0.1:50053", description="Address of the rag service.")
+    rag_target: str = Field(default="127.0.0.1:50053", description="Address of the rag service.")
     http_allow_list: CommaList = Field(
-        (),
+        default=(),
         description="Hosts http_get may fetch: 'api.example.com', '*.example.com',"
         " '10.0.0.7:8080'. Empty turns http_get off.",
     )
     http_private_networks: CommaList = Field(
-        (), description="Private networks that tools may reach, such as '10.20.0.0/16'."
+        default=(), description="Private networks that tools may reach, such as '10.20.0.0/16'."
     )
-    http_ports: PortList = Field((80, 443), description="Ports that tools may reach.")
+    http_ports: PortList = Field(default=(80, 443), description="Ports that tools may reach.")
     http_tool_hosts: CommaList = Field(
-        (), description="Hosts tenants' HTTP tools may call; empty for every public host."
+        default=(), description="Hosts tenants' HTTP tools may call; empty for every public host."
     )
-    sandbox_processes: int = Field(2, ge=1, le=64, description="Python sandboxes at once.")
-    running_per_tool: int = Field(16, ge=1, le=1024, description="Calls of one tool at once.")
-    waiting_per_tool: int = Field(64, ge=0, le=10_000, description="Calls of one tool that wait.")
-    effect_retention_days: int = Field(90, ge=1, le=3650, description="Days that completed effects are kept.")
+    sandbox_processes: int = Field(default=2, ge=1, le=64, description="Python sandboxes at once.")
+    running_per_tool: int = Field(default=16, ge=1, le=1024, description="Calls of one tool at once.")
+    waiting_per_tool: int = Field(default=64, ge=0, le=10_000, description="Calls of one tool that wait.")
+    effect_retention_days: int = Field(default=90, ge=1, le=3650, description="Days that completed effects are kept.")
 
     @field_validator("http_private_networks")
     @classmethod

@@ -3,8 +3,9 @@
 from datetime import date
 
 import pytest
+from errand_tools.builtin import Services
 from errand_tools.builtin.date_difference import TOOL, parse_date
-from errand_tools.domain.tools import ToolFailed
+from errand_tools.domain.tools import CallContext, ToolFailed
 
 TODAY = date(2026, 11, 21)
 
@@ -66,6 +67,6 @@ def test_wrong_date(text: str, words: str) -> None:
         ("2023-12-31", "2024-12-31", 366),
     ],
 )
-async def test_days(services, context, start: str, end: str, days: int) -> None:
+async def test_days(services: Services, context: CallContext, start: str, end: str, days: int) -> None:
     runner = TOOL.build(services)
     assert await runner.run({"start_date": start, "end_date": end}, context) == {"days": days}

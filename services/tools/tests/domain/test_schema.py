@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 from errand_common.errors import InvalidArgument
@@ -41,7 +42,7 @@ ORDER = {
         ({"count": 1, "tags": []}, {"count": 1, "tags": []}),
     ],
 )
-def test_safe_coercion(given: dict, used: dict) -> None:
+def test_safe_coercion(given: dict[str, Any], used: dict[str, Any]) -> None:
     checked, problem = check_arguments(ORDER, given)
     assert problem == ""
     assert checked == used
@@ -68,7 +69,7 @@ def test_safe_coercion(given: dict, used: dict) -> None:
         ({"count": 1, "price": "NaN"}, "'price' is not valid"),
     ],
 )
-def test_wrong_arguments_are_told_in_a_sentence(given: dict, words: str) -> None:
+def test_wrong_arguments_are_told_in_a_sentence(given: dict[str, Any], words: str) -> None:
     _, problem = check_arguments(ORDER, given)
     assert words in problem
     assert problem.endswith(".")
@@ -99,15 +100,17 @@ def test_slow_patterns_take_linear_time() -> None:
     assert time.perf_counter() - started < 1
 
 
-def _nested(levels: int) -> dict:
-    schema: dict = {"type": "string"}
+def _nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
     for _ in range(levels):
         schema = {"type": "object", "properties": {"a": schema}}
     return schema
 
 
-def _multiplying(levels: int, times: int) -> dict:
-    defs = {f"d{level}": {"allOf": [{"$ref": f"#/$defs/d{level + 1}"}] * times} for level in range(levels)}
+def _multiplying(levels: int, times: int) -> dict[str, Any]:
+    defs: dict[str, Any] = {
+        f"d{level}": {"allOf": [{"$ref": f"#/$defs/d{level + 1}"}] * times} for level in range(levels)
+    }
     defs[f"d{levels}"] = {"type": "string"}
     return {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": defs}
 

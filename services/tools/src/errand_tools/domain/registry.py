@@ -1,5 +1,6 @@
 """A tenant's tools: the built-in ones and those it registered."""
 
+import asyncio
 import re
 import time
 from collections import OrderedDict
@@ -63,6 +64,7 @@ class ToolRegistry:
         self._store = store
         self._builtins = {tool.name: tool for tool in builtins}
         self._cache = _Cache(cache_seconds, cache_entries, clock)
+        self._pending: dict[tuple[str, str], asyncio.Future[Tool | None]] = {}
 
     async def register(self, principal: Principal, tool: Tool) -> Tool:
         """Adds an HTTP tool.
@@ -86,10 +88,15 @@ class ToolRegistry:
     async def find(self, tenant_id: str, name: str) -> Tool | None:
         """A tool by name, or None."""
         known, tool = self._cache.get(tenant_id, name)
-        if not known:
-            tool = await self._look_up(tenant_id, name)
-            self._cache.put(tenant_id, name, tool)
-        return tool
+        if known:
+            return tool
+        # Calls that miss at once share one query.
+        pending = self._pending.get((tenant_id, name))
+        if pending is None:
+            pending = asyncio.ensure_future(self._refresh(tenant_id, name))
+            self._pending[tenant_id, name] = pending
+            pending.add_done_callback(lambda _: self._pending.pop((tenant_id, name), None))
+        return await asyncio.shield(pending)
 
     async def list_page(self, tenant_id: str, page: Page, *, enabled_only: bool) -> ToolPage:
         """Built-in tools first, then the registered ones by name."""
@@ -124,6 +131,11 @@ class ToolRegistry:
         if not await self._store.delete(principal.tenant_id, name):
             raise NotFound("tool", name)
         self._cache.forget(principal.tenant_id, name)
+
+    async def _refresh(self, tenant_id: str, name: str) -> Tool | None:
+        tool = await self._look_up(tenant_id, name)
+        self._cache.put(tenant_id, name, tool)
+        return tool
 
     async def _look_up(self, tenant_id: str, name: str) -> Tool | None:
         builtin = self._builtins.get(name)
