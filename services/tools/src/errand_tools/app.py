@@ -94,6 +94,7 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
         threads = stack.enter_context(ThreadPoolExecutor(_WORKER_THREADS, "tool"))
         database = Database(settings.database(SERVICE), schema=SERVICE)
         stack.push_async_callback(database.close)
+        await database.ping()
         channel = await stack.enter_async_context(create_channel(settings.rag_target))
         web = GuardedWebFetcher(settings.web_reach)
         stack.push_async_callback(web.close)

@@ -337,6 +337,12 @@ class TestCalling:
         assert json.loads(body) == {"to": "ann"}
         assert "idempotency-key" not in head.lower()
 
+    async def test_cookies_are_not_kept(self, server: Server, caller: GuardedHttpCaller) -> None:
+        server.answer("/x", "ok", set_cookie="session=of-another-tenant; Path=/")
+        for _ in range(2):
+            await caller.call(self.binding(server), {}, CONTEXT, keyed=False)
+        assert "cookie" not in server.requests[1].lower()
+
     async def test_the_key_is_sent(self, server: Server, caller: GuardedHttpCaller) -> None:
         server.answer("/x", "ok")
         await caller.call(self.binding(server), {}, CONTEXT, keyed=True)

@@ -5,6 +5,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
@@ -90,6 +91,8 @@ def _client(policy: Policy, follow: bool, resolver: Resolver | None = None) -> A
         policy=policy,
         resolver=resolver,
         follow_redirects=follow,
+        # One client serves all tenants: a cookie that one tenant's endpoint sets must not go anywhere.
+        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
         # No ambient proxy or netrc: the guard must see every address, and nobody's credentials go.
         trust_env=False,
         timeout=httpx.Timeout(300, connect=5),
