@@ -35,6 +35,7 @@ _NAMING = {
     "pk": "pk_%(table_name)s",
 }
 _TENANT_SETTING = "app.tenant_id"
+_READ_ONLY = "errand_read_only"
 _MIGRATION_LOCK = 0x0E44A4D
 _MIGRATION_WAIT_SECONDS = 300
 _LOCK_WAIT_SECONDS = 5.0
@@ -127,17 +128,23 @@ class Database:
         if not self.is_postgres:
             configure_sqlite(self.engine.sync_engine)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        readers = self.engine.execution_options(**{_READ_ONLY: True})
+        self._reading_sessions = async_sessionmaker(readers, expire_on_commit=False)
 
     @contextlib.asynccontextmanager
-    async def transaction(self, tenant_id: str | None = None) -> AsyncIterator[AsyncSession]:
+    async def transaction(
+        self, tenant_id: str | None = None, *, read_only: bool = False
+    ) -> AsyncIterator[AsyncSession]:
         """One transaction, committed at the end of the block, rolled back on any error.
 
+        One that is `read_only` waits for no writer on SQLite, and must not write.
         On Postgres row-level security then shows only this tenant's rows; with no tenant, none.
         Raises Unavailable when the database is away or busy for too long; all other errors of the
         driver come through as SQLAlchemy's.
         """
         with _unavailable():
-            async with self._sessions() as session, session.begin():
+            sessions = self._reading_sessions if read_only else self._sessions
+            async with sessions() as session, session.begin():
                 if self.is_postgres and tenant_id is not None:
                     await session.execute(sa.select(sa.func.set_config(_TENANT_SETTING, tenant_id, True)))
                 yield session
@@ -182,7 +189,7 @@ def configure_sqlite(engine: sa.Engine, *, foreign_keys: bool = True) -> None:
     """WAL, waiting writers and foreign keys on every connection; write locks taken at the beginning.
 
     A transaction that reads first and writes later would fail with "database is locked" however long
-    it may wait, so every transaction asks for the write lock at once.
+    it may wait, so every transaction that is not read-only asks for the write lock at once.
     """
 
     @sa.event.listens_for(engine, "connect")
@@ -200,7 +207,8 @@ def configure_sqlite(engine: sa.Engine, *, foreign_keys: bool = True) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        read_only = connection.get_execution_options().get(_READ_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def enable_tenant_isolation(op: Operations, table_name: str) -> None:
