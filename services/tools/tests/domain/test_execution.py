@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,6 @@ from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
 from errand_tools.domain.ports import Page
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.tools import (
-    CallContext,
     ExecutionStatus,
     HttpBinding,
     JsonObject,
@@ -31,42 +29,20 @@ from errand_tools.domain.tools import (
     ToolNotFound,
     ToolPolicy,
 )
-from errand_tools.testing import InMemoryEffectStore, InMemoryToolStore
+from errand_tools.testing import InMemoryEffectStore, InMemoryToolStore, ScriptedHttpCaller
 
 SCHEMA: JsonObject = {
     "type": "object",
     "properties": {"to": {"type": "string"}, "count": {"type": "integer"}},
     "required": ["to"],
 }
-Behaviour = Callable[[JsonObject, CallContext], Any]
-
-
-class ScriptedHttp:
-    """Answers by path; a behaviour is a value, an exception or a coroutine function."""
-
-    def __init__(self) -> None:
-        self.behaviours: dict[str, Any] = {}
-        self.calls: list[tuple[str, JsonObject, str]] = []
-
-    async def call(self, binding: HttpBinding, arguments: JsonObject, context: CallContext, *, keyed: bool) -> Any:
-        name = binding.url_template.rsplit("/", maxsplit=1)[-1]
-        self.calls.append((name, arguments, context.effect_id if keyed else ""))
-        behaviour = self.behaviours.get(name, {"status": 200, "body": {"ok": True}})
-        if isinstance(behaviour, list):
-            behaviour = behaviour.pop(0)
-        if isinstance(behaviour, BaseException):
-            raise behaviour
-        return await behaviour() if callable(behaviour) else behaviour
-
-    def count(self, name: str) -> int:
-        return sum(called == name for called, _, _ in self.calls)
 
 
 class Bench:
     """An executor over stores in memory, started anew as after a crash by `restart`."""
 
     def __init__(self) -> None:
-        self.http = ScriptedHttp()
+        self.http = ScriptedHttpCaller()
         self.tools = InMemoryToolStore()
         self.effects = InMemoryEffectStore()
         self.reported: list[tuple[str, BaseException]] = []

@@ -1,5 +1,6 @@
-"""Stores in memory, for tests and for trying things out; the conformance suite runs over them."""
+"""Fakes of the ports, for tests and for trying things out; the conformance suite runs over the stores."""
 
+from errand_tools.testing.http import ScriptedHttpCaller
 from errand_tools.testing.stores import InMemoryEffectStore, InMemoryToolStore
 
-__all__ = ["InMemoryEffectStore", "InMemoryToolStore"]
+__all__ = ["InMemoryEffectStore", "InMemoryToolStore", "ScriptedHttpCaller"]

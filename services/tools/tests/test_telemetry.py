@@ -1,0 +1,79 @@
+"""What is counted and traced of a call."""
+
+from typing import Any
+
+import pytest
+from errand_common.telemetry import genai
+from errand_tools import telemetry
+from errand_tools.domain.effects import CallPosition
+from errand_tools.domain.execution import Call
+from errand_tools.domain.tools import ExecutionStatus, Outcome, failure
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
+
+
+class Scripted:
+    """An executor that gives or raises what it is told."""
+
+    def __init__(self, result: Outcome | Exception) -> None:
+        self.result = result
+
+    async def execute(self, tenant_id: str, call: Call) -> Outcome:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def observed(result: Outcome | Exception) -> telemetry.ObservedExecutor:
+    executor: Any = Scripted(result)
+    return telemetry.ObservedExecutor(executor, frozenset({"calculator"}))
+
+
+def call(name: str) -> Call:
+    return Call(name, '{"expression": "1"}', CallPosition("run_1", 1, 0))
+
+
+def counted(tool: str, status: str) -> float:
+    return REGISTRY.get_sample_value("tool_calls_total", {"tool": tool, "status": status}) or 0.0
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
+    return exporter
+
+
+async def test_builtin_tools_are_counted_by_name_and_others_together() -> None:
+    before = counted("calculator", "succeeded"), counted("custom", "succeeded")
+    done = observed(Outcome(ExecutionStatus.SUCCEEDED, "1"))
+    for name in ("calculator", "of_a_tenant", "of_another"):
+        await done.execute("t1", call(name))
+    assert counted("calculator", "succeeded") == before[0] + 1
+    assert counted("custom", "succeeded") == before[1] + 2
+    assert counted("of_a_tenant", "succeeded") == 0
+
+
+async def test_errors_are_counted_and_raised() -> None:
+    before = counted("calculator", "error")
+    with pytest.raises(RuntimeError):
+        await observed(RuntimeError("gone")).execute("t1", call("calculator"))
+    assert counted("calculator", "error") == before + 1
+
+
+async def test_a_call_is_a_span(spans: InMemorySpanExporter) -> None:
+    outcome = failure(ExecutionStatus.FAILED, "It broke.", effect_id="eff_1")
+    await observed(outcome).execute("t1", call("calculator"))
+    [span] = spans.get_finished_spans()
+    assert span.name == "execute_tool calculator"
+    assert not span.status.is_ok
+    attributes = dict(span.attributes or {})
+    assert attributes[genai.OPERATION] == "execute_tool"
+    assert attributes[genai.TOOL_NAME] == "calculator"
+    assert attributes[genai.TOOL_CALL_ID] == "eff_1"
+    assert attributes[genai.MLFLOW_INPUTS] == '{"expression": "1"}'
+    assert attributes[genai.MLFLOW_OUTPUTS] == '{"error": "It broke."}'
