@@ -1,0 +1,76 @@
+"""Builds the agent service from its settings and runs it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+from errand.agent.v1 import agent_pb2_grpc
+from errand_common.db import Database
+from errand_common.db import migrate as migrate_database
+from errand_common.main import wait_for_shutdown
+from errand_common.rpc.client import create_channel
+from errand_common.rpc.server import Registration, RpcServer
+from errand_common.telemetry import configure_tracing, shutdown_tracing
+from errand_common.telemetry.metrics import serve_metrics
+from errand_common.tokens import TokenSigner, TokenVerifier
+
+from errand_agent.clients.inference import InferenceModel
+from errand_agent.clients.rag import RagRetriever
+from errand_agent.clients.tools import ToolsToolbox
+from errand_agent.domain.loop import RetrievalOptions
+from errand_agent.executor import RunExecutor
+from errand_agent.journal import Bell
+from errand_agent.settings import AgentSettings
+from errand_agent.transport.servicer import AgentServicer
+from errand_agent.use_cases.agents import AgentUseCases
+from errand_agent.use_cases.conversations import ConversationUseCases
+from errand_agent.use_cases.runs import RunUseCases
+
+SERVICE_NAME = "errand.agent.v1.AgentService"
+SCHEMA = "agent"
+_log = structlog.get_logger(__name__)
+
+
+def migrate(settings: AgentSettings) -> None:
+    """Brings the service's own tables to the newest version."""
+    migrate_database(settings.database("agent"), package="errand_agent.storage.migrations", schema=SCHEMA)
+
+
+async def serve(settings: AgentSettings) -> None:
+    """Serves until the process is asked to end; runs that are not done then go on at the next start."""
+    configure_tracing("agent", settings)
+    serve_metrics(settings.metrics_port, settings.host)
+    if settings.is_embedded:
+        migrate(settings)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database("agent"), schema=SCHEMA)
+        stack.push_async_callback(database.close)
+        targets = (settings.inference_target, settings.tools_target, settings.rag_target)
+        channels = [await stack.enter_async_context(create_channel(target)) for target in targets]
+        model, toolbox, retriever = InferenceModel(channels[0]), ToolsToolbox(channels[1]), RagRetriever(channels[2])
+        bell = Bell()
+        options = RetrievalOptions(settings.retrieval_top_k, settings.retrieval_min_similarity)
+        executor = RunExecutor(database, bell, _signer(settings), model, toolbox, retriever, options)
+        await executor.start(settings.dbos_url(), settings.executor_id)
+        stack.push_async_callback(executor.close, settings.drain_seconds / 2)
+        agents = AgentUseCases(database, toolbox, retriever)
+        servicer = AgentServicer(
+            RunUseCases(database, bell, executor, agents), ConversationUseCases(database, agents), agents
+        )
+        server = RpcServer(settings, TokenVerifier(settings.jwks), [_registration(servicer)])
+        port = await server.start()
+        stack.push_async_callback(server.stop, settings.drain_seconds / 2)
+        await server.set_serving(True)
+        _log.info("serving", port=port)
+        await wait_for_shutdown()
+    shutdown_tracing()
+
+
+def _registration(servicer: AgentServicer) -> Registration:
+    return Registration(agent_pb2_grpc.add_AgentServiceServicer_to_server, servicer, SERVICE_NAME)
+
+
+def _signer(settings: AgentSettings) -> TokenSigner:
+    return TokenSigner.from_pem(Path(str(settings.signing_key_file)).read_bytes(), issuer="errand-agent")

@@ -1,0 +1,61 @@
+"""The tools service as the domain's Toolbox."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from errand.common.v1 import common_pb2
+from errand.tools.v1 import tools_pb2 as pb
+from errand.tools.v1 import tools_pb2_grpc
+from errand_common.rpc.client import deadline_seconds, translate_errors
+
+from errand_agent.domain.ports import Call, ToolResult, ToolSpec
+
+_LIST_SECONDS = 10.0
+# Longer than any tool may take, so that the tools service's own limit decides.
+_EXECUTE_SECONDS = 310.0
+_PAGE = 200
+
+
+class ToolsToolbox:
+    """Lists and runs the tenant's tools."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = tools_pb2_grpc.ToolsServiceStub(channel)
+
+    async def declared(self, names: Sequence[str]) -> list[ToolSpec]:
+        """The enabled ones among these tools, in this order."""
+        known = {tool.name: tool for tool in await self._enabled()}
+        return [ToolSpec(name, known[name].description, known[name].parameters_json) for name in names if name in known]
+
+    async def _enabled(self) -> list[pb.Tool]:
+        tools: list[pb.Tool] = []
+        token = ""
+        while True:
+            page = common_pb2.PageRequest(page_size=_PAGE, page_token=token)
+            with translate_errors("tools"):
+                response = await self._stub.ListTools(
+                    pb.ListToolsRequest(page=page, enabled_only=True), timeout=deadline_seconds(_LIST_SECONDS)
+                )
+            tools.extend(response.tools)
+            token = response.next_page_token
+            if not token:
+                return tools
+
+    async def execute(
+        self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str]
+    ) -> ToolResult:
+        """Runs a call."""
+        request = pb.ExecuteToolRequest(
+            name=call.name,
+            arguments_json=call.arguments_json,
+            run_id=run_id,
+            step=step,
+            call_index=index,
+            collection_ids=collections,
+        )
+        with translate_errors("tools"):
+            response = await self._stub.ExecuteTool(request, timeout=deadline_seconds(_EXECUTE_SECONDS))
+        failed = response.status != pb.EXECUTION_STATUS_SUCCEEDED
+        return ToolResult(response.result_json or '{"error": "the tool gave no result"}', failed, response.duration_ms)

@@ -1,0 +1,67 @@
+"""Agents: what one is told, what it may use, where it stops."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from errand_common.errors import InvalidArgument
+
+from errand_agent.domain.runs import Limits
+
+DEFAULT_AGENT = "default"
+BUILTIN_TOOLS = (
+    "calculator",
+    "convert_units",
+    "current_time",
+    "date_difference",
+    "run_python",
+    "text_statistics",
+    "search_knowledge",
+    "http_get",
+)
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A named definition; every save makes a new version. Limits of 0 take the defaults."""
+
+    name: str
+    description: str = ""
+    instructions: str = ""
+    model: str = ""
+    tools: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+    max_steps: int = 0
+    max_tokens: int = 0
+    max_seconds: int = 0
+    max_errors: int = 0
+    version: int = 1
+
+    @property
+    def is_default(self) -> bool:
+        """Whether requests that name no agent go to this one."""
+        return self.name == DEFAULT_AGENT
+
+    @property
+    def limits(self) -> Limits:
+        """Its limits, defaults filled in."""
+        defaults = Limits()
+        return Limits(
+            self.max_steps or defaults.max_steps,
+            self.max_tokens or defaults.max_tokens,
+            self.max_seconds or defaults.max_seconds,
+            self.max_errors or defaults.max_errors,
+        )
+
+
+def default_agent() -> Agent:
+    """The agent every tenant has before it defines one."""
+    return Agent(DEFAULT_AGENT, "Answers with the built-in tools and the tenant's documents.", tools=BUILTIN_TOOLS)
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidArgument when a name is not allowed."""
+    if not _NAME.match(name):
+        raise InvalidArgument("name: use 1 to 64 letters, digits, '_' or '-'.", field="name")

@@ -1,0 +1,363 @@
+"""The ReAct loop: think, act, observe, until there is an answer or a limit is met."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from errand_common.errors import DeadlineExceeded, ErrandError, Overloaded, Unavailable
+
+from errand_agent.domain.agents import Agent
+from errand_agent.domain.citations import check_citations, with_sources
+from errand_agent.domain.history import fit_history
+from errand_agent.domain.ports import (
+    Call,
+    Journal,
+    Model,
+    ModelTurn,
+    Passage,
+    Retriever,
+    RunCancelled,
+    Thought,
+    Toolbox,
+    ToolSpec,
+    ToolTurn,
+    Turn,
+    UserTurn,
+)
+from errand_agent.domain.runs import Outcome, Step, StepKind, StopReason, Usage
+
+REFUSAL = "I'm sorry, I could not find an answer to this."
+AWAY = "The model is not available right now; please try again later."
+_RETRY_SECONDS = (1.0, 2.0, 4.0)
+_RETRYABLE = (Unavailable, Overloaded, DeadlineExceeded)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a run works on. `history` holds earlier turns of the conversation, oldest first."""
+
+    run_id: str
+    agent: Agent
+    message: str
+    history: tuple[Turn, ...] = ()
+    deadline: float = float("inf")
+    conversation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalOptions:
+    """When passages are put before the question."""
+
+    top_k: int = 3
+    min_similarity: float = 0.35
+
+
+class RunObserver(Protocol):
+    """Is told what a run does, for spans and metrics."""
+
+    def step(self, kind: StepKind, attributes: Mapping[str, Any]) -> AbstractContextManager[Callable[[Any], None]]:
+        """Goes around one step; what it gives is called with the step's result."""
+        ...
+
+    def citations_removed(self, count: int) -> None:
+        """Citations of sources that were not given."""
+        ...
+
+
+@dataclass(slots=True)
+class ReActLoop:
+    """Runs one task over its ports."""
+
+    task: Task
+    model: Model
+    toolbox: Toolbox
+    retriever: Retriever
+    journal: Journal
+    observer: RunObserver
+    options: RetrievalOptions = field(default_factory=RetrievalOptions)
+    _turns: list[Turn] = field(default_factory=list)
+    _sources: dict[int, Passage] = field(default_factory=dict)
+    _seen: dict[tuple[str, str], str] = field(default_factory=dict)
+    _usage: Usage = field(default_factory=Usage)
+    _errors: int = 0
+    _last_result: str = ""
+
+    async def run(self) -> Outcome:
+        """The outcome; every run ends in one, whatever fails."""
+        try:
+            return await self._run()
+        except RunCancelled:
+            return self._ended(StopReason.CANCELLED, "")
+
+    async def _run(self) -> Outcome:
+        if await self.journal.is_cancelled():
+            return self._ended(StopReason.CANCELLED, "")
+        tools = await self._declared_tools()
+        await self._assemble(await self._retrieve(), tools)
+        limits = self.task.agent.limits
+        for number in range(1, limits.max_steps + 1):
+            try:
+                thought = await self._think(number, tools, may_call=True)
+            except _RETRYABLE as error:
+                return await self._away(number, error)
+            if stop := await self._stop_after(thought):
+                return stop
+            if not thought.calls:
+                return await self._answer(number, thought, tools)
+            if await self._act(number, thought):
+                return await self._conclude(number + 1, tools, StopReason.ANSWER)
+            if self._errors >= limits.max_errors:
+                return await self._conclude(number + 1, tools, StopReason.ERROR_THRESHOLD)
+        return await self._conclude(limits.max_steps + 1, tools, StopReason.MAX_STEPS)
+
+    async def _stop_after(self, thought: Thought) -> Outcome | None:
+        """A limit that a model step has met."""
+        if await self.journal.is_cancelled():
+            return self._ended(StopReason.CANCELLED, thought.text)
+        if self._usage.total > self.task.agent.limits.max_tokens:
+            return self._ended(StopReason.MAX_TOKENS, thought.text or self._last_result)
+        if time.time() > self.task.deadline:
+            return self._ended(StopReason.DEADLINE, thought.text or self._last_result)
+        return None
+
+    def _ended(self, reason: StopReason, answer: str) -> Outcome:
+        return Outcome(reason, answer, (), self._usage)
+
+    async def _declared_tools(self) -> list[ToolSpec]:
+        async def work() -> dict[str, Any]:
+            try:
+                declared = await self.toolbox.declared(self.task.agent.tools)
+            except ErrandError as error:
+                await self._record_error("tools", "The tools are not available; the run goes on without them.", error)
+                return {"tools": []}
+            return {"tools": [asdict(tool) for tool in declared]}
+
+        if not self.task.agent.tools:
+            return []
+        return [ToolSpec(**tool) for tool in (await self.journal.once("tools", work))["tools"]]
+
+    async def _record_error(self, key: str, summary: str, error: ErrandError) -> None:
+        step = Step(StepKind.ERROR, summary, result_json=json.dumps({"error": error.message}))
+        await self.journal.record(f"{key}.error", [step])
+
+    async def _retrieve(self) -> list[Passage]:
+        async def work() -> dict[str, Any]:
+            began = time.monotonic()
+            with self.observer.step(StepKind.RETRIEVE, {"query": self.task.message}):
+                try:
+                    found = await self.retriever.find(
+                        self.task.message[:4096],
+                        collections=self.task.agent.collections,
+                        top_k=self.options.top_k,
+                        min_similarity=self.options.min_similarity,
+                    )
+                except ErrandError as error:
+                    await self._record_error(
+                        "retrieve", "The documents are not available; the run goes on without.", error
+                    )
+                    return {"passages": []}
+            if found:
+                step = Step(
+                    StepKind.RETRIEVE,
+                    f"found {len(found)} passage{'s' if len(found) > 1 else ''}: "
+                    + ", ".join(sorted({passage.title for passage in found})),
+                    duration_ms=_milliseconds_since(began),
+                )
+                await self.journal.record("retrieve", [step])
+            return {"passages": [asdict(passage) for passage in found]}
+
+        return [Passage(**passage) for passage in (await self.journal.once("retrieve", work))["passages"]]
+
+    async def _assemble(self, passages: list[Passage], tools: list[ToolSpec]) -> None:
+        """History, sources and question, within the model's context."""
+        question = UserTurn(with_sources(self.task.message, passages))
+        self._sources = dict(enumerate(passages, start=1))
+
+        async def work() -> dict[str, Any]:
+            try:
+                kept = await fit_history(self.model, self.task, question, tools)
+            except ErrandError:
+                # Counting is a courtesy to the model; without it the history is left out, never the question.
+                kept = 0
+            return {"kept": kept}
+
+        kept = (await self.journal.once("history", work))["kept"] if self.task.history else 0
+        earlier = self.task.history[len(self.task.history) - kept :]
+        self._turns = [*earlier, question]
+
+    async def _think(self, number: int, tools: Sequence[ToolSpec], *, may_call: bool) -> Thought:
+        async def work() -> dict[str, Any]:
+            began = time.monotonic()
+            thought = await self._generate(f"{number}.answer", tools, may_call=may_call)
+            if thought.calls:
+                said = "decided to call " + ", ".join(call.name for call in thought.calls)
+                step = Step(StepKind.THINK, said, duration_ms=_milliseconds_since(began), usage=thought.usage)
+                await self.journal.record(f"{number}.think", [step])
+            return {**asdict(thought), "duration_ms": _milliseconds_since(began)}
+
+        stored = await self.journal.once(f"{number}.think", work)
+        thought = _thought(stored)
+        self._usage += thought.usage
+        return thought
+
+    async def _generate(self, key: str, tools: Sequence[ToolSpec], *, may_call: bool) -> Thought:
+        """The model's turn, tried again while it is away, busy or late."""
+        for pause in (*_RETRY_SECONDS, None):
+            try:
+                with self.observer.step(StepKind.THINK, {"turns": self._turns}) as span:
+                    thought = await self.model.think(
+                        self._turns,
+                        model=self.task.agent.model,
+                        instructions=self.task.agent.instructions,
+                        tools=tools,
+                        may_call=may_call and bool(tools),
+                        on_text=lambda text: self.journal.tell(key, text),
+                    )
+                    span(thought)
+                    return thought
+            except _RETRYABLE:
+                if pause is None or time.time() + pause > self.task.deadline or await self.journal.is_cancelled():
+                    raise
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _act(self, number: int, thought: Thought) -> bool:
+        """Runs the calls at once; true when all of them only repeat what is known."""
+        calls = thought.calls
+        repeated = all(self._seen.get((call.name, call.arguments_json)) is not None for call in calls)
+
+        async def work() -> dict[str, Any]:
+            acts = [
+                Step(StepKind.ACT, f"calls {call.name}", tool_name=call.name, arguments_json=call.arguments_json)
+                for call in calls
+            ]
+            await self.journal.record(f"{number}.act", acts)
+            observed = await asyncio.gather(*(self._call(number, index, call) for index, call in enumerate(calls)))
+            await self.journal.record(f"{number}.observe", [step for step, _ in observed])
+            return {"results": [{"result_json": step.result_json, "failed": failed} for step, failed in observed]}
+
+        if repeated:
+            return True
+        results = (await self.journal.once(f"{number}.act", work))["results"]
+        self._turns.append(ModelTurn(thought.text, calls))
+        for call, result in zip(calls, results, strict=True):
+            self._observe(call, result)
+        return False
+
+    def _observe(self, call: Call, result: Mapping[str, Any]) -> None:
+        self._turns.append(ToolTurn(call.name, result["result_json"]))
+        self._seen[(call.name, call.arguments_json)] = result["result_json"]
+        self._errors += bool(result["failed"])
+        if not result["failed"]:
+            self._last_result = result["result_json"]
+        for number, passage in _passages_in(call, result["result_json"]).items():
+            self._sources.setdefault(number, passage)
+
+    async def _call(self, number: int, index: int, call: Call) -> tuple[Step, bool]:
+        began = time.monotonic()
+        with self.observer.step(StepKind.ACT, {"tool": call.name, "arguments": call.arguments_json}) as span:
+            try:
+                result = await self.toolbox.execute(
+                    call, run_id=self.task.run_id, step=number, index=index, collections=self.task.agent.collections
+                )
+                failed, text = result.failed, result.result_json
+            except ErrandError as error:
+                failed, text = True, json.dumps({"error": error.message})
+            span(text)
+        summary = f"{call.name} {'failed' if failed else 'answered'}"
+        step = Step(
+            StepKind.OBSERVE, summary, tool_name=call.name, result_json=text, duration_ms=_milliseconds_since(began)
+        )
+        return step, failed
+
+    async def _answer(self, number: int, thought: Thought, tools: Sequence[ToolSpec]) -> Outcome:
+        """The model's text as the answer; nothing usable gets one more chance."""
+        if thought.text:
+            return await self._finish(number, thought, StopReason.ANSWER)
+        self._turns = self._plain_question()
+        try:
+            second = await self._think(number + 1000, tools, may_call=not self._last_result)
+        except _RETRYABLE as error:
+            return await self._away(number + 1000, error)
+        if second.text:
+            return await self._finish(number + 1000, second, StopReason.ANSWER)
+        if self._last_result:
+            return await self._finish(number + 1000, _said(_plainly(self._last_result)), StopReason.ANSWER)
+        return await self._finish(number + 1000, _said(REFUSAL), StopReason.REFUSED)
+
+    def _plain_question(self) -> list[Turn]:
+        """The repair's prompt: the question and what the tools gave, without history and sources."""
+        started = next(
+            (index for index, turn in enumerate(self._turns) if isinstance(turn, ModelTurn) and turn.calls),
+            len(self._turns),
+        )
+        return [UserTurn(self.task.message), *self._turns[started:]]
+
+    async def _conclude(self, number: int, tools: Sequence[ToolSpec], reason: StopReason) -> Outcome:
+        """An answer from what is there, without further calls."""
+        try:
+            thought = await self._think(number, tools, may_call=False)
+        except _RETRYABLE as error:
+            return await self._away(number, error)
+        text = thought.text or (_plainly(self._last_result) if self._last_result else REFUSAL)
+        return await self._finish(number, Thought(text, (), thought.usage, thought.model), reason)
+
+    async def _finish(self, number: int, thought: Thought, reason: StopReason) -> Outcome:
+        answer, citations, removed = check_citations(thought.text, self._sources)
+        if removed:
+            self.observer.citations_removed(removed)
+        step = Step(StepKind.ANSWER, answer.splitlines()[0][:200] if answer else "", usage=thought.usage)
+        await self.journal.record(f"{number}.answer", [step])
+        return Outcome(reason, answer or REFUSAL, citations, self._usage)
+
+    async def _away(self, number: int, error: ErrandError) -> Outcome:
+        await self._record_error(f"{number}.model", "The model is not available.", error)
+        reason = StopReason.CANCELLED if await self.journal.is_cancelled() else StopReason.UNAVAILABLE
+        return Outcome(reason, "" if reason is StopReason.CANCELLED else AWAY, (), self._usage)
+
+
+def _thought(stored: Mapping[str, Any]) -> Thought:
+    calls = tuple(Call(**call) for call in stored["calls"])
+    return Thought(stored["text"], calls, Usage(**stored["usage"]), stored["model"], stored["cut_off"])
+
+
+def _said(text: str) -> Thought:
+    return Thought(text, (), Usage())
+
+
+def _plainly(result_json: str) -> str:
+    """A tool's result for a person, when the model found no words."""
+    result = json.loads(result_json)
+    if isinstance(result, dict):
+        return "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result.items())
+    return str(result)
+
+
+def _passages_in(call: Call, result_json: str) -> dict[int, Passage]:
+    """The numbered passages of a knowledge search, so that an answer may cite them."""
+    if call.name != "search_knowledge":
+        return {}
+    result = json.loads(result_json)
+    found = result.get("results", []) if isinstance(result, dict) else []
+    return {
+        int(item["source"]): Passage(
+            str(item.get("chunk_id", "")),
+            str(item.get("document_id", "")),
+            str(item.get("title", "")),
+            str(item["text"]),
+            1.0,
+        )
+        for item in found
+        if isinstance(item, dict) and "source" in item and "text" in item
+    }
+
+
+def _milliseconds_since(began: float) -> float:
+    return round(1000 * (time.monotonic() - began), 3)

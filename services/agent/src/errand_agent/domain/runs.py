@@ -1,0 +1,161 @@
+"""Runs, their steps and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class StopReason(StrEnum):
+    """Why a run ended; the names of errand.agent.v1.StopReason."""
+
+    ANSWER = "ANSWER"
+    MAX_STEPS = "MAX_STEPS"
+    MAX_TOKENS = "MAX_TOKENS"
+    DEADLINE = "DEADLINE"
+    ERROR_THRESHOLD = "ERROR_THRESHOLD"
+    CANCELLED = "CANCELLED"
+    REFUSED = "REFUSED"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+class RunState(StrEnum):
+    """Where a run is."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    ENDED = "ENDED"
+
+
+class StepKind(StrEnum):
+    """What a step was."""
+
+    RETRIEVE = "RETRIEVE"
+    THINK = "THINK"
+    ACT = "ACT"
+    OBSERVE = "OBSERVE"
+    ANSWER = "ANSWER"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+    @property
+    def total(self) -> int:
+        """Tokens that count against a run's limit."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a run, for a person to read."""
+
+    kind: StepKind
+    summary: str
+    tool_name: str = ""
+    arguments_json: str = ""
+    result_json: str = ""
+    duration_ms: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Step:
+        """From what was stored."""
+        known = {**stored, "kind": StepKind(stored["kind"]), "usage": Usage(**stored["usage"])}
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A source that an answer points to by its number."""
+
+    number: int
+    chunk_id: str
+    document_id: str
+    title: str
+    text: str
+    page: int | None = None
+    start_offset: int = 0
+    end_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a run stops."""
+
+    max_steps: int = 8
+    max_tokens: int = 65_536
+    max_seconds: int = 120
+    max_errors: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    stop_reason: StopReason
+    answer: str
+    citations: tuple[Citation, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it is stored."""
+
+    id: str
+    tenant_id: str
+    principal_id: str
+    conversation_id: str
+    agent: str
+    message: str
+    state: RunState
+    created_at: datetime
+    stop_reason: StopReason | None = None
+    answer: str = ""
+    citations: tuple[Citation, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    last_sequence: int = 0
+    ended_at: datetime | None = None
+    cancel_requested: bool = False
+    steps: tuple[Step, ...] = ()
+
+
+class EventKind(StrEnum):
+    """What an event tells."""
+
+    STARTED = "started"
+    STEP = "step"
+    DELTA = "delta"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """An event of a run's ordered log. `payload` depends on the kind: a step, a text, or nothing."""
+
+    sequence: int
+    at: datetime
+    kind: EventKind
+    payload: Mapping[str, Any]

@@ -1,0 +1,179 @@
+"""Executes runs as DBOS workflows: started at once, resumed after a crash.
+
+DBOS runs async workflows in a loop of its own, and resumes them there too. Everything that is bound to
+the main loop (channels, database pool) is reached by a hop, see DbosJournal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from errand_common.db import Database, utc_now
+from errand_common.errors import ErrandError
+from errand_common.principal import Principal
+from errand_common.rpc.client import acting_as, ending_within
+from errand_common.telemetry import genai, root_span, tracer
+from errand_common.tokens import TokenSigner
+
+from errand_agent.domain.conversations import Role
+from errand_agent.domain.history import MOST_TURNS
+from errand_agent.domain.loop import ReActLoop, RetrievalOptions, Task
+from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UserTurn
+from errand_agent.domain.runs import EventKind, Outcome, RunState, StopReason
+from errand_agent.journal import Bell, DbosJournal
+from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.models import RunRow
+from errand_agent.storage.runs import RunRepository, agent_of, principal_of
+from errand_agent.telemetry import TracingObserver, count_run
+
+# Replays must meet the code that recorded the steps; raise it when the order of steps changes.
+APPLICATION_VERSION = "agent-1"
+# Model and tools get a little longer than the run, so that the run's own limit decides.
+_GRACE_SECONDS = 30
+_log = structlog.get_logger(__name__)
+_tracer = tracer(__name__)
+
+
+class RunExecutor:
+    """Starts, resumes and ends runs of this process."""
+
+    def __init__(
+        self,
+        database: Database,
+        bell: Bell,
+        signer: TokenSigner,
+        model: Model,
+        toolbox: Toolbox,
+        retriever: Retriever,
+        options: RetrievalOptions,
+    ) -> None:
+        self._database, self._bell, self._signer = database, bell, signer
+        self._model, self._toolbox, self._retriever, self._options = model, toolbox, retriever, options
+        self._observer = TracingObserver()
+        self._workflow: Any = None
+        self._main_loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self, dbos_url: str, executor_id: str) -> None:
+        """Launches DBOS; runs that a crash interrupted go on."""
+        self._main_loop = asyncio.get_running_loop()
+        config: DBOSConfig = {
+            "name": "errand-agent",
+            "system_database_url": dbos_url,
+            "application_version": APPLICATION_VERSION,
+            "executor_id": executor_id,
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "WARNING",
+            "run_migrations": True,
+            "use_listen_notify": False,
+        }
+        DBOS(config=config)
+        self._workflow = DBOS.workflow(name="agent_run")(self._run)
+        await asyncio.to_thread(DBOS.launch)
+
+    async def close(self, grace_seconds: float) -> None:
+        """Gives running runs some time; what is left is resumed by the next start."""
+        await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=int(grace_seconds))
+
+    async def submit(self, tenant_id: str, run_id: str) -> None:
+        """Starts a run. It is not bound to its caller's deadline or token."""
+
+        def begin() -> None:
+            with SetWorkflowID(run_id):
+                DBOS.start_workflow(self._workflow, tenant_id, run_id)
+
+        await asyncio.get_running_loop().run_in_executor(None, contextvars.Context().run, begin)
+
+    async def _run(self, tenant_id: str, run_id: str) -> str:
+        """The workflow. It is replayed after a crash, so all it does goes through the journal."""
+        if self._main_loop is None:
+            raise RuntimeError("the executor was not started")
+        journal = DbosJournal(self._database, self._bell, self._main_loop, tenant_id, run_id)
+        loaded = await journal.on_main_loop(self._load(tenant_id, run_id))
+        if loaded is None:
+            return "gone"
+        principal, task = loaded
+        with self._scope(principal, task, tenant_id) as span:
+            outcome = await self._outcome(task, journal)
+            await journal.on_main_loop(self._end(tenant_id, run_id, outcome))
+            span.set_attribute(
+                genai.MLFLOW_OUTPUTS, genai.as_attribute({"answer": outcome.answer, "stop": outcome.stop_reason})
+            )
+            span.set_attribute(genai.INPUT_TOKENS, outcome.usage.prompt_tokens)
+            span.set_attribute(genai.OUTPUT_TOKENS, outcome.usage.completion_tokens)
+        return outcome.stop_reason.value
+
+    @contextmanager
+    def _scope(self, principal: Principal, task: Task, tenant_id: str) -> Iterator[Any]:
+        """Who the run works for, until when, and the span that tells its story."""
+        seconds = task.agent.limits.max_seconds + _GRACE_SECONDS
+        attributes = {
+            genai.OPERATION: genai.INVOKE_AGENT,
+            genai.MLFLOW_SPAN_TYPE: genai.as_attribute("AGENT"),
+            genai.AGENT_NAME: task.agent.name,
+            genai.USER_ID: principal.id,
+            genai.MLFLOW_INPUTS: genai.as_attribute({"message": task.message}),
+            "errand.run_id": task.run_id,
+            "errand.tenant_id": tenant_id,
+            "errand.request_id": principal.request_id,
+            genai.SESSION_ID: task.conversation_id,
+        }
+        with (
+            acting_as(principal, signer=self._signer, ttl_seconds=seconds),
+            ending_within(seconds),
+            structlog.contextvars.bound_contextvars(
+                run_id=task.run_id, tenant_id=tenant_id, request_id=principal.request_id
+            ),
+            root_span(_tracer, f"invoke_agent {task.agent.name}", attributes) as span,
+        ):
+            yield span
+
+    async def _outcome(self, task: Task, journal: DbosJournal) -> Outcome:
+        loop = ReActLoop(task, self._model, self._toolbox, self._retriever, journal, self._observer, self._options)
+        try:
+            return await loop.run()
+        except ErrandError as error:
+            _log.warning("run failed", reason=error.reason.value, message=error.message)
+            return Outcome(StopReason.UNAVAILABLE, error.message)
+        except Exception:
+            _log.exception("run failed")
+            return Outcome(StopReason.INTERNAL, "An internal error ended this run.")
+
+    async def _load(self, tenant_id: str, run_id: str) -> tuple[Principal, Task] | None:
+        async with self._database.transaction(tenant_id) as session:
+            row = await session.get(RunRow, run_id)
+            if row is None or row.state == RunState.ENDED.value:
+                return None
+            row.state = RunState.RUNNING.value
+            agent = agent_of(row)
+            messages = await ConversationRepository(session).latest(row.conversation_id, MOST_TURNS, except_run=run_id)
+            history = tuple(_turn(message.role, message.text) for message in messages)
+            deadline = row.created_at.timestamp() + agent.limits.max_seconds
+            return principal_of(row), Task(run_id, agent, row.message, history, deadline, row.conversation_id)
+
+    async def _end(self, tenant_id: str, run_id: str, outcome: Outcome) -> None:
+        """Run, answer and conversation in one transaction; done again it changes nothing."""
+        async with self._database.transaction(tenant_id) as session:
+            runs, conversations = RunRepository(session), ConversationRepository(session)
+            row = await session.get(RunRow, run_id, with_for_update=True)
+            if row is None or row.state == RunState.ENDED.value:
+                return
+            conversation = await conversations.row(tenant_id, row.conversation_id, None)
+            if conversation is not None:
+                if outcome.answer:
+                    await conversations.say(conversation, Role.ASSISTANT, outcome.answer, run_id)
+                conversations.release(conversation, run_id)
+            runs.end(row, outcome, utc_now())
+            await runs.append(row, "ended", [(EventKind.ENDED, {})])
+            count_run(outcome, len(await runs.steps(tenant_id, run_id)))
+        self._bell.ring(run_id)
+        self._bell.forget(run_id)
+
+
+def _turn(role: Role, text: str) -> Turn:
+    return UserTurn(text) if role is Role.USER else ModelTurn(text)

@@ -1,0 +1,40 @@
+"""Settings of the agent service: ERRAND_AGENT_…"""
+
+from __future__ import annotations
+
+from errand_common.settings import ServiceSettings
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+
+class AgentSettings(ServiceSettings):
+    """What the agent service can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="ERRAND_AGENT_", extra="forbid")
+
+    port: int = Field(default=50051, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    inference_target: str = Field(default="127.0.0.1:50052", description="gRPC target of the inference service")
+    rag_target: str = Field(default="127.0.0.1:50053", description="gRPC target of the rag service")
+    tools_target: str = Field(default="127.0.0.1:50054", description="gRPC target of the tools service")
+    dbos_database_url: SecretStr | None = Field(
+        default=None, description="DBOS's own database; default is SQLite in data_dir"
+    )
+    executor_id: str = Field(default="local", min_length=1, max_length=128, description="who this process is to others")
+    retrieval_top_k: int = Field(default=3, ge=1, le=16, description="passages put before a question")
+    retrieval_min_similarity: float = Field(default=0.35, ge=-1, le=1, description="passages less similar are left out")
+
+    @model_validator(mode="after")
+    def _keys_are_given(self) -> AgentSettings:
+        """Runs outlive their caller's token, so the service signs its own."""
+        if not self.jwks:
+            raise ValueError("ERRAND_AGENT_JWKS is not set; give the path or URL of the key set")
+        if self.signing_key_file is None:
+            raise ValueError("ERRAND_AGENT_SIGNING_KEY_FILE is not set; give the PEM file of the signing key")
+        return self
+
+    def dbos_url(self) -> str:
+        """The URL of DBOS's database."""
+        if self.dbos_database_url is not None:
+            return self.dbos_database_url.get_secret_value()
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{self.data_dir / 'agent-dbos.db'}"

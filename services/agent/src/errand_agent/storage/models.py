@@ -1,0 +1,110 @@
+"""Tables of the agent service; every one carries its tenant."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from errand_common.db import UtcDateTime, declarative_base
+from sqlalchemy.orm import Mapped, mapped_column
+
+Base = declarative_base()
+
+
+class AgentRow(Base):  # type: ignore[valid-type, misc]
+    """One version of an agent; the newest that is not deleted is in force."""
+
+    __tablename__ = "agents"
+
+    tenant_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    version: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    definition: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    deleted: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ConversationRow(Base):  # type: ignore[valid-type, misc]
+    """A conversation; `active_run_id` is the run that answers now, one at a time."""
+
+    __tablename__ = "conversations"
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    principal_id: Mapped[str] = mapped_column(sa.Text)
+    title: Mapped[str] = mapped_column(sa.Text)
+    agent: Mapped[str] = mapped_column(sa.Text)
+    message_count: Mapped[int] = mapped_column(sa.Integer, default=0)
+    active_run_id: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class MessageRow(Base):  # type: ignore[valid-type, misc]
+    """A message of a conversation."""
+
+    __tablename__ = "messages"
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    conversation_id: Mapped[str] = mapped_column(sa.ForeignKey("conversations.id", ondelete="CASCADE"))
+    role: Mapped[str] = mapped_column(sa.Text)
+    text: Mapped[str] = mapped_column(sa.Text)
+    run_id: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RunRow(Base):  # type: ignore[valid-type, misc]
+    """A run."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    principal_id: Mapped[str] = mapped_column(sa.Text)
+    roles: Mapped[list[str]] = mapped_column(sa.JSON)
+    scopes: Mapped[list[str]] = mapped_column(sa.JSON)
+    request_id: Mapped[str] = mapped_column(sa.Text)
+    conversation_id: Mapped[str] = mapped_column(sa.ForeignKey("conversations.id", ondelete="CASCADE"))
+    agent: Mapped[str] = mapped_column(sa.Text)
+    definition: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    message: Mapped[str] = mapped_column(sa.Text)
+    state: Mapped[str] = mapped_column(sa.Text)
+    stop_reason: Mapped[str | None] = mapped_column(sa.Text)
+    answer: Mapped[str] = mapped_column(sa.Text, default="")
+    citations: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON, default=list)
+    usage: Mapped[dict[str, int]] = mapped_column(sa.JSON, default=dict)
+    last_sequence: Mapped[int] = mapped_column(sa.Integer, default=0)
+    cancel_requested: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    idempotency_key: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class EventRow(Base):  # type: ignore[valid-type, misc]
+    """An event of a run. `key` names what told it, so that a step done again tells nothing twice."""
+
+    __tablename__ = "run_events"
+
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    key: Mapped[str] = mapped_column(sa.Text)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    payload: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class FeedbackRow(Base):  # type: ignore[valid-type, misc]
+    """What a person thinks of a run's answer; one a person and run."""
+
+    __tablename__ = "feedback"
+
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    principal_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    helpful: Mapped[bool] = mapped_column(sa.Boolean)
+    comment: Mapped[str] = mapped_column(sa.Text)
+    correction: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)

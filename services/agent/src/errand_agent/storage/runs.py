@@ -1,0 +1,184 @@
+"""Every query on runs, their events and feedback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from errand_common.db import decode_page_token, encode_page_token, utc_now
+from errand_common.principal import Principal
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from errand_agent.domain.agents import Agent
+from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunEvent, RunState, Step, StopReason, Usage
+from errand_agent.storage.models import EventRow, FeedbackRow, RunRow
+
+
+def to_run(row: RunRow, steps: Sequence[Step] = ()) -> Run:
+    """The domain's run."""
+    return Run(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        principal_id=row.principal_id,
+        conversation_id=row.conversation_id,
+        agent=row.agent,
+        message=row.message,
+        state=RunState(row.state),
+        created_at=row.created_at,
+        stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
+        answer=row.answer,
+        citations=tuple(Citation(**citation) for citation in row.citations),
+        usage=Usage(**row.usage),
+        last_sequence=row.last_sequence,
+        ended_at=row.ended_at,
+        cancel_requested=row.cancel_requested,
+        steps=tuple(steps),
+    )
+
+
+def principal_of(row: RunRow) -> Principal:
+    """Who the run works for."""
+    return Principal(row.tenant_id, row.principal_id, frozenset(row.roles), frozenset(row.scopes), row.request_id)
+
+
+def agent_of(row: RunRow) -> Agent:
+    """The agent as it was defined when the run began."""
+    lists = {"tools": tuple(row.definition["tools"]), "collections": tuple(row.definition["collections"])}
+    return Agent(**{**row.definition, **lists})
+
+
+class RunRepository:
+    """Runs of one transaction's tenant."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, run: Run, principal: Principal, agent: Agent, idempotency_key: str) -> None:
+        """Stores a new run."""
+        self._session.add(
+            RunRow(
+                id=run.id,
+                tenant_id=run.tenant_id,
+                principal_id=run.principal_id,
+                roles=sorted(principal.roles),
+                scopes=sorted(principal.scopes),
+                request_id=principal.request_id,
+                conversation_id=run.conversation_id,
+                agent=run.agent,
+                definition=asdict(agent),
+                message=run.message,
+                state=run.state.value,
+                answer="",
+                citations=[],
+                usage=asdict(Usage()),
+                last_sequence=0,
+                cancel_requested=False,
+                idempotency_key=idempotency_key or None,
+                created_at=run.created_at,
+            )
+        )
+        await self._session.flush()
+
+    async def row(self, tenant_id: str, run_id: str) -> RunRow | None:
+        """The run's row."""
+        found = await self._session.get(RunRow, run_id)
+        return found if found is not None and found.tenant_id == tenant_id else None
+
+    async def by_key(self, principal: Principal, key: str) -> RunRow | None:
+        """The run an idempotency key of this principal stands for."""
+        found: RunRow | None = await self._session.scalar(
+            sa.select(RunRow).where(
+                RunRow.tenant_id == principal.tenant_id,
+                RunRow.principal_id == principal.id,
+                RunRow.idempotency_key == key,
+            )
+        )
+        return found
+
+    async def page(
+        self, tenant_id: str, owner: str | None, *, conversation_id: str, state: RunState | None, size: int, token: str
+    ) -> tuple[list[RunRow], str]:
+        """Runs, newest first, of one owner or (None) of all, and the next page's token."""
+        query = sa.select(RunRow).where(RunRow.tenant_id == tenant_id).order_by(RunRow.id.desc()).limit(size + 1)
+        if owner is not None:
+            query = query.where(RunRow.principal_id == owner)
+        if conversation_id:
+            query = query.where(RunRow.conversation_id == conversation_id)
+        if state is not None:
+            query = query.where(RunRow.state == state.value)
+        if (before := decode_page_token(token, length=1)) is not None:
+            query = query.where(RunRow.id < str(before[0]))
+        rows = list(await self._session.scalars(query))
+        more = encode_page_token([rows[size - 1].id]) if len(rows) > size else ""
+        return rows[:size], more
+
+    async def append(self, row: RunRow, key: str, events: Sequence[tuple[EventKind, dict[str, Any]]]) -> bool:
+        """Appends events in order; false when this key's events are there already."""
+        told = sa.select(EventRow.sequence).where(EventRow.run_id == row.id, EventRow.key == key).limit(1)
+        if await self._session.scalar(told) is not None:
+            return False
+        for kind, payload in events:
+            row.last_sequence += 1
+            self._session.add(
+                EventRow(
+                    run_id=row.id,
+                    sequence=row.last_sequence,
+                    tenant_id=row.tenant_id,
+                    key=key,
+                    kind=kind.value,
+                    payload=payload,
+                    at=utc_now(),
+                )
+            )
+        await self._session.flush()
+        return True
+
+    async def has_key(self, run_id: str, prefix: str) -> bool:
+        """Whether any event's key begins so."""
+        query = sa.select(EventRow.sequence).where(EventRow.run_id == run_id, EventRow.key.startswith(prefix)).limit(1)
+        return await self._session.scalar(query) is not None
+
+    async def events(self, tenant_id: str, run_id: str, after: int, limit: int = 500) -> list[RunEvent]:
+        """Events after a sequence number, in order."""
+        query = (
+            sa.select(EventRow)
+            .where(EventRow.tenant_id == tenant_id, EventRow.run_id == run_id, EventRow.sequence > after)
+            .order_by(EventRow.sequence)
+            .limit(limit)
+        )
+        rows = await self._session.scalars(query)
+        return [RunEvent(row.sequence, row.at, EventKind(row.kind), row.payload) for row in rows]
+
+    async def steps(self, tenant_id: str, run_id: str) -> list[Step]:
+        """The run's steps, in order."""
+        query = (
+            sa.select(EventRow.payload)
+            .where(EventRow.tenant_id == tenant_id, EventRow.run_id == run_id, EventRow.kind == EventKind.STEP.value)
+            .order_by(EventRow.sequence)
+        )
+        return [Step.from_json(payload) for payload in await self._session.scalars(query)]
+
+    def end(self, row: RunRow, outcome: Outcome, at: datetime) -> None:
+        """Stores how the run ended."""
+        row.state, row.stop_reason, row.answer = RunState.ENDED.value, outcome.stop_reason.value, outcome.answer
+        row.citations = [asdict(citation) for citation in outcome.citations]
+        row.usage, row.ended_at = asdict(outcome.usage), at
+
+    async def put_feedback(
+        self, principal: Principal, run_id: str, helpful: bool, comment: str, correction: str
+    ) -> None:
+        """Stores a person's feedback, in place of an earlier one."""
+        await self._session.merge(
+            FeedbackRow(
+                run_id=run_id,
+                principal_id=principal.id,
+                tenant_id=principal.tenant_id,
+                helpful=helpful,
+                comment=comment,
+                correction=correction,
+                created_at=utc_now(),
+            )
+        )

@@ -1,0 +1,1 @@
+"""Fakes of the ports and of the services behind, shipped like all other code."""

@@ -1,0 +1,94 @@
+"""Defining agents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from errand_common.db import Database
+from errand_common.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
+from errand_common.principal import current_principal
+
+from errand_agent.domain.agents import DEFAULT_AGENT, Agent, check_name, default_agent
+from errand_agent.domain.ports import Retriever, Toolbox
+from errand_agent.storage.agents import AgentRepository
+
+
+class AgentUseCases:
+    """Agents of the caller's tenant."""
+
+    def __init__(self, database: Database, toolbox: Toolbox, retriever: Retriever) -> None:
+        self._database, self._toolbox, self._retriever = database, toolbox, retriever
+
+    async def get(self, name: str) -> Agent:
+        """The agent in force; an empty name is the default one. Raises NotFound."""
+        wanted = name or DEFAULT_AGENT
+        tenant_id = current_principal().tenant_id
+        async with self._database.transaction(tenant_id) as session:
+            found, _ = await AgentRepository(session).latest(tenant_id, wanted)
+        if found is not None:
+            return found
+        if wanted == DEFAULT_AGENT:
+            return default_agent()
+        raise NotFound("agent", wanted)
+
+    async def all(self) -> list[Agent]:
+        """The tenant's agents, the default one first."""
+        tenant_id = current_principal().tenant_id
+        async with self._database.transaction(tenant_id) as session:
+            stored = await AgentRepository(session).all(tenant_id)
+        defaults = [agent for agent in stored if agent.is_default] or [default_agent()]
+        return [*defaults, *(agent for agent in stored if not agent.is_default)]
+
+    async def create(self, agent: Agent) -> Agent:
+        """Raises AlreadyExists, InvalidArgument, NotFound."""
+        await self._check(agent)
+        tenant_id = current_principal().tenant_id
+        async with self._database.transaction(tenant_id) as session:
+            agents = AgentRepository(session)
+            found, version = await agents.latest(tenant_id, agent.name)
+            if found is not None or agent.is_default:
+                raise AlreadyExists("agent", agent.name)
+            return await agents.put(tenant_id, agent, version + 1)
+
+    async def update(self, agent: Agent, expected_version: int) -> Agent:
+        """Replaces the definition; raises Conflict when another version is in force."""
+        await self._check(agent)
+        tenant_id = current_principal().tenant_id
+        async with self._database.transaction(tenant_id) as session:
+            agents = AgentRepository(session)
+            found, version = await agents.latest(tenant_id, agent.name)
+            if found is None and not agent.is_default:
+                raise NotFound("agent", agent.name)
+            in_force = found.version if found else default_agent().version
+            if expected_version and expected_version != in_force:
+                raise Conflict(
+                    f"version: {in_force} is in force, not {expected_version}; read the agent again.",
+                    resource="agent",
+                    id=agent.name,
+                )
+            return await agents.put(tenant_id, agent, max(version, in_force) + 1)
+
+    async def delete(self, name: str) -> None:
+        """Raises NotFound, or Conflict for the default agent."""
+        if name == DEFAULT_AGENT:
+            raise Conflict("The default agent cannot be removed; update it instead.", resource="agent", id=name)
+        tenant_id = current_principal().tenant_id
+        async with self._database.transaction(tenant_id) as session:
+            agents = AgentRepository(session)
+            found, version = await agents.latest(tenant_id, name)
+            if found is None:
+                raise NotFound("agent", name)
+            await agents.put(tenant_id, replace(found), version + 1, deleted=True)
+
+    async def _check(self, agent: Agent) -> None:
+        """What it names must exist."""
+        check_name(agent.name)
+        declared = {tool.name for tool in await self._toolbox.declared(agent.tools)} if agent.tools else set()
+        if missing := sorted(set(agent.tools) - declared):
+            raise InvalidArgument(
+                f"tools: {missing[0]!r} does not exist or is turned off; register it first.", field="tools"
+            )
+        try:
+            await self._retriever.check_collections(agent.collections)
+        except NotFound as error:
+            raise InvalidArgument(f"collections: {error.message}", field="collections") from error

@@ -1,0 +1,182 @@
+"""Starting, watching and cancelling runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from errand_common.db import Database, new_id, utc_now
+from errand_common.errors import Conflict, InvalidArgument, NotFound
+from errand_common.principal import current_principal
+
+from errand_agent.domain.agents import Agent
+from errand_agent.domain.conversations import Role, title_of
+from errand_agent.domain.runs import EventKind, Run, RunEvent, RunState
+from errand_agent.executor import RunExecutor
+from errand_agent.journal import Bell
+from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.models import ConversationRow, RunRow
+from errand_agent.storage.runs import RunRepository, to_run
+from errand_agent.use_cases.access import page_size, visible_owner
+from errand_agent.use_cases.agents import AgentUseCases
+
+# A watcher of a run that another replica executes hears no bell, and looks this often.
+_POLL_SECONDS = 0.5
+
+
+class RunUseCases:
+    """Runs of the caller's tenant."""
+
+    def __init__(self, database: Database, bell: Bell, executor: RunExecutor, agents: AgentUseCases) -> None:
+        self._database, self._bell, self._executor, self._agents = database, bell, executor, agents
+
+    async def start(self, *, agent: str, conversation_id: str, message: str, idempotency_key: str) -> str:
+        """The id of a run that was started, or of the one the key stands for.
+
+        Raises NotFound, InvalidArgument, and Conflict while the conversation is being answered.
+        """
+        if not message.strip():
+            raise InvalidArgument("message: say something.", field="message")
+        principal = current_principal()
+        named = await self._agents.get(agent or await self._agent_of(conversation_id))
+        async with self._database.transaction(principal.tenant_id) as session:
+            runs = RunRepository(session)
+            if idempotency_key and (known := await runs.by_key(principal, idempotency_key)) is not None:
+                return _same_request(known, message).id
+            conversation = await self._conversation(ConversationRepository(session), conversation_id, named, message)
+            run = Run(
+                id=new_id("run"),
+                tenant_id=principal.tenant_id,
+                principal_id=principal.id,
+                conversation_id=conversation.id,
+                agent=named.name,
+                message=message,
+                state=RunState.QUEUED,
+                created_at=utc_now(),
+            )
+            conversations = ConversationRepository(session)
+            conversations.claim(conversation, run.id)
+            await runs.add(run, principal, named, idempotency_key)
+            await conversations.say(conversation, Role.USER, message, run.id)
+            row = await session.get_one(RunRow, run.id)
+            await runs.append(row, "started", [(EventKind.STARTED, {})])
+        await self._executor.submit(principal.tenant_id, run.id)
+        return run.id
+
+    async def _agent_of(self, conversation_id: str) -> str:
+        if not conversation_id:
+            return ""
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id) as session:
+            row = await ConversationRepository(session).row(principal.tenant_id, conversation_id, principal.id)
+            if row is None:
+                raise NotFound("conversation", conversation_id)
+            return row.agent
+
+    async def _conversation(
+        self, conversations: ConversationRepository, conversation_id: str, agent: Agent, message: str
+    ) -> ConversationRow:
+        principal = current_principal()
+        if not conversation_id:
+            return await conversations.add(principal.tenant_id, principal.id, title=title_of(message), agent=agent.name)
+        row = await conversations.row(principal.tenant_id, conversation_id, principal.id)
+        if row is None:
+            raise NotFound("conversation", conversation_id)
+        row.title = row.title or title_of(message)
+        return row
+
+    async def get(self, run_id: str) -> Run:
+        """The run with its steps; raises NotFound."""
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id) as session:
+            runs = RunRepository(session)
+            row = await self._visible(runs, run_id)
+            return to_run(row, await runs.steps(principal.tenant_id, run_id))
+
+    async def _visible(self, runs: RunRepository, run_id: str) -> RunRow:
+        principal = current_principal()
+        row = await runs.row(principal.tenant_id, run_id)
+        owner = visible_owner(principal)
+        if row is None or (owner is not None and row.principal_id != owner):
+            raise NotFound("run", run_id)
+        return row
+
+    async def page(
+        self, *, conversation_id: str, state: RunState | None, size: int, token: str
+    ) -> tuple[list[Run], str]:
+        """Runs without their steps, newest first."""
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id) as session:
+            rows, more = await RunRepository(session).page(
+                principal.tenant_id,
+                visible_owner(principal),
+                conversation_id=conversation_id,
+                state=state,
+                size=page_size(size),
+                token=token,
+            )
+            return [to_run(row) for row in rows], more
+
+    async def watch(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
+        """The run's events after a sequence number, until it ends; raises NotFound."""
+        await self.get(run_id)
+        tenant_id = current_principal().tenant_id
+        watcher = self._bell.watch(run_id)
+        try:
+            while True:
+                watcher.clear()
+                async with self._database.transaction(tenant_id) as session:
+                    events = await RunRepository(session).events(tenant_id, run_id, after)
+                for event in events:
+                    yield event
+                    after = event.sequence
+                if events and events[-1].kind is EventKind.ENDED:
+                    return
+                if not events:
+                    await _wait(watcher)
+        finally:
+            self._bell.unwatch(run_id, watcher)
+
+    async def wait(self, run_id: str) -> Run:
+        """The run, once it has ended."""
+        async for _ in self.watch(run_id, 0):
+            pass
+        return await self.get(run_id)
+
+    async def cancel(self, run_id: str) -> Run:
+        """Asks a run to end; one that has ended stays as it is. Raises NotFound."""
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id) as session:
+            row = await self._visible(RunRepository(session), run_id)
+            if row.state != RunState.ENDED.value:
+                row.cancel_requested = True
+                self._bell.cancellation(run_id).set()
+        return await self.get(run_id)
+
+    async def give_feedback(self, run_id: str, *, helpful: bool, comment: str, correction: str) -> None:
+        """Stores feedback on an ended run; raises NotFound, Conflict."""
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id) as session:
+            runs = RunRepository(session)
+            row = await self._visible(runs, run_id)
+            if row.state != RunState.ENDED.value:
+                raise Conflict("The run has not ended yet; give feedback on its answer.", resource="run", id=run_id)
+            await runs.put_feedback(principal, run_id, helpful, comment, correction)
+
+
+async def _wait(watcher: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(_POLL_SECONDS):
+            await watcher.wait()
+    except TimeoutError:
+        return
+
+
+def _same_request(known: RunRow, message: str) -> RunRow:
+    if known.message != message:
+        raise Conflict(
+            "idempotency_key: it stands for another message; use a new key for a new request.",
+            resource="run",
+            id=known.id,
+        )
+    return known
