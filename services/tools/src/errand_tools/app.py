@@ -14,6 +14,7 @@ from errand_common.db import Database, new_id, utc_now
 from errand_common.main import wait_for_shutdown
 from errand_common.rpc.client import create_channel
 from errand_common.rpc.server import Registration, RpcServer
+from errand_common.telemetry import shutdown_tracing
 from errand_common.tokens import TokenVerifier
 
 from errand_tools.builtin import BUILTIN_TOOLS, Services
@@ -123,8 +124,10 @@ async def serve(settings: ToolsSettings) -> None:
         await server.set_serving(True)
         _log.info("serving", port=port)
         await wait_for_shutdown()
+        until = time.monotonic() + settings.drain_seconds
         await server.stop(settings.drain_seconds)
-        await app.ledger.drain(settings.drain_seconds)
+        await app.ledger.drain(max(0.0, until - time.monotonic()))
+    shutdown_tracing()
 
 
 def migrate(settings: ToolsSettings) -> None:
