@@ -17,7 +17,7 @@ from errand_rag.testing.inference import FakeInference
 
 @pytest.fixture
 def inference() -> FakeInference:
-    return FakeInference()
+    return FakeInference()  # type: ignore[abstract]  # only Embed is called
 
 
 @pytest.fixture

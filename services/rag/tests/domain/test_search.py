@@ -83,9 +83,10 @@ async def test_hybrid_puts_what_both_sides_find_before_what_one_finds(library: L
     await library.add("both", "hotel oslo")
     await library.add("meaning", "unrelated words", vector_of="hotel oslo cost")
     await library.add("words", "hotel oslo cost", vector_of="something else entirely")
+    await library.add("filler", "other text", vector_of="hotel and more")
     found = await library.search("hotel oslo cost", "one")
     assert ids(found)[0] == "both"
-    assert set(ids(found)) == {"both", "meaning", "words"}
+    assert {"meaning", "words"} < set(ids(found))
 
 
 async def test_vectors_whose_rows_are_gone_are_never_hits_and_do_not_crowd_out_others(library: Library) -> None:

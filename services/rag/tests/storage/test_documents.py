@@ -24,8 +24,8 @@ class Library:
         collection = await self.collections.get("acme", self.id)
         return await self.documents.add("acme", upload_of(collection, filename, text), principal_id="u", limit=limit)
 
-    async def finish(self, document: Document, *texts: str) -> bool:
-        return await self.documents.complete("acme", ingested(document.id, *texts), principal_id="u")
+    async def finish(self, document: Document, *texts: str) -> None:
+        await self.documents.complete("acme", ingested(document.id, *texts), principal_id="u")
 
     async def words(self, word: str) -> list[str]:
         return [p.text for p, _ in await self.passages.by_keywords("acme", [self.id], [word], 10)]
@@ -65,7 +65,7 @@ async def test_a_new_version_takes_the_place_of_the_old_at_once(library: Library
     await library.finish(old, "old text")
     new, _ = await library.add("a.txt", "two")
     assert await library.words("text") == ["old text"]
-    assert await library.finish(new, "new text")
+    await library.finish(new, "new text")
     assert await library.words("text") == ["new text"]
     with pytest.raises(NotFound):
         await library.documents.get("acme", old.id)
@@ -76,8 +76,9 @@ async def test_a_new_version_takes_the_place_of_the_old_at_once(library: Library
 async def test_an_older_version_that_ends_later_gives_way(library: Library) -> None:
     old, _ = await library.add("a.txt", "one")
     new, _ = await library.add("a.txt", "two")
-    assert await library.finish(new, "new text")
-    assert not await library.finish(old, "old text")
+    await library.finish(new, "new text")
+    with pytest.raises(NotFound):
+        await library.finish(old, "old text")
     assert await library.words("text") == ["new text"]
 
 
@@ -87,8 +88,8 @@ async def test_going_back_to_former_content_is_not_taken_for_a_duplicate(library
     second, _ = await library.add("a.txt", "two")
     third, duplicate = await library.add("a.txt", "one")
     assert not duplicate
-    assert await library.finish(second, "two")
-    assert await library.finish(third, "one")
+    await library.finish(second, "two")
+    await library.finish(third, "one")
     assert await library.words("one") == ["one"]
     assert await library.words("two") == []
 
@@ -98,7 +99,8 @@ async def test_a_document_deleted_during_ingestion_does_not_come_back(library: L
     assert await library.documents.progress("acme", document.id, 10)
     await library.documents.delete("acme", document.id, principal_id="u")
     assert not await library.documents.progress("acme", document.id, 50)
-    assert not await library.finish(document, "one")
+    with pytest.raises(NotFound):
+        await library.finish(document, "one")
     assert await library.words("one") == []
 
 
@@ -166,5 +168,5 @@ async def test_pages_come_newest_first(library: Library) -> None:
 
 async def test_many_chunks_are_stored_in_one_transaction(library: Library, database: Database) -> None:
     document, _ = await library.add("a.txt", "one")
-    assert await library.finish(document, *(f"passage number{n}" for n in range(5000)))
+    await library.finish(document, *(f"passage number{n}" for n in range(5000)))
     assert await library.words("number4999") == ["passage number4999"]

@@ -84,13 +84,11 @@ class Ingestion:
         read = await self._read(job, collection)
         await self._report(job, _READ_PERCENT)
         model = await self._embed_all(job, collection, read)
-        stored = await self._documents.complete(
+        await self._documents.complete(
             job.tenant_id,
             IngestedDocument(document_id=job.document_id, read=read, embedding_model=model),
             principal_id=job.principal_id,
         )
-        if not stored:
-            raise _Gone
 
     async def _read(self, job: Job, collection: Collection) -> ReadDocument:
         document = await self._documents.get(job.tenant_id, job.document_id)

@@ -117,10 +117,10 @@ class Documents(Protocol):
     async def progress(self, tenant_id: str, document_id: str, percent: int) -> bool:
         """Marks it PROCESSING; False when it is gone."""
 
-    async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> bool:
+    async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> None:
         """Makes it READY and replaces older documents of its file name, in one transaction.
 
-        False when it is gone, or a newer document of its name was first and it gave way.
+        Raises NotFound when it is gone: deleted, or a newer document of its name was first.
         """
 
     async def fail(self, tenant_id: str, document_id: str, reason: str) -> None:

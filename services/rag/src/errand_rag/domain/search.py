@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from errand_common.errors import (
     DeadlineExceeded,
-    ErrandError,
     InvalidArgument,
     ModelUnavailable,
     Overloaded,
@@ -38,17 +38,21 @@ _AWAY = (Unavailable, Overloaded, RateLimited, DeadlineExceeded, ModelUnavailabl
 
 @dataclass(slots=True)
 class _VectorSide:
-    """The query's vector for each collection that has vectors, and what they found."""
+    """The query's vector for each collection that has vectors, and what is near it."""
 
     vectors: dict[str, Vector] = field(default_factory=dict)
     similarity: dict[str, float] = field(default_factory=dict)
-    passages: dict[str, Passage] = field(default_factory=dict)
     away: bool = False
 
-    @property
-    def ranking(self) -> list[str]:
-        found = self.passages
-        return sorted(found, key=lambda chunk_id: (-self.similarity[chunk_id], chunk_id))
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What both sides found, the passages all of one moment."""
+
+    passages: Mapping[str, Passage]
+    by_vector: list[str]
+    by_words: dict[str, float]
+    side: _VectorSide
 
 
 class SearchService:
@@ -75,15 +79,41 @@ class SearchService:
         collections = await self._collections.resolve(tenant_id, query.collections)
         if not collections:
             return SearchResult(hits=(), degraded=False)
-        limit = max(query.top_k * _CANDIDATES_PER_HIT, _MIN_CANDIDATES)
-        side, words = await asyncio.gather(
-            self._by_vector(tenant_id, collections, query, limit),
-            self._by_words(tenant_id, collections, query, limit),
+        found = await self._find(tenant_id, collections, query)
+        await self._fill_similarities(found)
+        return SearchResult(hits=_rank(query, found), degraded=found.side.away)
+
+    async def _find(self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery) -> _Found:
+        """Asks both sides, then reads the rows of all they found at once.
+
+        Rows and vectors change apart, and the sides are asked at different moments: only that last
+        read decides what is there, so that no searcher sees two versions of a document. When rows
+        are gone both are asked again, wider: the new version is found then, and vectors that wait
+        for their removal crowd out nothing.
+        """
+        wanted = limit = max(query.top_k * _CANDIDATES_PER_HIT, _MIN_CANDIDATES)
+        for _ in range(_MAX_ROUNDS):
+            side, words = await asyncio.gather(
+                self._by_vector(collections, query, limit),
+                self._by_words(tenant_id, collections, query, limit),
+            )
+            if query.mode is SearchMode.VECTOR and side.away:
+                words = await self._keyword_hits(tenant_id, collections, query.text, limit)
+            near = side.similarity
+            if not near:
+                passages: Mapping[str, Passage] = {passage.chunk_id: passage for passage, _ in words}
+                break
+            asked = {*near, *(passage.chunk_id for passage, _ in words)}
+            passages = await self._passages.by_ids(tenant_id, [c.id for c in collections], asked)
+            if len(passages) == len(asked) or len(passages) >= wanted:
+                break
+            limit *= 4
+        return _Found(
+            passages=passages,
+            by_vector=[id_ for id_ in near if id_ in passages],
+            by_words={p.chunk_id: score for p, score in words if p.chunk_id in passages},
+            side=side,
         )
-        if query.mode is SearchMode.VECTOR and side.away:
-            words = await self._keyword_hits(tenant_id, collections, query.text, limit)
-        await self._fill_similarities(side, words)
-        return SearchResult(hits=_rank(query, side, words), degraded=side.away)
 
     async def _by_words(
         self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery, limit: int
@@ -101,17 +131,13 @@ class SearchService:
         ids = [collection.id for collection in collections]
         return await self._passages.by_keywords(tenant_id, ids, terms, limit)
 
-    async def _by_vector(
-        self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery, limit: int
-    ) -> _VectorSide:
-        side = _VectorSide()
+    async def _by_vector(self, collections: Sequence[Collection], query: SearchQuery, limit: int) -> _VectorSide:
         try:
-            side.vectors = await self._embed(query.text, collections)
-            if query.mode is not SearchMode.KEYWORD:
-                await self._nearest(tenant_id, side, limit)
+            vectors = await self._embed(query.text, collections)
+            near = {} if query.mode is SearchMode.KEYWORD else await self._query_all(vectors, limit)
         except _AWAY:
             return _VectorSide(away=True)
-        return side
+        return _VectorSide(vectors=vectors, similarity=near)
 
     async def _embed(self, text: str, collections: Iterable[Collection]) -> dict[str, Vector]:
         """The query's vector by collection; one that was never embedded into has none."""
@@ -125,22 +151,8 @@ class SearchService:
             vectors.update(dict.fromkeys(ids, made.vectors[0]))
         return vectors
 
-    async def _nearest(self, tenant_id: str, side: _VectorSide, limit: int) -> None:
-        """Fills the side; asks again, wider, while vectors whose rows are gone crowd it.
-
-        Rows and vectors change apart: a document replaced between the two reads is found by the
-        second round, so that a searcher never sees neither version.
-        """
-        wanted = limit
-        for _ in range(_MAX_ROUNDS):
-            side.similarity = await self._query_all(side.vectors, limit)
-            side.passages = dict(await self._passages.by_ids(tenant_id, list(side.vectors), side.similarity))
-            dead = len(side.similarity) - len(side.passages)
-            if dead == 0 or len(side.passages) >= wanted:
-                return
-            limit *= 4
-
     async def _query_all(self, vectors: Mapping[str, Vector], limit: int) -> dict[str, float]:
+        """The nearest of all collections, best first."""
         answers = await asyncio.gather(*(self._vectors.query(id_, vector, limit) for id_, vector in vectors.items()))
         matches = sorted(
             (match for answer in answers for match in answer),
@@ -148,39 +160,36 @@ class SearchService:
         )
         return {match.chunk_id: match.similarity for match in matches[:limit]}
 
-    async def _fill_similarities(self, side: _VectorSide, words: Sequence[tuple[Passage, float]]) -> None:
+    async def _fill_similarities(self, found: _Found) -> None:
         """Passages found by words alone get their similarity from the stored vectors."""
+        side = found.side
         missing: dict[str, list[str]] = {}
-        for passage, _ in words:
-            if passage.chunk_id not in side.similarity and passage.collection_id in side.vectors:
-                missing.setdefault(passage.collection_id, []).append(passage.chunk_id)
+        for id_, passage in found.passages.items():
+            if id_ not in side.similarity and passage.collection_id in side.vectors:
+                missing.setdefault(passage.collection_id, []).append(id_)
         try:
             for collection_id, ids in missing.items():
                 vector = side.vectors[collection_id]
-                found = await self._vectors.similarities(collection_id, vector, ids)
-                side.similarity.update(found)
-        except ErrandError as error:
-            if not isinstance(error, _AWAY):
-                raise
+                side.similarity.update(await self._vectors.similarities(collection_id, vector, ids))
+        except _AWAY:
             side.away = True
 
 
-def _rank(query: SearchQuery, side: _VectorSide, words: Sequence[tuple[Passage, float]]) -> tuple[SearchHit, ...]:
-    passages = {**side.passages, **{passage.chunk_id: passage for passage, _ in words}}
-    scores = _scores(query.mode, side, words)
+def _rank(query: SearchQuery, found: _Found) -> tuple[SearchHit, ...]:
+    similarity = found.side.similarity
     hits = (
-        SearchHit(passage=passages[id_], score=score, similarity=side.similarity.get(id_, 0.0))
-        for id_, score in scores.items()
+        SearchHit(passage=found.passages[id_], score=score, similarity=similarity.get(id_, 0.0))
+        for id_, score in _scores(query.mode, found).items()
     )
     # A bound that cannot be checked is not applied: `degraded` tells the caller.
-    bounded = query.min_similarity != 0.0 and not side.away
+    bounded = query.min_similarity != 0.0 and not found.side.away
     kept = (hit for hit in hits if not bounded or hit.similarity >= query.min_similarity)
-    return tuple(kept)[: query.top_k]
+    return tuple(islice(kept, query.top_k))
 
 
-def _scores(mode: SearchMode, side: _VectorSide, words: Sequence[tuple[Passage, float]]) -> dict[str, float]:
-    if mode is SearchMode.VECTOR and not side.away:
-        return {id_: side.similarity[id_] for id_ in side.ranking}
+def _scores(mode: SearchMode, found: _Found) -> dict[str, float]:
     if mode is SearchMode.HYBRID:
-        return fuse(side.ranking, [passage.chunk_id for passage, _ in words])
-    return {passage.chunk_id: score for passage, score in words}
+        return fuse(found.by_vector, list(found.by_words))
+    if mode is SearchMode.VECTOR and not found.side.away:
+        return {id_: found.side.similarity[id_] for id_ in found.by_vector}
+    return found.by_words

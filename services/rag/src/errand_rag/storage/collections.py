@@ -52,12 +52,12 @@ class SqlCollections:
 
     async def get(self, tenant_id: str, name_or_id: str) -> Collection:
         """Raises NotFound."""
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             return (await _named(session, tenant_id, [name_or_id]))[0]
 
     async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
         """The named ones, or all for none named. Raises NotFound for the first unknown one."""
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             if names_or_ids:
                 return tuple(await _named(session, tenant_id, names_or_ids))
             rows = await session.execute(_select(tenant_id).order_by(CollectionRow.id))
@@ -68,7 +68,7 @@ class SqlCollections:
         query = _select(tenant_id).order_by(CollectionRow.id).limit(size + 1)
         if position is not None:
             query = query.where(CollectionRow.id > position)
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             rows = await session.execute(query)
             found = [row.to_domain(count) for row, count in rows]
         return page_of(found, size)

@@ -58,7 +58,7 @@ class SqlDocuments:
 
     async def get(self, tenant_id: str, document_id: str) -> Document:
         """Raises NotFound."""
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             return (await _row(session, tenant_id, document_id)).to_domain()
 
     async def list_page(self, tenant_id: str, collection_id: str, *, size: int, position: str | None) -> Page[Document]:
@@ -71,7 +71,7 @@ class SqlDocuments:
         )
         if position is not None:
             query = query.where(DocumentRow.id < position)
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             found = [row.to_domain() for row in (await session.execute(query)).scalars()]
         return page_of(found, size)
 
@@ -85,7 +85,7 @@ class SqlDocuments:
 
     async def _content_row(self, tenant_id: str, document_id: str) -> ContentRow:
         query = sa.select(ContentRow).where(ContentRow.document_id == document_id, ContentRow.tenant_id == tenant_id)
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             row = (await session.execute(query)).scalar_one_or_none()
         if row is None:
             raise NotFound("document", document_id)
@@ -118,20 +118,13 @@ class SqlDocuments:
         async with self._database.transaction(tenant_id) as session:
             return bool(getattr(await session.execute(change), "rowcount", 0))
 
-    async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> bool:
+    async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> None:
         """Makes it READY and replaces older documents of its file name, in one transaction.
 
-        False when it is gone, or a newer document of its name was first and it gave way.
+        Raises NotFound when it is gone: deleted, or a newer document of its name was first.
         """
         async with self._database.transaction(tenant_id) as session:
-            row = await _row_or_none(session, tenant_id, ingested.document_id)
-            if row is None:
-                return False
-            await _lock(session, tenant_id, row.collection_id)
-            await session.refresh(row)
-            if await _newer_is_ready(session, row):
-                await _remove(session, row.id)
-                return False
+            row = await _locked_row(session, tenant_id, ingested.document_id)
             await _adopt_model(session, row.collection_id, ingested.embedding_model)
             for older in await _older_of_name(session, row):
                 await self._remove_with_job(session, older, principal_id)
@@ -139,12 +132,11 @@ class SqlDocuments:
             row.state, row.progress_percent, row.failure = DocumentState.READY.value, 100, ""
             row.title, row.media_type = ingested.read.title, ingested.read.media_type
             row.chunk_count = len(ingested.read.chunks)
-            return True
 
     async def retry(self, tenant_id: str, document_id: str, *, principal_id: str) -> Document:
         """Makes a failed one PENDING again. Raises NotFound, Conflict when it did not fail."""
         async with self._database.transaction(tenant_id) as session:
-            row = await _row(session, tenant_id, document_id)
+            row = await _locked_row(session, tenant_id, document_id)
             if row.state != DocumentState.FAILED.value:
                 raise Conflict(
                     f"document '{document_id}' is {row.state}; only a failed one is tried again",
@@ -158,7 +150,7 @@ class SqlDocuments:
     async def delete(self, tenant_id: str, document_id: str, *, principal_id: str) -> Job:
         """Removes all rows and stores the job that removes the vectors. Raises NotFound."""
         async with self._database.transaction(tenant_id) as session:
-            row = await _row(session, tenant_id, document_id)
+            row = await _locked_row(session, tenant_id, document_id)
             return await self._remove_with_job(session, row, principal_id, owner=self._owner)
 
     async def _remove_with_job(
@@ -187,21 +179,21 @@ async def _lock(session: AsyncSession, tenant_id: str, collection_id: str) -> No
         raise NotFound("collection", collection_id)
 
 
-async def _row_or_none(session: AsyncSession, tenant_id: str, document_id: str) -> DocumentRow | None:
-    query = (
-        sa.select(DocumentRow)
-        # Postgres takes no NUL in a text; nothing is named so.
-        .where(DocumentRow.id == document_id.replace("\x00", ""), DocumentRow.tenant_id == tenant_id)
-        .with_for_update()
-    )
-    return (await session.execute(query)).scalar_one_or_none()
-
-
 async def _row(session: AsyncSession, tenant_id: str, document_id: str) -> DocumentRow:
-    row = await _row_or_none(session, tenant_id, document_id)
+    # Postgres takes no NUL in a text; nothing is named so.
+    id_ = document_id.replace("\x00", "")
+    query = sa.select(DocumentRow).where(DocumentRow.id == id_, DocumentRow.tenant_id == tenant_id)
+    row = (await session.execute(query, execution_options={"populate_existing": True})).scalar_one_or_none()
     if row is None:
         raise NotFound("document", document_id)
     return row
+
+
+async def _locked_row(session: AsyncSession, tenant_id: str, document_id: str) -> DocumentRow:
+    """The row as it is once its collection's other writers have ended."""
+    row = await _row(session, tenant_id, document_id)
+    await _lock(session, tenant_id, row.collection_id)
+    return await _row(session, tenant_id, document_id)
 
 
 async def _same_content(session: AsyncSession, upload: Upload) -> DocumentRow | None:
@@ -266,18 +258,6 @@ def _store_ingestion(session: AsyncSession, row: DocumentRow, principal_id: str)
         document_id=row.id,
         principal_id=principal_id,
     )
-
-
-async def _newer_is_ready(session: AsyncSession, row: DocumentRow) -> bool:
-    query = sa.select(
-        sa.exists().where(
-            DocumentRow.collection_id == row.collection_id,
-            DocumentRow.filename == row.filename,
-            DocumentRow.id > row.id,
-            DocumentRow.state == DocumentState.READY.value,
-        )
-    )
-    return bool((await session.execute(query)).scalar_one())
 
 
 async def _older_of_name(session: AsyncSession, row: DocumentRow) -> list[DocumentRow]:

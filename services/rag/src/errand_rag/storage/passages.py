@@ -37,7 +37,7 @@ class SqlPassages:
         """Passages that hold any of the terms with their rank score, best first."""
         query = _postgres_query(terms) if self._database.is_postgres else _sqlite_query(terms)
         query = query.where(*_in(tenant_id, collection_ids)).limit(limit)
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             rows = (await session.execute(query)).all()
         return [(Passage(*row[:-1]), float(row[-1])) for row in rows]
 
@@ -49,7 +49,7 @@ class SqlPassages:
         if not ids:
             return {}
         query = _select().where(*_in(tenant_id, collection_ids), ChunkRow.id.in_(ids))
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             rows = (await session.execute(query)).all()
         return {row[0]: Passage(*row) for row in rows}
 
