@@ -72,6 +72,7 @@ def test_whole_results_are_whole_numbers() -> None:
         (100, "dollars", "euros", "currency"),
         (-500, "celsius", "kelvin", "below absolute zero"),
         (1e308, "km", "nm", "too large"),
+        (-5, "microns kilometers", "decade qt", "Cannot convert"),
     ],
 )
 def test_wrong_input(value: float, from_unit: str, to_unit: str, words: str) -> None:

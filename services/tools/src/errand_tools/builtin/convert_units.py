@@ -30,22 +30,31 @@ def registry() -> "pint.UnitRegistry[Any]":
 
 def convert(value: float, from_unit: str, to_unit: str) -> JsonObject:
     """The value in the other unit. Raises ToolFailed for unknown and incompatible units."""
-    units = registry()
+    # Here for the same reason as above.
+    from pint.errors import PintError  # noqa: PLC0415
+
     source, target = _parse(from_unit), _parse(to_unit)
-    # Equal base units, not only equal dimensions: bytes and degrees are both plain numbers.
-    if _base(source) != _base(target):
-        raise ToolFailed(
-            f"Cannot convert {from_unit[:40]} to {to_unit[:40]}: they measure different things"
-            f" ({_kind(source)} and {_kind(target)})."
-        )
     try:
-        quantity = units.Quantity(float(value), source)
-        converted = float(quantity.to(target).magnitude)
-        if _base(source) == "kelvin" and quantity.to("kelvin").magnitude < 0:
-            raise ToolFailed(f"{value:g} {from_unit[:40]} is below absolute zero.")
+        # Equal base units, not only equal dimensions: bytes and degrees are both plain numbers.
+        if _base(source) != _base(target):
+            raise ToolFailed(
+                f"Cannot convert {from_unit[:40]} to {to_unit[:40]}: they measure different things"
+                f" ({_kind(source)} and {_kind(target)})."
+            )
+        converted = _converted(float(value), source, target)
     except (ArithmeticError, ValueError):
         raise ToolFailed(f"{value:g} {from_unit[:40]} is out of range.") from None
+    except PintError:
+        # Compounds that have no base, such as a product with a temperature in degrees.
+        raise ToolFailed(f"Cannot convert {from_unit[:40]} to {to_unit[:40]}.") from None
     return {"result": _rounded(converted), "unit": _name(target)}
+
+
+def _converted(value: float, source: "pint.Unit", target: "pint.Unit") -> float:
+    quantity = registry().Quantity(value, source)
+    if _base(source) == "kelvin" and quantity.to("kelvin").magnitude < 0:
+        raise ToolFailed(f"{value:g} {_name(source)} is below absolute zero.")
+    return float(quantity.to(target).magnitude)
 
 
 def _base(unit: "pint.Unit") -> str:

@@ -31,21 +31,17 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     executor: Executor
     effects: EffectBook
 
-    async def RegisterTool(  # noqa: N802  gRPC's name
+    async def RegisterTool(
         self, request: tools_pb2.RegisterToolRequest, context: Context
     ) -> tools_pb2.RegisterToolResponse:
         tool = await self.registry.register(current_principal(), conversion.tool_from_proto(request.tool))
         return tools_pb2.RegisterToolResponse(tool=conversion.tool_to_proto(tool))
 
-    async def GetTool(  # noqa: N802  gRPC's name
-        self, request: tools_pb2.GetToolRequest, context: Context
-    ) -> tools_pb2.GetToolResponse:
+    async def GetTool(self, request: tools_pb2.GetToolRequest, context: Context) -> tools_pb2.GetToolResponse:
         tool = await self.registry.get(current_principal().tenant_id, request.name)
         return tools_pb2.GetToolResponse(tool=conversion.tool_to_proto(tool))
 
-    async def ListTools(  # noqa: N802  gRPC's name
-        self, request: tools_pb2.ListToolsRequest, context: Context
-    ) -> tools_pb2.ListToolsResponse:
+    async def ListTools(self, request: tools_pb2.ListToolsRequest, context: Context) -> tools_pb2.ListToolsResponse:
         page = await self.registry.list_page(
             current_principal().tenant_id,
             conversion.page_from_proto(request.page),
@@ -56,25 +52,23 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
             next_page_token=conversion.page_token(page.next_cursor),
         )
 
-    async def SetToolEnabled(  # noqa: N802  gRPC's name
+    async def SetToolEnabled(
         self, request: tools_pb2.SetToolEnabledRequest, context: Context
     ) -> tools_pb2.SetToolEnabledResponse:
         tool = await self.registry.set_enabled(current_principal(), request.name, enabled=request.enabled)
         return tools_pb2.SetToolEnabledResponse(tool=conversion.tool_to_proto(tool))
 
-    async def DeleteTool(  # noqa: N802  gRPC's name
-        self, request: tools_pb2.DeleteToolRequest, context: Context
-    ) -> tools_pb2.DeleteToolResponse:
+    async def DeleteTool(self, request: tools_pb2.DeleteToolRequest, context: Context) -> tools_pb2.DeleteToolResponse:
         await self.registry.delete(current_principal(), request.name)
         return tools_pb2.DeleteToolResponse()
 
-    async def ExecuteTool(  # noqa: N802  gRPC's name
+    async def ExecuteTool(
         self, request: tools_pb2.ExecuteToolRequest, context: Context
     ) -> tools_pb2.ExecuteToolResponse:
         outcome = await self.executor.execute(current_principal().tenant_id, conversion.call_from_proto(request))
         return conversion.outcome_to_proto(outcome)
 
-    async def ListEffects(  # noqa: N802  gRPC's name
+    async def ListEffects(
         self, request: tools_pb2.ListEffectsRequest, context: Context
     ) -> tools_pb2.ListEffectsResponse:
         page = await self.effects.list_page(
@@ -87,7 +81,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
             next_page_token=conversion.page_token(page.next_cursor),
         )
 
-    async def SettleEffect(  # noqa: N802  gRPC's name
+    async def SettleEffect(
         self, request: tools_pb2.SettleEffectRequest, context: Context
     ) -> tools_pb2.SettleEffectResponse:
         effect = await self.effects.settle(current_principal(), request.effect_id, request.result_json)
