@@ -19,7 +19,6 @@ from errand_rag.domain.ingestion import Ingestion, IngestionLimits
 from errand_rag.domain.models import JobKind
 from errand_rag.domain.ports import DocumentReader, Embedder, VectorStore
 from errand_rag.domain.purging import Purger
-from errand_rag.domain.search import SearchService
 from errand_rag.domain.tokens import default_counter
 from errand_rag.domain.worker import Worker, WorkerLimits
 from errand_rag.parsers.process import ProcessReader, ReaderLimits
@@ -30,6 +29,7 @@ from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.jobs import SqlJobs
 from errand_rag.storage.passages import SqlPassages
 from errand_rag.storage.scrubbing import SqlScrubber
+from errand_rag.telemetry import ObservedSearch, observed_ingestion
 from errand_rag.transport.servicer import RagServicer
 from errand_rag.transport.uploads import UploadReader
 
@@ -102,7 +102,7 @@ def build(
         jobs=jobs,
         documents=documents,
         handlers={
-            JobKind.INGEST: ingestion.run,
+            JobKind.INGEST: observed_ingestion(ingestion.run),
             JobKind.PURGE_DOCUMENT: purger.run,
             JobKind.PURGE_COLLECTION: purger.run,
         },
@@ -124,7 +124,7 @@ def build(
     servicer = RagServicer(
         collections=CollectionService(collections, purger, max_collections=settings.max_collections),
         documents=document_service,
-        search=SearchService(
+        search=ObservedSearch(
             collections=collections,
             passages=SqlPassages(database),
             vectors=vectors,

@@ -1,6 +1,6 @@
 """RagService over gRPC: converts, calls one use case, converts back."""
 
-# ruff: noqa: N802 - the methods are named by the contract
+
 
 from collections.abc import AsyncIterator
 from typing import Any
