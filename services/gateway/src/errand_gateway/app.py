@@ -11,6 +11,7 @@ from errand_common.db import Database, migrate, new_id, utc_now
 from errand_common.rpc.client import create_channel
 from errand_common.tokens import TokenSigner, generate_signing_key
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from errand_gateway.clients.agent import GrpcAgentBackend
 from errand_gateway.clients.health import GrpcHealthProbe
@@ -73,7 +74,8 @@ def build_app(settings: GatewaySettings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    install_error_handlers(app)
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    install_error_handlers(app, routes)
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/docs/assets", docs_assets(), name="docs-assets")

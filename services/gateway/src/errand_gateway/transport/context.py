@@ -28,6 +28,11 @@ class RequestContext:
     stop_reason: str = ""
     streamed: bool = False
 
+    @property
+    def principal_id(self) -> str:
+        """Who asks; empty before that is known."""
+        return self.principal.id if self.principal else ""
+
 
 def bind_context(scope: Scope, context: RequestContext) -> None:
     """Puts the context on the connection's scope."""

@@ -9,6 +9,7 @@ import structlog
 from errand_common.errors import ERROR_TABLE, ErrandError, InvalidArgument, Reason, Throttled
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -167,6 +168,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     failure = cast("HTTPException", error)
     message = _http_message(request, failure)
     headers = dict(failure.headers or {})
+    if failure.status_code == 405:
+        headers["Allow"] = ", ".join(allowed_methods(request))
     if failure.status_code == 413:
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
@@ -179,6 +182,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         details=_http_details(failure, message),
         headers=headers,
     )
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """All methods offered at the request's path: each route of a path knows its own alone."""
+    routes: Sequence[APIRoute] = request.app.state.api_routes
+    path = request.url.path
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 def _http_details(failure: HTTPException, message: str) -> Mapping[str, Any]:
@@ -230,8 +240,9 @@ def _problem(problem: Mapping[str, Any]) -> dict[str, str]:
     return {"field": ".".join(names)[:200], "problem": str(problem["msg"])[:500]}
 
 
-def install_error_handlers(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI, routes: Sequence[APIRoute]) -> None:
     """Gives the app its error answers; anything not handled here is the middleware's."""
+    app.state.api_routes = tuple(routes)
     app.add_exception_handler(ErrandError, _on_errand_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand_gateway.transport.context import RequestContext, bind_context
 from errand_gateway.transport.errors import ApiHttpError, error_response, internal_error
+from errand_gateway.transport.tracing import request_span
 
 _log = structlog.get_logger(__name__)
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
@@ -71,7 +72,10 @@ class EdgeMiddleware:
         exchange = _Exchange(context, receive, send)
         limit = self._limits.of(scope["path"])
         try:
-            with structlog.contextvars.bound_contextvars(request_id=context.request_id):
+            with (
+                structlog.contextvars.bound_contextvars(request_id=context.request_id),
+                request_span(scope, headers),
+            ):
                 if _declared_bytes(headers) > limit:
                     await _refuse(scope, receive, exchange, limit)
                 else:

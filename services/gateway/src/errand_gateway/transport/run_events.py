@@ -9,6 +9,7 @@ from sse_starlette import ServerSentEvent
 from errand_gateway.domain.resources import Run, RunEvent, RunStarted, Step, TextDelta
 from errand_gateway.transport.context import RequestContext
 from errand_gateway.transport.sse import event
+from errand_gateway.transport.tracing import describe_answer
 
 _NAMES: Final[dict[type[Any], str]] = {
     RunStarted: "started",
@@ -41,6 +42,8 @@ def note_run(run: Run, context: RequestContext) -> None:
     context.completion_tokens = run.usage.completion_tokens
     context.cached_tokens = run.usage.cached_tokens
     context.stop_reason = run.stop_reason.value if run.stop_reason else ""
+    if run.answer:
+        describe_answer(run.answer, session=run.conversation_id)
 
 
 def _data(item: RunEvent) -> Any:

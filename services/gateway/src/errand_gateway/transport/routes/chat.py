@@ -22,6 +22,7 @@ from errand_gateway.transport.presence import until_gone, wants_stream
 from errand_gateway.transport.run_events import chat_answer, note_run, run_events
 from errand_gateway.transport.services import ServicesDep
 from errand_gateway.transport.sse import event_stream, started
+from errand_gateway.transport.tracing import describe_chat
 
 router = guarded_router(prefix="/api/v1", tags=["chat"])
 
@@ -112,13 +113,14 @@ async def chat(
     body: ChatRequest,
     request: Request,
     services: ServicesDep,
-    _caller: Annotated[Principal, Depends(Requires(Permission.RUNS_CREATE))],
+    caller: Annotated[Principal, Depends(Requires(Permission.RUNS_CREATE))],
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Runs an agent on one message; a client that goes away cancels the run."""
     context = context_of(request.scope)
     command = body.command(idempotency_key)
     context.agent = command.agent
+    describe_chat(command.message, session=command.conversation_id, user=caller.id)
     if wants_stream(request):
         return await _streamed(request, services, command)
     run = await until_gone(request, services.agents.run(command))

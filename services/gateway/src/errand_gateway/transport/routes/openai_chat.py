@@ -27,6 +27,7 @@ from errand_gateway.transport.presence import until_gone
 from errand_gateway.transport.run_events import note_run
 from errand_gateway.transport.services import Services, ServicesDep
 from errand_gateway.transport.sse import event_stream, started
+from errand_gateway.transport.tracing import describe_chat
 
 router = guarded_router(prefix="/v1", tags=["openai"])
 
@@ -90,6 +91,7 @@ async def _by_agent(
     command = run_command(body, idempotency_key)
     context = context_of(request.scope)
     context.agent, context.model = command.agent, body.model
+    describe_chat(command.message, session=command.conversation_id, user=context.principal_id)
     if body.stream:
         chunks = run_chunks(services.agents.stream(command), completion, context)
         return await _streamed(request, services, chunks)

@@ -1,0 +1,51 @@
+"""A fresh root span for each request; the caller's own trace is linked, never continued."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from errand_common.telemetry import genai, tracer
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+_TRACED = ("/api/", "/v1/")
+
+
+@contextmanager
+def request_span(scope: Scope, headers: Headers) -> Iterator[None]:
+    """Traces an API request; probes and the documentation are not traced."""
+    if not scope["path"].startswith(_TRACED):
+        yield
+        return
+    with tracer(__name__).start_as_current_span(
+        f"{scope['method']} request", context=Context(), links=_links(headers), kind=trace.SpanKind.SERVER
+    ):
+        yield
+
+
+def _links(headers: Headers) -> list[trace.Link]:
+    given = headers.get("traceparent")
+    if given is None:
+        return []
+    # A parent taken from outside would leave the trace without a root in our store.
+    remote = trace.get_current_span(propagate.extract({"traceparent": given}, context=Context())).get_span_context()
+    return [trace.Link(remote)] if remote.is_valid else []
+
+
+def describe_chat(message: str, *, session: str, user: str) -> None:
+    """What the trace's preview shows as input, and whose it is."""
+    span = trace.get_current_span()
+    span.update_name("chat request")
+    span.set_attribute(genai.MLFLOW_INPUTS, genai.as_attribute({"message": message}))
+    span.set_attribute(genai.USER_ID, user)
+    if session:
+        span.set_attribute(genai.SESSION_ID, session)
+
+
+def describe_answer(answer: str, *, session: str) -> None:
+    """What the trace's preview shows as output."""
+    span = trace.get_current_span()
+    span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute({"answer": answer}))
+    if session:
+        span.set_attribute(genai.SESSION_ID, session)
