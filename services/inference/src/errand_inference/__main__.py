@@ -1,8 +1,9 @@
-"""`python -m errand_inference serve|check-config|prepare|train|evaluate`."""
+"""`python -m errand_inference serve|check-config|prepare|convert|train|evaluate`."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from errand_common.errors import ErrandError
 from errand_common.main import BAD_SETTINGS_STATUS, run_service
@@ -14,8 +15,8 @@ from errand_inference.settings import InferenceSettings
 def main() -> int:
     """Runs the command; returns the exit status."""
     command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command == "prepare":
-        return _prepare()
+    if command in {"prepare", "convert"}:
+        return _prepare(sys.argv[2:])
     if command == "train":
         from errand_inference.training.train import main as train  # noqa: PLC0415 - needs torch
 
@@ -29,11 +30,16 @@ def main() -> int:
     return run_service("errand_inference", InferenceSettings, serve)
 
 
-def _prepare() -> int:
-    from errand_inference.app import prepare  # noqa: PLC0415 - training needs no server
+def _prepare(folders: list[str]) -> int:
+    """`prepare`: the default model and the embeddings; `convert FOLDER…`: these models."""
+    from errand_inference.app import convert, prepare  # noqa: PLC0415 - training needs no server
 
     try:
-        prepare(load_settings(InferenceSettings))
+        settings = load_settings(InferenceSettings)
+        for folder in folders:
+            convert(settings, Path(folder))
+        if not folders:
+            prepare(settings)
     except (SettingsError, ErrandError) as error:
         sys.stderr.write(f"errand_inference: {error}\n")
         return BAD_SETTINGS_STATUS

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import structlog
 from errand.inference.v1 import inference_pb2_grpc
+from errand_common.errors import ModelUnavailable
 from errand_common.main import wait_for_shutdown
 from errand_common.rpc.server import Registration, RpcServer
 from errand_common.telemetry import configure_logging, configure_tracing, shutdown_tracing
@@ -15,12 +17,13 @@ from errand_common.tokens import TokenVerifier
 from errand_inference.domain.generation import Generation
 from errand_inference.embeddings import MiniLmEmbedder
 from errand_inference.metrics import PrometheusObserver
-from errand_inference.model_store import minilm_folder, open_source, openvino_folder
+from errand_inference.model_store import fetch, minilm_folder, open_source, openvino_folder
 from errand_inference.registry import ModelRegistry
 from errand_inference.settings import InferenceSettings
 from errand_inference.transport.servicer import InferenceServicer
 
 SERVICE_NAME = "errand.inference.v1.InferenceService"
+_HEALTH_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -36,23 +39,51 @@ async def serve(settings: InferenceSettings) -> None:
     server = RpcServer(settings, TokenVerifier(settings.jwks), [registration])
     port = await server.start()
     try:
-        await models.load(settings.model_name, settings.model_path)
+        await models.load(settings.model_name, await asyncio.to_thread(_default_folder, settings))
         await server.set_serving(True)
         _log.info("serving", port=port)
-        await wait_for_shutdown()
+        await _until_shutdown(server, models)
     finally:
         await server.stop(settings.drain_seconds)
         await models.close()
-        embedder.close()
+        if embedder is not None:
+            embedder.close()
         shutdown_tracing()
 
 
-def _embedder(settings: InferenceSettings) -> MiniLmEmbedder:
-    return MiniLmEmbedder(minilm_folder(settings.cache_dir), threads=settings.threads)
+async def _until_shutdown(server: RpcServer, models: ModelRegistry) -> None:
+    """Health follows the default model: a process whose engine is gone must get no more calls."""
+    shutdown = asyncio.create_task(wait_for_shutdown())
+    serving = True
+    while not (await asyncio.wait([shutdown], timeout=_HEALTH_SECONDS))[0]:
+        if serving != models.is_alive:
+            serving = models.is_alive
+            _log.warning("health changed", serving=serving)
+            await server.set_serving(serving)
+
+
+def _embedder(settings: InferenceSettings) -> MiniLmEmbedder | None:
+    try:
+        return MiniLmEmbedder(minilm_folder(settings.cache_dir), threads=settings.threads)
+    except ModelUnavailable as error:
+        _log.warning("no embeddings are served", reason=error.message)
+        return None
+
+
+def _default_folder(settings: InferenceSettings) -> Path:
+    if not settings.hub_id:
+        return settings.model_path
+    token = settings.hub_token.get_secret_value() if settings.hub_token else None
+    return fetch(settings.hub_id, token, settings.cache_dir)
 
 
 def prepare(settings: InferenceSettings) -> None:
     """Converts the default model and exports the embedding model ahead of the first start."""
     minilm_folder(settings.cache_dir)
+    convert(settings, _default_folder(settings))
+
+
+def convert(settings: InferenceSettings, folder: Path) -> None:
+    """Converts a model for the engine that is set; raises ModelUnavailable."""
     if settings.engine == "openvino":
-        openvino_folder(open_source(settings.model_path), settings.precision, settings.cache_dir)
+        openvino_folder(open_source(folder), settings.precision, settings.cache_dir)

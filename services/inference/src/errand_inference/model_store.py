@@ -46,6 +46,21 @@ def open_source(folder: Path) -> ModelSource:
     return ModelSource(folder, hash_folder(folder), _context_tokens(folder))
 
 
+def fetch(hub_id: str, token: str | None, cache_dir: Path) -> Path:
+    """A model of the hub, downloaded once; raises ModelUnavailable."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only where a hub is configured
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415 - as above
+
+    try:
+        folder = snapshot_download(
+            hub_id, token=token, cache_dir=cache_dir / "hub", allow_patterns=["*.json", "*.safetensors", "*.model"]
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise ModelUnavailable(f"{hub_id} cannot be downloaded: {reason}", model=hub_id) from error
+    return Path(folder)
+
+
 def _context_tokens(folder: Path) -> int:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from errand_common.errors import Conflict, ModelUnavailable, NotFound
+from errand_common.errors import Conflict, ModelUnavailable, NotFound, PermissionDenied
 
+from errand_inference.domain.chat import PromptInput, ToolDeclaration, UserMessage
 from errand_inference.domain.dispatch import Dispatcher
-from errand_inference.domain.engine import Engine
+from errand_inference.domain.engine import Engine, EngineRequest
+from errand_inference.domain.format import render_prompt
+from errand_inference.domain.grammar import build_grammar
+from errand_inference.engines.openvino import OpenVinoEngine
 from errand_inference.engines.scripted import ScriptedEngine
+from errand_inference.engines.wire import OpenVinoOptions
 from errand_inference.model_store import ModelSource, open_source, openvino_folder
 from errand_inference.settings import InferenceSettings
 
@@ -36,8 +42,6 @@ class ServedModel:
 
 
 def _openvino(source: ModelSource, settings: InferenceSettings) -> Engine:
-    from errand_inference.engines.openvino import OpenVinoEngine, OpenVinoOptions  # noqa: PLC0415 - loads in a second
-
     options = OpenVinoOptions(
         cache_gigabytes=settings.kv_cache_gigabytes, max_batch=settings.max_batch, threads=settings.threads
     )
@@ -77,6 +81,16 @@ class ModelRegistry:
         """All models, the default first."""
         return sorted(self._models.values(), key=lambda model: (model.name != self._settings.model_name, model.name))
 
+    async def load_from(self, name: str, path: Path) -> ServedModel:
+        """Like `load`, for a caller's path: raises PermissionDenied outside of the models' folder."""
+        if not self._may_load(path):
+            raise PermissionDenied("path: only folders inside ERRAND_INFERENCE_MODELS_DIR can be loaded.")
+        return await self.load(name, path)
+
+    def _may_load(self, path: Path) -> bool:
+        root = self._settings.models_dir or self._settings.model_path.parent
+        return path.resolve().is_relative_to(root.resolve())
+
     async def load(self, name: str, path: Path) -> ServedModel:
         """Serves the folder's model under `name`; on any error what was served goes on.
 
@@ -86,6 +100,7 @@ class ModelRegistry:
             if name not in self._models and len(self._models) >= self._settings.max_models:
                 raise Conflict(f"{self._settings.max_models} models are served already; unload one first.")
             model = await asyncio.to_thread(self._build, name, path)
+            await _warm_up(model)
             replaced = self._models.get(name)
             self._models[name] = model
         if replaced is not None:
@@ -113,6 +128,12 @@ class ModelRegistry:
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise ModelUnavailable(f"The model cannot be loaded: {reason}", model=source.folder.name) from error
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the default model is served."""
+        default = self._models.get(self._settings.model_name)
+        return default is not None and default.engine.is_alive
+
     async def unload(self, name: str) -> None:
         """Raises NotFound, or Conflict for the default model."""
         if name == self._settings.model_name:
@@ -128,16 +149,30 @@ class ModelRegistry:
         task.add_done_callback(self._retiring.discard)
 
     async def close(self) -> None:
-        """Ends all engines."""
+        """Ends all engines, those of replaced models too."""
         for task in list(self._retiring):
             task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(model.engine.close() for model in self._models.values()))
 
 
+async def _warm_up(model: ServedModel) -> None:
+    """One generation, so that the first caller does not pay for it and a model that cannot generate is refused."""
+    tool = ToolDeclaration("warm_up", "Warms up.", {"type": "object", "properties": {"text": {"type": "string"}}})
+    prompt = render_prompt(PromptInput((UserMessage("Hello"),), (tool,)))
+    try:
+        async for _ in model.engine.generate(EngineRequest(prompt, 4, grammar=build_grammar((tool,)))):
+            pass
+    except Exception as error:
+        await model.engine.close()
+        raise ModelUnavailable(f"The model was loaded but cannot generate: {error}", model=model.name) from error
+
+
 async def _close_when_idle(model: ServedModel) -> None:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + _REPLACED_SECONDS
+    until = time.monotonic() + _REPLACED_SECONDS
     scheduler = model.dispatcher.scheduler
-    while (scheduler.queued or scheduler.running) and loop.time() < until:
-        await asyncio.sleep(0.1)
-    await model.engine.close()
+    try:
+        while (scheduler.queued or scheduler.running) and time.monotonic() < until:  # noqa: ASYNC110 - the scheduler is pure
+            await asyncio.sleep(0.1)
+    finally:
+        await model.engine.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from errand_common.settings import ServiceSettings
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 
@@ -18,6 +18,9 @@ class InferenceSettings(ServiceSettings):
     port: int = Field(default=50052, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     model_name: str = Field(default="errand-tiny", description="name the default model is served under")
     model_path: Path = Field(default=Path("models/errand-tiny"), description="folder of the default model")
+    models_dir: Path | None = Field(default=None, description="folder LoadModel may read; default: model_path's parent")
+    hub_id: str = Field(default="", description="model to download from the hub instead of model_path; empty for none")
+    hub_token: SecretStr | None = Field(default=None, description="token for gated models of the hub")
     engine: Literal["openvino", "transformers", "scripted"] = "openvino"
     precision: Literal["fp32", "int8"] = Field(default="fp32", description="weight format of the openvino engine")
     device: str = Field(default="cpu", description="torch device of the transformers engine")

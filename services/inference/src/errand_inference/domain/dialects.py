@@ -3,39 +3,89 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import lru_cache
 
 from errand_inference.domain.format import ESCAPE
 from errand_inference.domain.grammar import Choice, Grammar, Marker, Node, Repeat, Rule, Series, Text
 
-# Control tokens begin with "<" and one of these letters; text may hold any other use of "<".
-_TEXT_EBNF = r"([^<\x00] | [<] [^<sebpum\x00])"
-_EBNF_TERMINALS = rf"""
-string ::= "{ESCAPE}" {_TEXT_EBNF}* "{ESCAPE}"
-free_text ::= {_TEXT_EBNF}+
-integer ::= "-"? ("0" | [1-9] [0-9]{{0,17}})
-number ::= "-"? ("0" | [1-9] [0-9]{{0,17}}) ("." [0-9]{{1,17}})? ([eE] [+-]? [0-9]{{1,3}})?
-key ::= [A-Za-z_] [A-Za-z0-9_]{{0,63}}
+# Text may hold "<", but never followed by two letters with which a control token begins. Whole names
+# would forbid less, but each letter more is a state of the grammar, and decoding slowed tenfold.
+_FIRST_LETTERS = {"b": "o", "e": "nos", "m": "a", "p": "a", "s": "t", "u": "n"}
+
+_NEVER_IN_JSON = r'"\\\x00-\x1f'
+_TEXTS_KEPT = 512
+
+_EBNF_NUMBERS = r"""
+natural ::= "0" | [1-9] [0-9]{0,17}
+integer ::= "-"? natural
+positive ::= natural ("." [0-9]{1,17})? ([eE] [+-]? [0-9]{1,3})?
+number ::= "-"? positive
+key ::= [A-Za-z_] [A-Za-z0-9_]{0,63}
+json_key ::= "\"" key "\""
 """
-_LARK_TERMINALS = rf"""
-string: {ESCAPE} STRING_TEXT? {ESCAPE}
-STRING_TEXT: /([^<\x00]|<[^<sebpum\x00])+/
-free_text: /([^<\x00]|<[^<sebpum\x00])+/
-integer: /-?(0|[1-9][0-9]{{0,17}})/
-number: /-?(0|[1-9][0-9]{{0,17}})(\.[0-9]{{1,17}})?([eE][+-]?[0-9]{{1,3}})?/
+_NATURAL = "(0|[1-9][0-9]{0,17})"
+_POSITIVE = rf"{_NATURAL}(\.[0-9]{{1,17}})?([eE][+-]?[0-9]{{1,3}})?"
+_LARK_NUMBERS = rf"""
+natural: /{_NATURAL}/
+integer: /-?{_NATURAL}/
+positive: /{_POSITIVE}/
+number: /-?{_POSITIVE}/
 key: /[A-Za-z_][A-Za-z0-9_]{{0,63}}/
+json_key: /"[A-Za-z_][A-Za-z0-9_]{{0,63}}"/
 """
 
 
+@lru_cache(maxsize=_TEXTS_KEPT)
 def to_ebnf(grammar: Grammar) -> str:
     """EBNF as xgrammar reads it; a control token is its text, which the token itself matches too."""
     rules = [f"{name} ::= {_ebnf(node)}" for name, node in _root_first(grammar)]
     return "\n".join(rules) + _EBNF_TERMINALS
 
 
+@lru_cache(maxsize=_TEXTS_KEPT)
 def to_lark(grammar: Grammar) -> str:
     """Lark as llguidance reads it; control tokens stand for themselves."""
     rules = [f"{'start' if name == 'root' else name}: {_lark(node)}" for name, node in _root_first(grammar)]
     return "\n".join(rules) + _LARK_TERMINALS
+
+
+def _text_pieces(never: str = r"\x00") -> list[list[str]]:
+    """Series of letter classes: one letter of text, or "<" with what may follow it; `never` is in none.
+
+    Plain classes side by side: nesting them or repeating "<" doubled the time of a step. Control
+    characters stand last in their class: a letter behind one would be read as one more digit of its number.
+    """
+    first = "".join(_FIRST_LETTERS)
+    begun = [["[<]", f"[{letter}]", f"[^<{second}{never}]"] for letter, second in _FIRST_LETTERS.items()]
+    return [[f"[^<{never}]"], ["[<]", f"[^<{first}{never}]"], *begun]
+
+
+def _ebnf_terminals() -> str:
+    piece, json_piece = (
+        " | ".join(" ".join(piece) for piece in pieces) for pieces in (_text_pieces(), _text_pieces(_NEVER_IN_JSON))
+    )
+    return f"""
+string ::= "{ESCAPE}" ({piece})* "{ESCAPE}"
+free_text ::= ({piece})+
+json_string ::= "\\"" ({json_piece} | "\\\\" (["\\\\/bfnrt] | "u" [0-9a-f]{{4}}))* "\\""
+{_EBNF_NUMBERS}"""
+
+
+def _lark_terminals() -> str:
+    piece, json_piece = (
+        "|".join("".join(piece) for piece in pieces) for pieces in (_text_pieces(), _text_pieces(_NEVER_IN_JSON))
+    )
+    return f"""
+string: {ESCAPE} STRING_TEXT? {ESCAPE}
+STRING_TEXT: /({piece})+/
+free_text: /({piece})+/
+json_string: /"({json_piece}|\\\\(["\\\\\\/bfnrt]|u[0-9a-f]{{4}}))*"/
+{_LARK_NUMBERS}"""
+
+
+_EBNF_TERMINALS = _ebnf_terminals()
+_LARK_TERMINALS = _lark_terminals()
 
 
 def _root_first(grammar: Grammar) -> list[tuple[str, Node]]:
@@ -47,38 +97,30 @@ def _quoted(text: str) -> str:
 
 
 def _times(least: int, most: int | None) -> str:
-    if (least, most) == (0, 1):
-        return "?"
-    return f"{{{least},{'' if most is None else most}}}"
+    if (least, most) == (1, 1):
+        return ""
+    return "?" if (least, most) == (0, 1) else f"{{{least},{'' if most is None else most}}}"
+
+
+def _written(node: Node, marker: Callable[[str], str]) -> str:
+    match node:
+        case Text(value):
+            return _quoted(value)
+        case Marker(token):
+            return marker(token)
+        case Rule(name):
+            return name
+        case Series(parts):
+            return " ".join(_written(part, marker) for part in parts if part != Text("")) or '""'
+        case Choice(options):
+            return "(" + " | ".join(_written(option, marker) for option in options) + ")"
+        case Repeat(part, least, most):
+            return f"({_written(part, marker)}){_times(least, most)}"
 
 
 def _ebnf(node: Node) -> str:
-    match node:
-        case Text(value):
-            return _quoted(value)
-        case Marker(token):
-            return _quoted(token)
-        case Rule(name):
-            return name
-        case Series(parts):
-            return " ".join(_ebnf(part) for part in parts)
-        case Choice(options):
-            return "(" + " | ".join(_ebnf(option) for option in options) + ")"
-        case Repeat(part, least, most):
-            return f"({_ebnf(part)})" + ("" if (least, most) == (1, 1) else _times(least, most))
+    return _written(node, _quoted)
 
 
 def _lark(node: Node) -> str:
-    match node:
-        case Text(value):
-            return _quoted(value)
-        case Marker(token):
-            return token
-        case Rule(name):
-            return name
-        case Series(parts):
-            return " ".join(_lark(part) for part in parts)
-        case Choice(options):
-            return "(" + " | ".join(_lark(option) for option in options) + ")"
-        case Repeat(part, least, most):
-            return f"({_lark(part)})" + ("" if (least, most) == (1, 1) else _times(least, most))
+    return _written(node, str)

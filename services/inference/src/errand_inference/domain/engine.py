@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from errand_common.errors import InvalidArgument
+
 from errand_inference.domain.grammar import Grammar
 
 
@@ -27,16 +29,6 @@ class Finish(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class JsonConstraint:
-    """Output that is JSON of this schema (JSON text)."""
-
-    schema_json: str
-
-
-Constraint = Grammar | JsonConstraint
-
-
-@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """One generation. `temperature` 0 is greedy; `stop` texts end it and are not part of the output."""
 
@@ -46,16 +38,20 @@ class EngineRequest:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
-    constraint: Constraint | None = None
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of output: text as far as it is whole characters, tokens it took, the end if it is one."""
+    """A piece of output: text as far as it is whole characters, tokens it took, the end if it is one.
+
+    Every delta tells how many tokens the prompt has and how many of them a cache saved.
+    """
 
     text: str
     tokens: int
     finish: Finish | None = None
+    prompt_tokens: int = 0
     cached_tokens: int = 0
 
 
@@ -66,6 +62,11 @@ class Engine(Protocol):
     precision: str
     context_tokens: int
     capabilities: frozenset[Capability]
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still serve."""
+        ...
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Deltas until one carries `finish`. Closing the iterator cancels and frees the slot."""
@@ -78,3 +79,12 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Ends running generations and frees the model."""
         ...
+
+
+def room_for(request: EngineRequest, prompt_tokens: int, context_tokens: int) -> int:
+    """Tokens that may be generated; raises InvalidArgument when the prompt leaves no room for one."""
+    if prompt_tokens >= context_tokens:
+        raise InvalidArgument(
+            f"messages: the prompt has {prompt_tokens} tokens, the model reads {context_tokens}.", field="messages"
+        )
+    return min(request.max_tokens, context_tokens - prompt_tokens)

@@ -75,7 +75,7 @@ def render_value(value: JsonValue) -> str:
 
 def render_object(members: Mapping[str, JsonValue]) -> str:
     """An object with its keys in alphabetical order, as in every official sample."""
-    return "{" + ",".join(f"{key}:{render_value(members[key])}" for key in sorted(members)) + "}"
+    return "{" + ",".join(f"{neutralise(key)}:{render_value(members[key])}" for key in sorted(members)) + "}"
 
 
 def render_schema(schema: Mapping[str, JsonValue]) -> str:
@@ -107,7 +107,7 @@ def _properties(value: JsonValue) -> str:
     if not isinstance(value, Mapping) or not value:
         return ""
     schemas = {key: schema for key, schema in value.items() if isinstance(schema, Mapping)}
-    return "{" + ",".join(f"{key}:{render_schema(schemas[key])}" for key in sorted(schemas)) + "}"
+    return "{" + ",".join(f"{neutralise(key)}:{render_schema(schemas[key])}" for key in sorted(schemas)) + "}"
 
 
 def _type(value: JsonValue) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,13 +15,13 @@ from errand_common.errors import DeadlineExceeded, InvalidArgument
 
 from errand_inference.domain.chat import PromptInput, ToolCall
 from errand_inference.domain.dispatch import Dispatcher, Wait
-from errand_inference.domain.engine import Constraint, Delta, EngineRequest, Finish, JsonConstraint
+from errand_inference.domain.engine import Delta, EngineRequest, Finish
 from errand_inference.domain.format import render_prompt
-from errand_inference.domain.grammar import Grammar, ToolChoice, build_grammar
+from errand_inference.domain.grammar import Grammar, ToolChoice, build_grammar, build_json_grammar
 from errand_inference.domain.names import NameMap
 from errand_inference.domain.parser import StreamParser
 from errand_inference.domain.scheduler import Priority
-from errand_inference.domain.schemas import problem_with
+from errand_inference.domain.schemas import is_json_of, parse_schema, problem_with
 
 DEFAULT_MAX_TOKENS = 256
 _GRAMMARS_KEPT = 512
@@ -57,7 +58,12 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """The whole turn. Times are milliseconds since the request came."""
+    """The whole turn. Times are milliseconds since the request came.
+
+    A call whose arguments break the declared schema (what the grammar cannot hold: patterns, bounds) is left
+    out and counted in `rejected_calls`, and so is JSON text that breaks the response schema. A turn of
+    which nothing is left ends with STOP, no text and no calls: the caller decides whether to ask again.
+    """
 
     text: str
     calls: tuple[ToolCall, ...]
@@ -97,20 +103,28 @@ class GrammarCache:
     def get(self, request: GenerationRequest, prompt: PromptInput, only_tool: str) -> Grammar:
         """The grammar of this request's tools; `prompt` and `only_tool` use the model's names."""
         tools = tuple(tool for tool in prompt.tools if not only_tool or tool.name == only_tool)
-        schemas = tuple(sorted(request.schemas.items()))
-        key = (tuple(tool.name for tool in tools), schemas, request.choice, request.single_call)
+        names = tuple(tool.name for tool in tools)
+        key = (names, tuple(request.schemas.items()), request.choice, request.single_call)
+        return self._cached(key, lambda: build_grammar(tools, choice=request.choice, single_call=request.single_call))
+
+    def json(self, schema_json: str) -> Grammar:
+        """The grammar of JSON of this schema."""
+        return self._cached(
+            schema_json, lambda: build_json_grammar(parse_schema(schema_json, field="response_schema_json"))
+        )
+
+    def _cached(self, key: object, build: Callable[[], Grammar]) -> Grammar:
         found = self._grammars.get(key)
         self._observer.grammar_looked_up(hit=found is not None)
-        if found is None:
-            self.misses += 1
-            found = build_grammar(tools, choice=request.choice, single_call=request.single_call)
-            self._grammars[key] = found
-            if len(self._grammars) > _GRAMMARS_KEPT:
-                self._grammars.popitem(last=False)
-        else:
+        if found is not None:
             self.hits += 1
             self._grammars.move_to_end(key)
-        return found
+            return found
+        self.misses += 1
+        built = self._grammars[key] = build()
+        if len(self._grammars) > _GRAMMARS_KEPT:
+            self._grammars.popitem(last=False)
+        return built
 
 
 class Generation:
@@ -152,9 +166,9 @@ class _Turn:
         self._began = time.monotonic()
         self._names = NameMap.of(tool.name for tool in request.prompt.tools)
         prompt = self._names.prompt(request.prompt)
-        self._constraint = _constraint(request, prompt, self._names, grammars)
+        self._grammar = _grammar(request, prompt, self._names, grammars)
         self._prompt = render_prompt(prompt)
-        self._prompt_tokens = dispatcher.engine.count_tokens([self._prompt])[0]
+        self._prompt_tokens = 0
         self._parser = StreamParser()
         self._text = ""
         self._dispatched = Wait()
@@ -175,7 +189,7 @@ class _Turn:
             request.top_p,
             request.seed,
             request.stop,
-            self._constraint,
+            self._grammar,
         )
         run = self._dispatcher.run(
             engine_request,
@@ -185,16 +199,14 @@ class _Turn:
             wait=self._dispatched,
         )
         async with aclosing(run) as deltas:
-            async for delta in deltas:
+            while (delta := await _next(deltas, deadline)) is not None:
                 yield delta
-                if time.monotonic() >= deadline:
-                    raise DeadlineExceeded("The deadline passed while the model was generating.")
 
     def take(self, delta: Delta) -> list[TextDelta | ToolCall]:
         """What a delta makes certain."""
         self._first = self._first or time.monotonic()
         self.tokens += delta.tokens
-        self._cached = max(self._cached, delta.cached_tokens)
+        self._prompt_tokens, self._cached = delta.prompt_tokens, delta.cached_tokens
         if delta.finish is Finish.LENGTH:
             self.finish = FinishReason.LENGTH
         return self._told(self._parser.feed(delta.text) if not self._request.response_schema_json else [delta.text])
@@ -224,13 +236,22 @@ class _Turn:
         self._calls.append(named)
         return named
 
+    def _checked_text(self) -> str:
+        text = self._text.strip()
+        schema = self._request.response_schema_json
+        if not schema or self.finish is not None or is_json_of(text, schema):
+            return text
+        self._rejected += 1
+        return ""
+
     def result(self) -> GenerationResult:
         """The turn as a whole."""
         now = time.monotonic()
+        text = self._checked_text()
         reason = self.finish or (FinishReason.TOOL_CALLS if self._calls else FinishReason.STOP)
         first = (self._first or now) - self._began
         return GenerationResult(
-            text=self._text.strip(),
+            text=text,
             calls=tuple(self._calls),
             finish=reason,
             prompt_tokens=self._prompt_tokens,
@@ -243,14 +264,19 @@ class _Turn:
         )
 
 
-def _constraint(request: GenerationRequest, prompt: PromptInput, names: NameMap, grammars: GrammarCache) -> Constraint:
+async def _next(deltas: AsyncGenerator[Delta, None], deadline: float) -> Delta | None:
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await anext(deltas, None)
+    except TimeoutError:
+        raise DeadlineExceeded("The deadline passed while the model was generating.") from None
+
+
+def _grammar(request: GenerationRequest, prompt: PromptInput, names: NameMap, grammars: GrammarCache) -> Grammar:
     if request.response_schema_json:
-        return JsonConstraint(request.response_schema_json)
-    only_tool = ""
-    if request.only_tool:
-        if request.only_tool not in names.to_model:
-            raise InvalidArgument(
-                f"tool_choice.name: {request.only_tool!r} is not among the declared tools.", field="tool_choice.name"
-            )
-        only_tool = names.to_model[request.only_tool]
-    return grammars.get(request, prompt, only_tool)
+        return grammars.json(request.response_schema_json)
+    if request.only_tool and request.only_tool not in names.to_model:
+        raise InvalidArgument(
+            f"tool_choice.name: {request.only_tool!r} is not among the declared tools.", field="tool_choice.name"
+        )
+    return grammars.get(request, prompt, names.to_model.get(request.only_tool, ""))

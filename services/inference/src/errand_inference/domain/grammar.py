@@ -2,13 +2,13 @@
 
 The grammar is a small tree of rules of our own, written out in the two dialects that engines read:
 EBNF (xgrammar, inside OpenVINO GenAI) and Lark (llguidance). What JSON Schema can say and a grammar
-cannot (patterns, bounds) is widened here; arguments are validated against the full schema afterwards.
+cannot (patterns, most bounds) is widened here; arguments are validated against the full schema afterwards.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -18,8 +18,9 @@ from errand_inference.domain.chat import JsonValue, ToolDeclaration
 from errand_inference.domain.format import END_CALL, ESCAPE, START_CALL, START_RESPONSE, neutralise
 
 MOST_CALLS = 8
-_DEEPEST = 6
+_DEEPEST = 16
 _LONGEST_ARRAY = 64
+_MOST_NODES = 20_000
 
 
 class ToolChoice(Enum):
@@ -77,27 +78,41 @@ class Repeat:
 Node = Text | Marker | Rule | Series | Choice | Repeat
 
 # Terminals that both dialects spell by themselves.
-STRING, INTEGER, NUMBER, KEY, FREE_TEXT = (Rule(name) for name in ("string", "integer", "number", "key", "free_text"))
+FREE_TEXT, INTEGER, NATURAL, NUMBER, POSITIVE = (
+    Rule(name) for name in ("free_text", "integer", "natural", "number", "positive")
+)
 VALUE = Rule("value")
+NOTHING = Text("")
 
 
 @dataclass(frozen=True, slots=True)
+class Syntax:
+    """How a value is written: strings, the names of members."""
+
+    string: Rule
+    any_key: Rule
+    spell_string: Callable[[str], Node]
+    spell_key: Callable[[str], str]
+
+
+def _escaped(text: str) -> Node:
+    return Series((Marker(ESCAPE), Text(neutralise(text)), Marker(ESCAPE)))
+
+
+CALL_SYNTAX = Syntax(Rule("string"), Rule("key"), _escaped, neutralise)
+JSON_SYNTAX = Syntax(
+    Rule("json_string"),
+    Rule("json_key"),
+    lambda text: Text(json.dumps(text, ensure_ascii=False)),
+    lambda key: json.dumps(key, ensure_ascii=False),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Grammar:
-    """Named rules, `root` among them."""
+    """Named rules, `root` among them. Equal to itself only, so that what is made of it can be cached by it."""
 
     rules: Mapping[str, Node]
-
-
-@dataclass(slots=True)
-class _Builder:
-    """Collects rules while schemas are walked."""
-
-    rules: dict[str, Node] = field(default_factory=dict)
-
-    def name(self, node: Node) -> Rule:
-        rule = Rule(f"r{len(self.rules)}")
-        self.rules[rule.name] = node
-        return rule
 
 
 def build_grammar(
@@ -107,82 +122,179 @@ def build_grammar(
 
     Raises InvalidArgument for REQUIRED without tools.
     """
-    builder = _Builder()
     if choice is ToolChoice.NONE or not tools:
         if choice is ToolChoice.REQUIRED:
             raise InvalidArgument("tool_choice: a call is required but no tool is declared.", field="tool_choice")
         return Grammar({"root": FREE_TEXT})
-    calls = [_call(builder, tool) for tool in tools]
-    call = builder.name(Choice(tuple(calls)))
-    turn = Series((Repeat(call, 1, 1 if single_call else MOST_CALLS), Marker(START_RESPONSE)))
-    root: Node = turn if choice is ToolChoice.REQUIRED else Choice((turn, FREE_TEXT))
-    builder.rules["value"] = _any_value()
-    builder.rules["root"] = root
-    return Grammar(builder.rules)
+    rules: dict[str, Node] = {}
+    call = Choice(tuple(_call(rules, tool) for tool in tools))
+    rules["call"] = call
+    turn = Series((Repeat(Rule("call"), 1, 1 if single_call else MOST_CALLS), Marker(START_RESPONSE)))
+    rules["root"] = turn if choice is ToolChoice.REQUIRED else Choice((turn, FREE_TEXT))
+    rules["value"] = _any_value(CALL_SYNTAX)
+    return Grammar(rules)
 
 
-def _call(builder: _Builder, tool: ToolDeclaration) -> Node:
-    arguments = _object(builder, {"type": "object", **tool.parameters}, tool.parameters, 0)
+def build_json_grammar(schema: Mapping[str, JsonValue]) -> Grammar:
+    """The grammar of JSON text of this schema, without white space between its parts."""
+    rules: dict[str, Node] = {}
+    builder = _Builder(JSON_SYNTAX, schema, rules)
+    rules["root"] = builder.value(schema, 0, frozenset())
+    rules["value"] = _any_value(JSON_SYNTAX)
+    return Grammar(rules)
+
+
+def _call(rules: dict[str, Node], tool: ToolDeclaration) -> Node:
+    builder = _Builder(CALL_SYNTAX, tool.parameters, rules)
+    arguments = builder.arguments()
     return Series((Marker(START_CALL), Text(f"call:{tool.name}"), arguments, Marker(END_CALL)))
 
 
-def _schema(builder: _Builder, schema: JsonValue, root: Mapping[str, JsonValue], depth: int) -> Node:
-    """The values a schema admits, or more."""
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
-        return VALUE
-    if isinstance(reference := schema.get("$ref"), str):
-        return _schema(builder, _resolve(reference, root), root, depth + 1)
-    if "const" in schema:
-        return _constant(schema["const"])
-    if isinstance(options := schema.get("enum"), list | tuple) and options:
-        return Choice(tuple(_constant(option) for option in options))
-    for keyword in ("anyOf", "oneOf"):
-        if isinstance(branches := schema.get(keyword), list | tuple) and branches:
-            return Choice(tuple(_schema(builder, branch, root, depth + 1) for branch in branches))
-    return _typed(builder, schema, root, depth)
+@dataclass(slots=True)
+class _Builder:
+    """Walks one schema; rules it names are collected in `rules`, which tools of one turn share."""
+
+    syntax: Syntax
+    root: Mapping[str, JsonValue]
+    rules: dict[str, Node]
+    _references: dict[str, Rule] = field(default_factory=dict)
+    _nodes: int = 0
+
+    def arguments(self) -> Node:
+        """The arguments of a call: an object whose members are the declared ones."""
+        schema = self._followed({**self.root, "type": "object"})
+        if not schema.get("properties"):
+            return Text("{}")
+        return self.object(schema, 0)
+
+    def _followed(self, schema: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        """The schema itself, or the one that its reference leads to."""
+        seen: set[str] = set()
+        while isinstance(reference := schema.get("$ref"), str) and reference not in seen:
+            seen.add(reference)
+            target = _resolve(reference, self.root)
+            if not isinstance(target, Mapping):
+                return schema
+            schema = target
+        return schema
+
+    def value(self, schema: JsonValue, depth: int, expanding: frozenset[str]) -> Node:
+        """The values a schema admits, or more.
+
+        `expanding` holds the references that led here without a character in between. Only outside of
+        such a chain is a rule of its own made for a reference: so no rule begins with itself.
+        """
+        self._nodes += 1
+        if not isinstance(schema, Mapping) or depth > _DEEPEST or self._nodes > _MOST_NODES:
+            return VALUE
+        if isinstance(reference := schema.get("$ref"), str):
+            return self._reference(reference, depth, expanding)
+        if "const" in schema:
+            return self._constant(schema["const"])
+        if isinstance(options := schema.get("enum"), list | tuple) and options:
+            return Choice(tuple(self._constant(option) for option in options))
+        for keyword in ("anyOf", "oneOf"):
+            if isinstance(branches := schema.get(keyword), list | tuple) and branches:
+                return Choice(tuple(self.value(branch, depth + 1, expanding) for branch in branches))
+        if isinstance(parts := schema.get("allOf"), list | tuple) and len(parts) == 1 and "type" not in schema:
+            return self.value(parts[0], depth + 1, expanding)
+        return self._typed(schema, depth)
+
+    def _reference(self, reference: str, depth: int, expanding: frozenset[str]) -> Node:
+        target = _resolve(reference, self.root)
+        if target is None or reference in expanding:
+            return VALUE
+        if expanding:
+            return self.value(target, depth + 1, expanding | {reference})
+        if reference not in self._references:
+            rule = self._named(VALUE)
+            self._references[reference] = rule
+            self.rules[rule.name] = self.value(target, 1, frozenset({reference}))
+        return self._references[reference]
+
+    def _named(self, node: Node) -> Rule:
+        rule = Rule(f"r{len(self.rules)}")
+        self.rules[rule.name] = node
+        return rule
+
+    def _typed(self, schema: Mapping[str, JsonValue], depth: int) -> Node:
+        kinds = schema.get("type")
+        if isinstance(kinds, list | tuple) and kinds:
+            return Choice(tuple(self._typed({**schema, "type": kind}, depth) for kind in kinds))
+        match kinds:
+            case "string":
+                return self.syntax.string
+            case "integer":
+                return NATURAL if _is_unsigned(schema) else INTEGER
+            case "number":
+                return POSITIVE if _is_unsigned(schema) else NUMBER
+            case "boolean":
+                return Choice((Text("true"), Text("false")))
+            case "null":
+                return Text("null")
+            case "array":
+                return _array(self.value(schema.get("items"), depth + 1, frozenset()), schema)
+            case "object":
+                return self.object(schema, depth)
+            case _:
+                return self.object(schema, depth) if "properties" in schema else VALUE
+
+    def _constant(self, value: JsonValue) -> Node:
+        if isinstance(value, str):
+            return self.syntax.spell_string(value)
+        if isinstance(value, Mapping | list | tuple):
+            return VALUE
+        return Text(json.dumps(value))
+
+    def object(self, schema: Mapping[str, JsonValue], depth: int) -> Node:
+        """Members in alphabetical order; required ones always, the others perhaps."""
+        properties = schema.get("properties")
+        if not isinstance(properties, Mapping) or not properties:
+            return Text("{}") if schema.get("additionalProperties") is False else _open_object(self.syntax)
+        wanted = schema.get("required")
+        required = set(wanted) if isinstance(wanted, list | tuple) else set()
+        members: list[tuple[Node, bool]] = []
+        for key in sorted(properties):
+            value = self.value(properties[key], depth + 1, frozenset())
+            members.append((Series((Text(f"{self.syntax.spell_key(key)}:"), value)), key in required))
+        return Series((Text("{"), self._members(members), Text("}")))
+
+    def _members(self, members: list[tuple[Node, bool]]) -> Node:
+        """Whichever member is the first one has no comma before it."""
+        tails: list[Node] = [NOTHING]
+        for node, needed in reversed(members[1:]):
+            with_comma = Series((Text(","), node))
+            part = with_comma if needed else Repeat(with_comma, 0, 1)
+            tails.append(self._named(Series((part, tails[-1]))))
+        tails.reverse()
+        options: list[Node] = []
+        for index, (node, needed) in enumerate(members):
+            options.append(Series((node, tails[index])))
+            if needed:
+                return Choice(tuple(options))
+        return Choice((*options, NOTHING))
 
 
-def _typed(builder: _Builder, schema: Mapping[str, JsonValue], root: Mapping[str, JsonValue], depth: int) -> Node:
-    kinds = schema.get("type")
-    if isinstance(kinds, list | tuple) and kinds:
-        return Choice(tuple(_typed(builder, {**schema, "type": kind}, root, depth) for kind in kinds))
-    match kinds:
-        case "string":
-            return STRING
-        case "integer":
-            return INTEGER
-        case "number":
-            return NUMBER
-        case "boolean":
-            return Choice((Text("true"), Text("false")))
-        case "null":
-            return Text("null")
-        case "array":
-            return _array(_schema(builder, schema.get("items"), root, depth + 1), schema)
-        case "object":
-            return _object(builder, schema, root, depth)
-        case _:
-            return _object(builder, schema, root, depth) if "properties" in schema else VALUE
+def _is_unsigned(schema: Mapping[str, JsonValue]) -> bool:
+    bounds = (schema.get("minimum"), schema.get("exclusiveMinimum"))
+    return any(isinstance(bound, int | float) and bound >= 0 for bound in bounds)
 
 
 def _resolve(reference: str, root: Mapping[str, JsonValue]) -> JsonValue:
     """A local reference's schema; anything else admits every value."""
+    if reference == "#":
+        return root
+    if not reference.startswith("#/"):
+        return None
     node: JsonValue = root
     for part in reference.removeprefix("#/").split("/"):
         node = node.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(node, Mapping) else None
-    return node if reference.startswith("#/") else None
-
-
-def _constant(value: JsonValue) -> Node:
-    if isinstance(value, str):
-        return Series((Marker(ESCAPE), Text(neutralise(value)), Marker(ESCAPE)))
-    if isinstance(value, Mapping | list | tuple):
-        return VALUE
-    return Text(json.dumps(value))
+    return node
 
 
 def _array(item: Node, schema: Mapping[str, JsonValue]) -> Node:
     least, most = (_bound(schema.get(key), default) for key, default in (("minItems", 0), ("maxItems", _LONGEST_ARRAY)))
+    least = min(least, _LONGEST_ARRAY)
     most = max(least, min(most, _LONGEST_ARRAY))
     if most == 0:
         return Text("[]")
@@ -195,41 +307,12 @@ def _bound(value: JsonValue, default: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default
 
 
-def _object(builder: _Builder, schema: Mapping[str, JsonValue], root: Mapping[str, JsonValue], depth: int) -> Node:
-    """Members in alphabetical order; required ones always, the others perhaps."""
-    properties = schema.get("properties")
-    if not isinstance(properties, Mapping) or not properties:
-        return Text("{}") if schema.get("additionalProperties") is False or depth == 0 else _open_object()
-    wanted = schema.get("required")
-    required = set(wanted) if isinstance(wanted, list | tuple) else set()
-    members: list[tuple[Node, bool]] = []
-    for key in sorted(properties):
-        value = _schema(builder, properties[key], root, depth + 1)
-        members.append((Series((Text(f"{key}:"), value)), key in required))
-    return Series((Text("{"), _members(builder, members), Text("}")))
-
-
-def _members(builder: _Builder, members: list[tuple[Node, bool]]) -> Node:
-    """Whichever member is the first one has no comma before it."""
-    tails: list[Node] = [Text("")]
-    for node, needed in reversed(members[1:]):
-        with_comma = Series((Text(","), node))
-        part = with_comma if needed else Repeat(with_comma, 0, 1)
-        tails.append(builder.name(Series((part, tails[-1]))))
-    tails.reverse()
-    options: list[Node] = []
-    for index, (node, needed) in enumerate(members):
-        options.append(Series((node, tails[index])))
-        if needed:
-            return Choice(tuple(options))
-    return Choice((*options, Text("")))
-
-
-def _open_object() -> Node:
-    pair = Series((KEY, Text(":"), VALUE))
+def _open_object(syntax: Syntax) -> Node:
+    pair = Series((syntax.any_key, Text(":"), VALUE))
     return Series((Text("{"), Repeat(Series((pair, Repeat(Series((Text(","), pair)), 0, 15))), 0, 1), Text("}")))
 
 
-def _any_value() -> Node:
+def _any_value(syntax: Syntax) -> Node:
     array = Series((Text("["), Repeat(Series((VALUE, Repeat(Series((Text(","), VALUE)), 0, 15))), 0, 1), Text("]")))
-    return Choice((STRING, NUMBER, Text("true"), Text("false"), Text("null"), array, _open_object()))
+    words = (Text("true"), Text("false"), Text("null"))
+    return Choice((syntax.string, NUMBER, *words, array, _open_object(syntax)))

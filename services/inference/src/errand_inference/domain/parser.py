@@ -72,7 +72,7 @@ class _Reader:
         while not self.has("}"):
             if members:
                 self.take(",")
-            key = self.match(_KEY).strip()
+            key = self.match(_KEY)
             self.take(":")
             members[key] = self.value(depth + 1)
         self.take("}")

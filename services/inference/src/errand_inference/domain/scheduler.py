@@ -150,6 +150,10 @@ class Scheduler:
 
     def _forget_idle_tenants(self) -> None:
         """Keeps the table as small as the number of tenants at work."""
+        if not self._queues and not self._running:
+            self._virtual_time = max(self._served.values(), default=self._virtual_time)
+            self._served.clear()
+            return
         behind = [tenant for tenant, served in self._served.items() if served <= self._virtual_time]
         for tenant_id in behind:
             if not self._is_active(tenant_id):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -10,8 +12,10 @@ import jsonschema_rs
 from errand_common.errors import InvalidArgument
 
 from errand_inference.domain.chat import JsonValue, ToolCall
+from errand_inference.domain.format import neutralise
 
 _VALIDATORS_KEPT = 1024
+_SPELLABLE = re.compile(r"[^:{}\[\],\s](?:[^:{}\[\],\n]*[^:{}\[\],\s])?")
 
 
 def _refuse(uri: str) -> NoReturn:
@@ -29,8 +33,8 @@ def parse_schema(text: str, *, field: str) -> dict[str, JsonValue]:
         return {"type": "object", "properties": {}}
     try:
         schema = json.loads(text)
-    except ValueError as error:
-        raise InvalidArgument(f"{field}: this is not JSON ({error}).", field=field) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{field}: this is not JSON ({_first_line(error)}).", field=field) from error
     if not isinstance(schema, dict):
         raise InvalidArgument(f"{field}: a JSON Schema is an object.", field=field)
     try:
@@ -39,7 +43,25 @@ def parse_schema(text: str, *, field: str) -> dict[str, JsonValue]:
         raise InvalidArgument(
             f"{field}: this is not a valid JSON Schema ({_first_line(error)}).", field=field
         ) from error
+    if unspellable := next(_unspellable(schema), None):
+        raise InvalidArgument(
+            f"{field}: the property name {unspellable!r} cannot be spelled in a call; "
+            "use no colon, comma, brackets, braces or control tokens.",
+            field=field,
+        )
     return schema
+
+
+def _unspellable(schema: JsonValue) -> Iterator[str]:
+    """Names of properties, at any depth, that the call format cannot hold."""
+    if isinstance(schema, list | tuple):
+        for item in schema:
+            yield from _unspellable(item)
+    elif isinstance(schema, Mapping):
+        if isinstance(properties := schema.get("properties"), Mapping):
+            yield from (name for name in properties if not _SPELLABLE.fullmatch(name) or neutralise(name) != name)
+        for value in schema.values():
+            yield from _unspellable(value)
 
 
 def _first_line(error: Exception) -> str:
@@ -52,3 +74,12 @@ def problem_with(call: ToolCall, schema_json: str) -> str | None:
         return None
     error = next(iter(_validator(schema_json).iter_errors(dict(call.arguments))), None)
     return None if error is None else f"{call.name}: {_first_line(error)}"
+
+
+def is_json_of(text: str, schema_json: str) -> bool:
+    """Whether the text is JSON that the schema admits."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return bool(_validator(schema_json).is_valid(value))

@@ -5,41 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 _UNFINISHED = "\ufffd"
+# A character has at most four bytes, so at most that many byte tokens can still be waiting for others.
+_LONGEST_CHARACTER = 4
 
 
 class IncrementalDecoder:
-    """Decodes as ids arrive; bytes of a character that is not whole yet are held back."""
+    """Decodes as ids arrive; a character that is not whole yet, or a stop text that has begun, is held back."""
 
     def __init__(self, decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> None:
         self._decode = decode
         self._stop = tuple(stop)
-        self._ids: list[int] = []
-        self._given = 0
+        self._context: list[int] = []
+        self._new: list[int] = []
+        self._pending = ""
         self.stopped = False
 
     def feed(self, ids: Sequence[int], *, last: bool = False) -> str:
         """The text that became certain; after a stop text, nothing more."""
         if self.stopped:
             return ""
-        self._ids.extend(ids)
-        text = self._decode(self._ids)
-        cut = min((position for stop in self._stop if (position := text.find(stop)) >= 0), default=-1)
+        self._new.extend(ids)
+        self._read(last=last)
+        cut = min((position for stop in self._stop if (position := self._pending.find(stop)) >= 0), default=-1)
         if cut >= 0:
             self.stopped = True
-            text = text[:cut]
-        elif not last:
-            text = text[: len(text) - self._held_back(text)]
-        piece = text[self._given :]
-        self._given = max(self._given, len(text))
+            return self._pending[:cut]
+        certain = len(self._pending) - (0 if last else self._begun_stop())
+        piece, self._pending = self._pending[:certain], self._pending[certain:]
         return piece
 
-    def _held_back(self, text: str) -> int:
-        """Characters that more ids may change, or that may begin a stop text."""
-        broken = len(text) - len(text.rstrip(_UNFINISHED))
+    def _read(self, *, last: bool) -> None:
+        """Decodes with the ids before, as a token's text may hang on its neighbour's."""
+        before = len(self._decode(self._context)) if self._context else 0
+        text = self._decode(self._context + self._new)[before:]
+        if text.endswith(_UNFINISHED) and not last and len(self._new) < _LONGEST_CHARACTER:
+            return
+        self._pending += text
+        if self._new:
+            self._context, self._new = self._new, []
+
+    def _begun_stop(self) -> int:
+        """Characters at the end that may begin a stop text."""
         begun = 0
         for stop in self._stop:
-            for length in range(min(len(stop) - 1, len(text)), 0, -1):
-                if stop.startswith(text[-length:]):
-                    begun = max(begun, length)
+            for length in range(min(len(stop) - 1, len(self._pending)), begun, -1):
+                if self._pending.endswith(stop[:length]):
+                    begun = length
                     break
-        return max(broken, begun)
+        return begun

@@ -1,58 +1,182 @@
-"""OpenVINO GenAI: continuous batching with paged KV cache, prefix cache and int8 weights on a CPU.
+"""OpenVINO GenAI on a CPU: continuous batching with paged KV cache, prefix cache and int8 weights.
 
-One thread owns the pipeline's `step()` loop; asyncio talks to it through queues.
+The pipeline lives in a process of its own (openvino_worker.py says why). A worker that dies fails the
+generations it had and is started again; the service stays.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import queue
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import openvino as ov
-import openvino_genai as genai
+import structlog
 from errand_common.errors import InvalidArgument, Unavailable
 from tokenizers import Tokenizer
 
 from errand_inference.domain.dialects import to_ebnf
-from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, JsonConstraint
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
 from errand_inference.domain.format import STOP_TOKENS
-from errand_inference.domain.grammar import Grammar
 from errand_inference.engines.decoding import IncrementalDecoder
+from errand_inference.engines.wire import Cancel, Command, Event, Failed, LoadFailed, OpenVinoOptions, Output, Start
+
+_LOADING_SECONDS = 300.0
+_CLOSING_SECONDS = 5.0
+_RESTARTS_SECONDS = (0.0, 1.0, 4.0)
+# A longer prompt is read in a thread: it would hold up every other request for milliseconds.
+_LONG_CHARACTERS = 20_000
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenVinoOptions:
-    """How the pipeline is built. `cache_gigabytes` bounds the KV cache; 0 threads takes all."""
+class _Reader:
+    """Where a generation's events go."""
 
-    cache_gigabytes: int = 1
-    max_batch: int = 64
-    max_batched_tokens: int = 2048
-    threads: int = 0
-    precision_hint: str = "f32"
-
-
-@dataclass(slots=True)
-class _Job:
-    """One generation, as the thread sees it."""
-
-    id: int
-    ids: list[int]
-    config: Any
     loop: asyncio.AbstractEventLoop
-    output: asyncio.Queue[tuple[list[int], Finish | None] | Exception]
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    handle: Any = None
+    output: asyncio.Queue[Event]
 
-    def give(self, item: tuple[list[int], Finish | None] | Exception) -> None:
+    def give(self, event: Event) -> None:
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.output.put_nowait, item)
+            self.loop.call_soon_threadsafe(self.output.put_nowait, event)
+
+
+class _Worker:
+    """The engine process and the two threads that talk to it."""
+
+    def __init__(self, folder: Path, options: OpenVinoOptions) -> None:
+        self._command = [sys.executable, "-m", "errand_inference.engines.openvino_worker"]
+        self._arguments = [str(folder), json.dumps(asdict(options))]
+        self._readers: dict[int, _Reader] = {}
+        self._lock = threading.Lock()
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._ending = False
+        self._process, self._connection = self._spawn()
+        self._threads = [
+            threading.Thread(target=work, name=f"openvino-{name}", daemon=True)
+            for name, work in (("events", self._receive), ("commands", self._send))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _spawn(self) -> tuple[subprocess.Popen[bytes], Connection]:
+        """Starts the process and waits until it has loaded; raises RuntimeError with its reason."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [*self._command, str(theirs.fileno()), *self._arguments]
+            process = subprocess.Popen(  # noqa: S603 - our own command line
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        connection = Connection(ours.detach())
+        try:
+            first = connection.recv() if connection.poll(_LOADING_SECONDS) else LoadFailed("loading took too long")
+        except (EOFError, OSError):
+            first = LoadFailed("the engine process ended while loading")
+        if not isinstance(first, LoadFailed):
+            return process, connection
+        connection.close()
+        process.kill()
+        process.wait()
+        raise RuntimeError(first.message)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._ending
+
+    def start(self, start: Start, reader: _Reader) -> None:
+        with self._lock:
+            if self._ending:
+                raise Unavailable("model", "The model is being unloaded.")
+            self._readers[start.id] = reader
+        self._commands.put(start)
+
+    def cancel(self, id: int) -> None:
+        with self._lock:
+            running = self._readers.pop(id, None) is not None
+        if running:
+            self._commands.put(Cancel(id))
+
+    def _send(self) -> None:
+        """A thread of its own: the pipe may be full while the worker computes."""
+        while (command := self._commands.get()) is not None:
+            try:
+                self._connection.send(command)
+            except OSError:
+                # The receiving thread notices too and fails what was started.
+                if isinstance(command, Start):
+                    self._give(Failed(command.id, "the engine process ended"))
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                events: list[Event] = self._connection.recv()
+            except (EOFError, OSError):
+                if self._ending or not self._restart():
+                    return
+                continue
+            for event in events:
+                self._give(event)
+
+    def _give(self, event: Event) -> None:
+        with self._lock:
+            over = isinstance(event, Failed) or bool(event.finish)
+            reader = self._readers.pop(event.id, None) if over else self._readers.get(event.id)
+        if reader is not None:
+            reader.give(event)
+
+    def _restart(self) -> bool:
+        status = self._process.wait()
+        _log.error("engine process ended; starting it again", exit_status=status)
+        self._fail_all("the engine process ended")
+        for pause_seconds in _RESTARTS_SECONDS:
+            time.sleep(pause_seconds)
+            if self._ending:
+                return False
+            try:
+                self._process, self._connection = self._spawn()
+            except (RuntimeError, OSError) as error:
+                _log.error("engine process did not start", error=str(error))
+            else:
+                self._fail_all("the engine process ended")
+                return True
+        with self._lock:
+            self._ending = True
+        self._fail_all("the engine process cannot be started")
+        return False
+
+    def _fail_all(self, message: str) -> None:
+        with self._lock:
+            failed, self._readers = self._readers, {}
+        for id, reader in failed.items():
+            reader.give(Failed(id, message))
+
+    def close(self) -> None:
+        with self._lock:
+            self._ending = True
+        self._commands.put(None)
+        self._process.terminate()
+        try:
+            self._process.wait(_CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for thread in self._threads:
+            thread.join(_CLOSING_SECONDS)
+        self._connection.close()
+        self._fail_all("the model is being unloaded")
 
 
 class OpenVinoEngine:
@@ -64,165 +188,84 @@ class OpenVinoEngine:
     )
 
     def __init__(self, folder: Path, *, precision: str, context_tokens: int, options: OpenVinoOptions) -> None:
+        """Loads the model (blocking); raises RuntimeError when it cannot be loaded."""
         self.precision, self.context_tokens = precision, context_tokens
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._stop_ids = {
-            token_id for token in STOP_TOKENS if (token_id := self._tokenizer.token_to_id(token)) is not None
-        }
-        self._pipeline = _build_pipeline(folder, options)
+        known = (self._tokenizer.token_to_id(token) for token in STOP_TOKENS)
+        self._stop_ids = tuple(token_id for token_id in known if token_id is not None)
+        if not self._stop_ids:
+            raise RuntimeError(f"the tokenizer knows none of {', '.join(STOP_TOKENS)}")
         self._numbers = itertools.count()
-        self._arrivals: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="openvino", daemon=True)
-        self._thread.start()
+        self._worker = _Worker(folder, options)
+
+    @property
+    def worker_pid(self) -> int:
+        """Process id of the engine process."""
+        return self._worker.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the engine process could not be started again."""
+        return self._worker.is_alive
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
         return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
-        """Raises InvalidArgument when the prompt does not leave room in the context."""
-        ids = self._tokenizer.encode(request.prompt, add_special_tokens=False).ids
-        if len(ids) + 1 > self.context_tokens:
-            raise InvalidArgument(
-                f"messages: the prompt has {len(ids)} tokens, the model reads {self.context_tokens}.", field="messages"
-            )
-        room = min(request.max_tokens, self.context_tokens - len(ids))
-        job = _Job(next(self._numbers), ids, self._config(request, room), asyncio.get_running_loop(), asyncio.Queue())
-        self._arrivals.put(job)
+        """Raises InvalidArgument when the prompt leaves no room or the grammar is not accepted."""
+        ids = await self._encode(request.prompt)
+        start = self._start(request, ids)
+        reader = _Reader(asyncio.get_running_loop(), asyncio.Queue())
         decoder = IncrementalDecoder(self._decode, request.stop)
+        self._worker.start(start, reader)
         try:
-            async for delta in _deltas(job, decoder):
+            while True:
+                delta = self._delta(await reader.output.get(), decoder, len(ids))
                 yield delta
+                if delta.finish:
+                    return
         finally:
-            job.cancelled.set()
+            self._worker.cancel(start.id)
+
+    async def _encode(self, prompt: str) -> list[int]:
+        if len(prompt) > _LONG_CHARACTERS:
+            return await asyncio.to_thread(self._ids, prompt)
+        return self._ids(prompt)
+
+    def _ids(self, prompt: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(prompt, add_special_tokens=False).ids
+        return ids
+
+    def _start(self, request: EngineRequest, ids: list[int]) -> Start:
+        return Start(
+            id=next(self._numbers),
+            prompt_ids=tuple(ids),
+            stop_ids=self._stop_ids,
+            max_tokens=room_for(request, len(ids), self.context_tokens),
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=(request.seed or 0) % 2**31,
+            ebnf=to_ebnf(request.grammar) if request.grammar else "",
+        )
+
+    def _delta(self, event: Event, decoder: IncrementalDecoder, prompt_tokens: int) -> Delta:
+        match event:
+            case Failed(rejected=True):
+                message = f"tools: the grammar of this request is not accepted ({event.message})."
+                raise InvalidArgument(message, field="tools")
+            case Failed():
+                raise Unavailable("model", f"The generation failed: {event.message}.")
+            case Output():
+                finish = Finish(event.finish) if event.finish else None
+                text = decoder.feed([id for id in event.ids if id not in self._stop_ids], last=finish is not None)
+                finish = Finish.STOP if decoder.stopped else finish
+                return Delta(text, len(event.ids), finish, prompt_tokens, event.cached_tokens)
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
-    def _config(self, request: EngineRequest, room: int) -> Any:
-        config = genai.GenerationConfig()
-        config.max_new_tokens = room
-        config.stop_token_ids = self._stop_ids
-        config.eos_token_id = min(self._stop_ids)
-        config.do_sample = request.temperature > 0
-        if config.do_sample:
-            config.temperature, config.top_p = request.temperature, request.top_p
-            config.rng_seed = (request.seed or 0) % 2**31
-        if request.constraint is not None:
-            config.structured_output_config = _structured(request.constraint)
-        return config
-
     async def close(self) -> None:
-        """Ends the thread; running generations fail with Unavailable."""
-        self._ending.set()
-        self._arrivals.put(None)
-        await asyncio.to_thread(self._thread.join, 10)
-
-    def _loop(self) -> None:
-        jobs: dict[int, _Job] = {}
-        while not self._ending.is_set():
-            self._take_arrivals(jobs)
-            if not jobs:
-                continue
-            try:
-                self._drop_cancelled(jobs)
-                if self._pipeline.has_non_finished_requests():
-                    self._pipeline.step()
-                self._read(jobs)
-            except Exception as error:
-                self._fail_all(jobs, error)
-        self._fail_all(jobs, Unavailable("model", "The model is being unloaded."))
-
-    def _take_arrivals(self, jobs: dict[int, _Job]) -> None:
-        """Takes what arrived; waits when there is nothing else to do."""
-        try:
-            job = self._arrivals.get_nowait() if jobs else self._arrivals.get()
-            while job is not None:
-                self._add(jobs, job)
-                job = self._arrivals.get_nowait()
-        except queue.Empty:
-            return
-
-    def _add(self, jobs: dict[int, _Job], job: _Job) -> None:
-        try:
-            prompt = ov.Tensor(np.array([job.ids], dtype=np.int64))
-            job.handle = self._pipeline.add_request(job.id, prompt, job.config)
-        except Exception as error:
-            job.give(InvalidArgument(f"tools: the grammar of this request is not accepted ({error}).", field="tools"))
-            return
-        jobs[job.id] = job
-
-    def _drop_cancelled(self, jobs: dict[int, _Job]) -> None:
-        for job in [job for job in jobs.values() if job.cancelled.is_set()]:
-            job.handle.cancel()
-            del jobs[job.id]
-
-    def _read(self, jobs: dict[int, _Job]) -> None:
-        for job in list(jobs.values()):
-            finish: Finish | None = None
-            ids: list[int] = []
-            while job.handle.can_read():
-                for output in job.handle.read().values():
-                    ids.extend(output.generated_ids)
-                    finish = _finish(output.finish_reason) or finish
-            if finish is None and not job.handle.can_read() and _has_ended(job.handle):
-                finish = Finish.STOP
-            if ids or finish:
-                job.give((ids, finish))
-            if finish:
-                del jobs[job.id]
-
-    def _fail_all(self, jobs: dict[int, _Job], error: Exception) -> None:
-        for job in jobs.values():
-            job.give(error if isinstance(error, Unavailable) else RuntimeError(f"generation failed: {error}"))
-        jobs.clear()
-
-
-async def _deltas(job: _Job, decoder: IncrementalDecoder) -> AsyncGenerator[Delta, None]:
-    while True:
-        item = await job.output.get()
-        if isinstance(item, Exception):
-            raise item
-        ids, finish = item
-        text = decoder.feed(ids, last=finish is not None)
-        finish = Finish.STOP if decoder.stopped else finish
-        if text or finish or ids:
-            yield Delta(text, len(ids), finish)
-        if finish:
-            return
-
-
-def _finish(reason: Any) -> Finish | None:
-    known = {genai.GenerationFinishReason.STOP: Finish.STOP, genai.GenerationFinishReason.LENGTH: Finish.LENGTH}
-    return known.get(reason)
-
-
-def _has_ended(handle: Any) -> bool:
-    return bool(handle.get_status() != genai.GenerationStatus.RUNNING)
-
-
-def _structured(constraint: Grammar | JsonConstraint) -> Any:
-    config = genai.StructuredOutputConfig()
-    if isinstance(constraint, JsonConstraint):
-        config.json_schema = constraint.schema_json
-    else:
-        config.grammar = to_ebnf(constraint)
-    return config
-
-
-def _build_pipeline(folder: Path, options: OpenVinoOptions) -> Any:
-    scheduler = genai.SchedulerConfig()
-    scheduler.cache_size = options.cache_gigabytes
-    scheduler.enable_prefix_caching = True
-    scheduler.max_num_batched_tokens = options.max_batched_tokens
-    scheduler.max_num_seqs = options.max_batch
-    scheduler.dynamic_split_fuse = True
-    properties: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": options.precision_hint,
-        "KV_CACHE_PRECISION": options.precision_hint,
-    }
-    if options.threads:
-        properties["INFERENCE_NUM_THREADS"] = options.threads
-    return genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+        """Ends the process; running generations fail with Unavailable."""
+        await asyncio.to_thread(self._worker.close)

@@ -29,6 +29,7 @@ class ScriptedEngine:
 
     name = "scripted"
     precision = "none"
+    is_alive = True
     capabilities = frozenset({Capability.STREAMING})
 
     def __init__(
@@ -49,14 +50,15 @@ class ScriptedEngine:
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Nothing at all when no rule fits."""
+        prompt_tokens = len(_pieces(request.prompt))
         pieces = _pieces(self._output(request.prompt))
         for position, piece in enumerate(pieces[: request.max_tokens]):
             await asyncio.sleep(self._pause)
             ended = position + 1 == len(pieces)
             full = position + 1 == request.max_tokens
-            yield Delta(piece, 1, Finish.STOP if ended else Finish.LENGTH if full else None)
+            yield Delta(piece, 1, Finish.STOP if ended else Finish.LENGTH if full else None, prompt_tokens)
         if not pieces:
-            yield Delta("", 0, Finish.STOP)
+            yield Delta("", 0, Finish.STOP, prompt_tokens)
 
     def _output(self, prompt: str) -> str:
         latest = prompt[prompt.rfind("<start_of_turn>user") :]

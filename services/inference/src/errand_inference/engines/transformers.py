@@ -16,12 +16,12 @@ import llguidance
 import llguidance.hf
 import llguidance.numpy
 import torch
-from errand_common.errors import InvalidArgument
+from errand_common.errors import InvalidArgument, Unavailable
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from errand_inference.domain.dialects import to_lark
-from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, JsonConstraint
-from errand_inference.domain.format import STOP_TOKENS
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
+from errand_inference.domain.format import END_TURN, STOP_TOKENS
 from errand_inference.domain.grammar import Grammar
 from errand_inference.engines.decoding import IncrementalDecoder
 
@@ -30,6 +30,7 @@ class TransformersEngine:
     """Serves a Hugging Face model folder."""
 
     name = "transformers"
+    is_alive = True
     capabilities = frozenset({Capability.GRAMMAR, Capability.STREAMING})
 
     def __init__(self, folder: Path, *, context_tokens: int, precision: str = "fp32", device: str = "cpu") -> None:
@@ -39,8 +40,14 @@ class TransformersEngine:
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         self._model = model.to(self._device).eval()  # type: ignore[arg-type]
-        self._vocabulary = llguidance.hf.from_tokenizer(self._tokenizer)
-        self._stop_ids = {self._tokenizer.convert_tokens_to_ids(token) for token in STOP_TOKENS}
+        known = self._tokenizer.get_vocab()
+        self._stop_ids = {known[token] for token in STOP_TOKENS if token in known}
+        if END_TURN not in known:
+            raise ValueError(f"the tokenizer does not know {END_TURN}")
+        self._vocabulary = llguidance.hf.from_tokenizer(
+            self._tokenizer, n_vocab=model.config.vocab_size, eos_token=known[END_TURN]
+        )
+        self._ending = threading.Event()
         self._worker = ThreadPoolExecutor(1, "transformers")
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -53,14 +60,11 @@ class TransformersEngine:
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Raises InvalidArgument when the prompt does not leave room in the context."""
         ids = self._encode(request.prompt)
-        if len(ids) + 1 > self.context_tokens:
-            raise InvalidArgument(
-                f"messages: the prompt has {len(ids)} tokens, the model reads {self.context_tokens}.", field="messages"
-            )
+        room = room_for(request, len(ids), self.context_tokens)
         output: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         cancelled = threading.Event()
         loop = asyncio.get_running_loop()
-        task = loop.run_in_executor(self._worker, self._work, request, ids, loop, output, cancelled)
+        work = self._worker.submit(self._work, request, ids, room, loop, output, cancelled)
         try:
             while True:
                 item = await output.get()
@@ -71,30 +75,31 @@ class TransformersEngine:
                     break
         finally:
             cancelled.set()
-            await asyncio.shield(task)
+            work.cancel()
 
     def _work(
         self,
         request: EngineRequest,
         ids: list[int],
+        room: int,
         loop: asyncio.AbstractEventLoop,
         output: asyncio.Queue[Delta | Exception],
         cancelled: threading.Event,
     ) -> None:
         try:
-            for delta in self._deltas(request, ids, cancelled):
+            for delta in self._deltas(request, ids, room, cancelled):
                 loop.call_soon_threadsafe(output.put_nowait, delta)
         except Exception as error:
             loop.call_soon_threadsafe(output.put_nowait, error)
 
-    def _deltas(self, request: EngineRequest, ids: list[int], cancelled: threading.Event) -> Iterator[Delta]:
+    def _deltas(self, request: EngineRequest, ids: list[int], room: int, cancelled: threading.Event) -> Iterator[Delta]:
         decoder = IncrementalDecoder(self._decode, request.stop)
-        room = min(request.max_tokens, self.context_tokens - len(ids))
         for position, token in enumerate(self._tokens(request, ids, cancelled), start=1):
-            finish = Finish.STOP if token in self._stop_ids else Finish.LENGTH if position >= room else None
-            text = decoder.feed([] if token in self._stop_ids else [token], last=finish is not None)
+            ended = token in self._stop_ids
+            finish = Finish.STOP if ended else Finish.LENGTH if position >= room else None
+            text = decoder.feed([] if ended else [token], last=finish is not None)
             finish = Finish.STOP if decoder.stopped else finish
-            yield Delta(text, 1, finish)
+            yield Delta(text, 1, finish, len(ids))
             if finish:
                 return
 
@@ -108,13 +113,16 @@ class TransformersEngine:
         cache = DynamicCache()
         inputs = torch.tensor([ids], device=self._device)
         while not cancelled.is_set():
+            if self._ending.is_set():
+                raise Unavailable("model", "The model is being unloaded.")
             logits = self._model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
             token = choose(logits[0, -1].float().cpu())
             yield token
             inputs = torch.tensor([[token]], device=self._device)
 
     async def close(self) -> None:
-        """Waits for the running generation and frees the thread."""
+        """Ends running generations and frees the thread."""
+        self._ending.set()
         await asyncio.to_thread(self._worker.shutdown, wait=True, cancel_futures=True)
 
 
@@ -123,7 +131,7 @@ class _Chooser:
 
     def __init__(self, request: EngineRequest, vocabulary: Any) -> None:
         self._request = request
-        self._matcher = _matcher(request.constraint, vocabulary) if request.constraint is not None else None
+        self._matcher = _matcher(request.grammar, vocabulary) if request.grammar is not None else None
         self._mask = llguidance.numpy.allocate_token_bitmask(1, vocabulary.vocab_size)
         self._random = torch.Generator().manual_seed(request.seed or 0)
 
@@ -146,12 +154,8 @@ class _Chooser:
         return int(order[torch.multinomial(ordered, 1, generator=self._random)])
 
 
-def _matcher(constraint: Grammar | JsonConstraint, vocabulary: Any) -> Any:
-    if isinstance(constraint, JsonConstraint):
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(constraint.schema_json)
-    else:
-        grammar = to_lark(constraint)
-    matcher = llguidance.LLMatcher(vocabulary, grammar)
+def _matcher(grammar: Grammar, vocabulary: Any) -> Any:
+    matcher = llguidance.LLMatcher(vocabulary, to_lark(grammar))
     if problem := matcher.get_error():
         raise InvalidArgument(f"tools: the grammar of this request is not accepted ({problem}).", field="tools")
     return matcher

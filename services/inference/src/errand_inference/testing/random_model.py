@@ -1,6 +1,6 @@
 """Builds Gemma 3 models with random weights: a tiny one for tests, FunctionGemma's shape for benchmarks.
 
-    python -m errand_inference.testing.random_model functiongemma FOLDER
+python -m errand_inference.testing.random_model functiongemma FOLDER
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenize
 
 from errand_inference.domain.format import BOS, CONTROL_TOKENS, END_TURN
 
+PAD, UNK = "<pad>", "<unk>"
 _TEXT = (
     "The weather in Tokyo is sunny and 15 degrees warm. Which tool converts kilometres to miles? "
     "call: response: declaration: {location: unit: value: true false null 0 1 2.5} 天気 Größe naïve"
@@ -74,7 +75,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=512,
-        special_tokens=["<pad>", "<eos>", BOS, "<unk>", *CONTROL_TOKENS],
+        special_tokens=[PAD, "<eos>", BOS, UNK, *CONTROL_TOKENS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         min_frequency=1,
         show_progress=False,
@@ -84,8 +85,8 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=END_TURN,
-        pad_token="<pad>",
-        unk_token="<unk>",
+        pad_token=PAD,
+        unk_token=UNK,
         additional_special_tokens=list(CONTROL_TOKENS),
         clean_up_tokenization_spaces=False,
         model_max_length=1024,

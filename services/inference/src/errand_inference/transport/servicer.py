@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -14,6 +15,7 @@ from errand_common.errors import ModelUnavailable, PermissionDenied
 from errand_common.principal import current_principal
 from errand_common.rpc.client import deadline_seconds
 from errand_common.telemetry import genai, tracer
+from opentelemetry.util.types import AttributeValue
 
 from errand_inference.domain.chat import ToolCall
 from errand_inference.domain.generation import Generation, GenerationResult, TextDelta
@@ -23,13 +25,14 @@ from errand_inference.registry import ModelRegistry, ServedModel
 from errand_inference.transport import convert
 
 _LONGEST_SECONDS = 300.0
+_ANSWER_SECONDS = 0.25
 _tracer = tracer(__name__)
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Serves models and embeddings."""
 
-    def __init__(self, models: ModelRegistry, generation: Generation, embedder: MiniLmEmbedder) -> None:
+    def __init__(self, models: ModelRegistry, generation: Generation, embedder: MiniLmEmbedder | None) -> None:
         self._models, self._generation, self._embedder = models, generation, embedder
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
@@ -59,15 +62,19 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     ) -> AsyncGenerator[TextDelta | ToolCall | pb.GenerateResponse, None]:
         model = self._models.get(request.model)
         wanted = convert.generation_request(
-            request, tenant_id=current_principal().tenant_id, deadline_seconds=deadline_seconds(_LONGEST_SECONDS)
+            request, tenant_id=current_principal().tenant_id, deadline_seconds=_generation_seconds()
         )
-        with _tracer.start_as_current_span("generate", attributes={"errand.model": model.name}) as span:
+        attributes = {
+            genai.OPERATION: genai.CHAT,
+            genai.SYSTEM: f"errand.{model.engine.name}",
+            genai.REQUEST_MODEL: request.model or model.name,
+        }
+        with _tracer.start_as_current_span(f"chat {model.name}", attributes=attributes) as span:
             try:
                 async with aclosing(self._generation.stream(wanted, model.dispatcher)) as events:
                     async for event in events:
                         if isinstance(event, GenerationResult):
-                            span.set_attribute("errand.queue_ms", event.queue_ms)
-                            span.set_attribute(genai.FINISH_REASONS, [event.finish.value])
+                            span.set_attributes(_attributes(event, model.name))
                             yield convert.response_message(event, model.name)
                         else:
                             yield event
@@ -76,6 +83,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         """Unit vectors of the texts."""
+        if self._embedder is None:
+            message = "The embedding model is not installed here; run `python -m errand_inference prepare`."
+            raise ModelUnavailable(message, model=MODEL_NAME)
         if request.model not in ("", self._embedder.name):
             raise ModelUnavailable(f"model: {request.model!r} is not an embedding model here.", model=request.model)
         vectors, tokens = await self._embedder.embed(list(request.texts))
@@ -90,7 +100,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def CountTokens(self, request: pb.CountTokensRequest, context: Any) -> pb.CountTokensResponse:
         """Tokens of each text."""
         model = self._models.get(request.model)
-        counts = model.engine.count_tokens(list(request.texts))
+        counts = await asyncio.to_thread(model.engine.count_tokens, list(request.texts))
         return pb.CountTokensResponse(counts=counts, model=model.name, context_tokens=model.engine.context_tokens)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
@@ -98,12 +108,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         models = self._models.all()
         default = self._models.get("").name
         listed = [convert.model_message(model, is_default=model.name == default) for model in models]
-        return pb.ListModelsResponse(models=listed, embedding_models=[MODEL_NAME])
+        return pb.ListModelsResponse(models=listed, embedding_models=[self._embedder.name] if self._embedder else [])
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: Any) -> pb.LoadModelResponse:
         """Serves another model."""
         _require_operator()
-        model = await self._models.load(request.name, Path(request.path))
+        model = await self._models.load_from(request.name, Path(request.path))
         is_default = model.name == self._models.get("").name
         return pb.LoadModelResponse(model=convert.model_message(model, is_default=is_default))
 
@@ -127,6 +137,25 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             grammar_misses=self._generation.grammars.misses,
             grammar_hits=self._generation.grammars.hits,
         )
+
+
+def _generation_seconds() -> float:
+    """Somewhat less than the call has left: what was generated until then must still reach the caller."""
+    left = deadline_seconds(_LONGEST_SECONDS)
+    return left - min(_ANSWER_SECONDS, left / 5)
+
+
+def _attributes(result: GenerationResult, model: str) -> dict[str, AttributeValue]:
+    return {
+        genai.RESPONSE_MODEL: model,
+        genai.FINISH_REASONS: [result.finish.value],
+        genai.INPUT_TOKENS: result.prompt_tokens,
+        genai.OUTPUT_TOKENS: result.completion_tokens,
+        "errand.queue_ms": result.queue_ms,
+        "errand.first_token_ms": result.first_token_ms,
+        "errand.cached_tokens": result.cached_tokens,
+        "errand.rejected_calls": result.rejected_calls,
+    }
 
 
 def _observe(model: ServedModel) -> None:

@@ -1,0 +1,220 @@
+"""The engine process: owns OpenVINO GenAI's pipeline and its `step()` loop, in one thread.
+
+A process of its own, because `step()` holds Python's interpreter lock: a long prompt would stop the
+service's event loop (health, cancellations, other models) for as long as the prompt is read.
+Run by OpenVinoEngine: `python -m errand_inference.engines.openvino_worker FD MODEL_FOLDER OPTIONS_JSON`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import openvino_genai as genai
+from numpy.typing import NDArray
+
+from errand_inference.engines.wire import (
+    Cancel,
+    Command,
+    Event,
+    Failed,
+    LoadFailed,
+    OpenVinoOptions,
+    Output,
+    Ready,
+    Start,
+)
+
+# A shared prefix shorter than this costs less to compute twice than to wait for.
+_WORTH_WAITING_TOKENS = 128
+# Tokens in one block of the KV cache on a CPU; only whole blocks are shared.
+_BLOCK_TOKENS = 32
+_PREFIXES_REMEMBERED = 4096
+_FINISHES = {genai.GenerationFinishReason.STOP: "stop", genai.GenerationFinishReason.LENGTH: "length"}
+
+
+@dataclass(slots=True)
+class _Job:
+    start: Start
+    prompt: NDArray[np.int64]
+    handle: Any
+    cached_tokens: int
+    has_output: bool = False
+
+
+class PrefixBook:
+    """Remembers which prompts' blocks were computed, to tell how many tokens the cache saved.
+
+    The pipeline does not tell; it may have dropped blocks of old prompts when its memory was full, so the
+    count is what the cache can have saved at most.
+    """
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[int, None] = OrderedDict()
+
+    def add(self, prompt: NDArray[np.int64]) -> int:
+        """Notes a prompt and returns how many of its tokens were noted before."""
+        known, still_known, key = 0, True, 0
+        # A request computes its last token itself, even when all blocks are there.
+        for end in range(_BLOCK_TOKENS, len(prompt), _BLOCK_TOKENS):
+            key = hash((key, prompt[end - _BLOCK_TOKENS : end].tobytes()))
+            still_known = still_known and key in self._seen
+            known = end if still_known else known
+            self._seen[key] = None
+            self._seen.move_to_end(key)
+        while len(self._seen) > _PREFIXES_REMEMBERED:
+            self._seen.popitem(last=False)
+        return known
+
+
+class Worker:
+    """The batch. Jobs that share a prefix with one that is still being read wait for it to be read."""
+
+    def __init__(self, pipeline: Any, connection: Connection) -> None:
+        self._pipeline, self._connection = pipeline, connection
+        self._jobs: dict[int, _Job] = {}
+        self._held: dict[int, tuple[Start, NDArray[np.int64]]] = {}
+        self._book = PrefixBook()
+
+    def run(self) -> None:
+        """Until the service closes the connection."""
+        while True:
+            events: list[Event] = []
+            for command in self._commands():
+                match command:
+                    case Start():
+                        self._held[command.id] = (command, np.array(command.prompt_ids, dtype=np.int64))
+                    case Cancel():
+                        self._cancel(command.id)
+            events.extend(self._admit())
+            if self._jobs:
+                events.extend(self._step())
+            if events:
+                self._connection.send(events)
+
+    def _commands(self) -> Iterator[Command]:
+        """What arrived; waits when there is nothing else to do."""
+        idle = not (self._jobs or self._held)
+        while self._connection.poll(None if idle else 0):
+            idle = False
+            yield self._connection.recv()
+
+    def _cancel(self, id: int) -> None:
+        self._held.pop(id, None)
+        if job := self._jobs.pop(id, None):
+            job.handle.cancel()
+
+    def _admit(self) -> Iterator[Event]:
+        for id, (start, prompt) in list(self._held.items()):
+            if self._is_being_read(prompt):
+                continue
+            del self._held[id]
+            try:
+                handle = self._pipeline.add_request(id, ov.Tensor(prompt[None]), _config(start))
+            except (RuntimeError, ValueError) as error:
+                yield Failed(id, _first_line(error), rejected=True)
+                continue
+            self._jobs[id] = _Job(start, prompt, handle, self._book.add(prompt))
+
+    def _is_being_read(self, prompt: NDArray[np.int64]) -> bool:
+        """Whether a job computes a long part of this prompt right now: it is cheaper to wait for its blocks."""
+        return any(
+            _common_prefix(job.prompt, prompt) - job.cached_tokens >= _WORTH_WAITING_TOKENS
+            for job in self._jobs.values()
+            if not job.has_output
+        )
+
+    def _step(self) -> Iterator[Event]:
+        try:
+            self._pipeline.step()
+        except RuntimeError as error:
+            for id in list(self._jobs):
+                self._cancel(id)
+                yield Failed(id, _first_line(error))
+            return
+        for id, job in list(self._jobs.items()):
+            if output := _read(id, job):
+                job.has_output = True
+                yield output
+            if output and output.finish:
+                del self._jobs[id]
+
+
+def _common_prefix(left: NDArray[np.int64], right: NDArray[np.int64]) -> int:
+    shorter = min(len(left), len(right))
+    different = left[:shorter] != right[:shorter]
+    return int(different.argmax()) if different.any() else shorter
+
+
+def _read(id: int, job: _Job) -> Output | None:
+    ids: list[int] = []
+    finish = ""
+    while job.handle.can_read():
+        for output in job.handle.read().values():
+            ids.extend(output.generated_ids)
+            finish = _FINISHES.get(output.finish_reason, finish)
+    if not finish and job.handle.get_status() != genai.GenerationStatus.RUNNING:
+        finish = "stop"
+    return Output(id, tuple(ids), finish, job.cached_tokens) if ids or finish else None
+
+
+def _config(start: Start) -> Any:
+    config = genai.GenerationConfig()
+    config.max_new_tokens = start.max_tokens
+    config.stop_token_ids = set(start.stop_ids)
+    config.eos_token_id = min(start.stop_ids)
+    config.do_sample = start.temperature > 0
+    if config.do_sample:
+        config.temperature, config.top_p, config.rng_seed = start.temperature, start.top_p, start.seed
+    if start.ebnf:
+        config.structured_output_config = genai.StructuredOutputConfig(grammar=start.ebnf)
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1][:300] if lines else type(error).__name__
+
+
+def build_pipeline(folder: Path, options: OpenVinoOptions) -> Any:
+    """The pipeline of a converted model; raises RuntimeError."""
+    scheduler = genai.SchedulerConfig()
+    scheduler.cache_size = options.cache_gigabytes
+    scheduler.enable_prefix_caching = True
+    scheduler.max_num_batched_tokens = options.max_batched_tokens
+    scheduler.max_num_seqs = options.max_batch
+    scheduler.dynamic_split_fuse = True
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": options.precision_hint,
+        "KV_CACHE_PRECISION": options.precision_hint,
+    }
+    if options.threads:
+        properties["INFERENCE_NUM_THREADS"] = options.threads
+    return genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+
+
+def main() -> None:
+    """Loads the model, says so, and works until the service is gone."""
+    connection = Connection(int(sys.argv[1]))
+    try:
+        pipeline = build_pipeline(Path(sys.argv[2]), OpenVinoOptions(**json.loads(sys.argv[3])))
+    except Exception as error:
+        connection.send(LoadFailed(_first_line(error)))
+        return
+    try:
+        connection.send(Ready())
+        Worker(pipeline, connection).run()
+    except (EOFError, OSError):
+        return  # the service ended, or closed this engine
+
+
+if __name__ == "__main__":
+    main()

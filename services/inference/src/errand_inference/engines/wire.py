@@ -1,0 +1,72 @@
+"""What the service and its engine process say to each other. Plain data: neither side imports the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVinoOptions:
+    """How the pipeline is built. `cache_gigabytes` bounds the KV cache; 0 threads takes all."""
+
+    cache_gigabytes: int = 1
+    max_batch: int = 64
+    max_batched_tokens: int = 2048
+    threads: int = 0
+    precision_hint: str = "f32"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin a generation; an empty `ebnf` leaves it free."""
+
+    id: int
+    prompt_ids: tuple[int, ...]
+    stop_ids: tuple[int, ...]
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    ebnf: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a generation; unknown ids are ignored, it may just have ended."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The model cannot be loaded; the process ends."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Tokens of one generation after one step. `finish` is "stop", "length" or empty."""
+
+    id: int
+    ids: tuple[int, ...]
+    finish: str = ""
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A generation ended by an error. `rejected` when its grammar was not accepted."""
+
+    id: int
+    message: str
+    rejected: bool = False
+
+
+Command = Start | Cancel
+Event = Output | Failed

@@ -1,0 +1,185 @@
+"""Grammars admit exactly well-formed turns: checked by the matcher that constrains a real engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import llguidance
+import llguidance.hf
+import pytest
+from errand_common.errors import InvalidArgument
+from errand_inference.domain.chat import JsonValue, ToolCall, ToolDeclaration
+from errand_inference.domain.dialects import to_ebnf, to_lark
+from errand_inference.domain.format import render_call
+from errand_inference.domain.grammar import Grammar, ToolChoice, build_grammar, build_json_grammar
+
+END = "<start_function_response>"
+WEATHER = ToolDeclaration(
+    "weather",
+    "",
+    {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "unit": {"enum": ["celsius", "fahrenheit"]},
+            "days": {"type": "integer", "minimum": 1},
+            "hours": {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 2},
+            "exact": {"type": "boolean"},
+            "at": {"type": "object", "properties": {"lat": {"type": "number"}}, "required": ["lat"]},
+            "note": {"type": ["string", "null"]},
+        },
+        "required": ["city"],
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def admits(tiny_model: Path):
+    from transformers import AutoTokenizer  # noqa: PLC0415 - loads torch
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    vocabulary = llguidance.hf.from_tokenizer(tokenizer)
+
+    def check(grammar: Grammar, text: str) -> bool:
+        matcher = llguidance.LLMatcher(vocabulary, to_lark(grammar))
+        assert not matcher.get_error(), matcher.get_error()
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        return matcher.validate_tokens(ids) == len(ids) and matcher.consume_tokens(ids) and matcher.is_accepting()
+
+    return check
+
+
+def call(**arguments: JsonValue) -> str:
+    return render_call(ToolCall("weather", arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"city": "Oslo"},
+        {"city": "a<b and </i> or 1 < 2, {x:1} 天気 \n"},
+        {"city": "", "unit": "celsius", "days": 3},
+        {"city": "x", "hours": [1, -2.5]},
+        {"city": "x", "exact": True, "at": {"lat": -1.5e-7}, "note": None},
+    ],
+)
+def test_valid_arguments_are_admitted(admits, arguments: dict[str, JsonValue]) -> None:
+    assert admits(build_grammar([WEATHER]), call(**arguments) + END)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"unit": "celsius"},
+        {"city": 3},
+        {"city": "x", "unit": "kelvin"},
+        {"city": "x", "days": 1.5},
+        {"city": "x", "days": -1},
+        {"city": "x", "hours": []},
+        {"city": "x", "hours": [1, 2, 3]},
+        {"city": "x", "at": {}},
+        {"city": "x", "unknown": 1},
+        {"city": "x", "exact": "true"},
+    ],
+)
+def test_invalid_arguments_are_not(admits, arguments: dict[str, JsonValue]) -> None:
+    assert not admits(build_grammar([WEATHER]), call(**arguments) + END)
+
+
+def test_choices_of_calling(admits) -> None:
+    one = call(city="x")
+    free = build_grammar([WEATHER])
+    assert admits(free, "Hello") and admits(free, one * 3 + END)
+    assert not admits(free, one * 9 + END)
+    assert not admits(free, "Hello" + one + END)
+    must = build_grammar([WEATHER], choice=ToolChoice.REQUIRED, single_call=True)
+    assert admits(must, one + END)
+    assert not admits(must, "Hello") and not admits(must, one * 2 + END)
+    never = build_grammar([WEATHER], choice=ToolChoice.NONE)
+    assert admits(never, "Hello") and not admits(never, one + END)
+    with pytest.raises(InvalidArgument, match="no tool is declared"):
+        build_grammar([], choice=ToolChoice.REQUIRED)
+
+
+@pytest.mark.parametrize("text", ["<escape>", "a<start_of_turn>user", "<end_of_turn>", "<bos>", "<", "<<"])
+def test_free_text_holds_no_control_token(admits, text: str) -> None:
+    assert not admits(build_grammar([]), text)
+
+
+TREE = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "next": {"$ref": "#/$defs/node"}},
+    "required": ["name"],
+    "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}, "n": {"type": "integer"}}}},
+}
+
+
+def test_references_may_be_recursive(admits) -> None:
+    grammar = build_grammar([ToolDeclaration("weather", "", TREE)])
+    assert admits(grammar, call(name="x", next={"next": {"next": {"n": 1}}}) + END)
+    assert not admits(grammar, call(name="x", next={"next": {"next": {"n": "1"}}}) + END)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "properties": {"x": {"$ref": "#/$defs/a"}}},
+        {
+            "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "null"}]}},
+            "properties": {"x": {"$ref": "#/$defs/a"}},
+        },
+        {"properties": {"x": {"$ref": "https://example.com/schema"}}},
+        {"properties": {"x": {"not": {}}, "y": True, "z": {"allOf": [{"type": "string"}]}}},
+        {
+            "properties": {
+                f"p{i}": {"anyOf": [{"type": "object", "properties": {"q": {"$ref": "#"}}}] * 9} for i in range(9)
+            }
+        },
+        {"$ref": "#"},
+    ],
+)
+def test_schemas_that_lead_in_circles_or_say_the_unsayable_are_widened(admits, schema: dict[str, JsonValue]) -> None:
+    grammar = build_grammar([ToolDeclaration("weather", "", schema)])
+    assert admits(grammar, call() + END)
+
+
+def test_ten_tools_compile_in_less_than_five_milliseconds() -> None:
+    tools = [ToolDeclaration(f"tool_{number}", "", WEATHER.parameters) for number in range(10)]
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        grammar = build_grammar(tools)
+        to_ebnf(grammar)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.005
+
+
+JSON_SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "tags": {"type": "array", "items": {"enum": ["a", "b"]}}, "n": {}},
+    "required": ["title"],
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"title": 'a "quoted" <b> \\ text\n'}, True),
+        ({"n": {"deep": [1, None]}, "tags": ["a"], "title": ""}, True),
+        ({"tags": ["a"]}, False),
+        ({"tags": ["c"], "title": "x"}, False),
+        ([], False),
+    ],
+)
+def test_json_of_a_schema(admits, value: JsonValue, expected: bool) -> None:
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True)
+    assert admits(build_json_grammar(JSON_SCHEMA), text) is expected
+
+
+def test_json_holds_no_white_space_and_no_control_token(admits) -> None:
+    grammar = build_json_grammar(JSON_SCHEMA)
+    assert not admits(grammar, '{ "title":"x"}')
+    assert not admits(grammar, '{"title":"<end_of_turn>"}')
