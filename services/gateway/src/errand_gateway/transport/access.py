@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 import structlog
-from errand_common.errors import RateLimited
+from errand_common.errors import RateLimited, Unauthenticated
 from errand_common.principal import Principal
 from errand_common.rpc.client import acting_as, ending_within
 from fastapi import APIRouter, Depends, Request
@@ -16,7 +16,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from errand_gateway.domain.limits import LimitDecision
 from errand_gateway.domain.permissions import Permission, require
 from errand_gateway.transport.context import context_of
-from errand_gateway.transport.errors import ApiHttpError, ErrorBody
+from errand_gateway.transport.errors import ApiHttpError, ErrorBody, OpenAiErrorBody
 from errand_gateway.transport.services import ServicesDep
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="Bearer", description="An API key: `errand_PREFIX_SECRET`.")
@@ -75,6 +75,9 @@ class Requires:
     ) -> AsyncIterator[Principal]:
         """Yields the caller; raises what authentication, permission or limit refuse with."""
         context = context_of(request.scope)
+        if bearer is None and "authorization" in request.headers:
+            # Credentials of another kind must not pass unseen beside a good key.
+            raise Unauthenticated("the Authorization header must be 'Bearer KEY'; or leave it out and send X-API-Key")
         text = bearer.credentials if bearer else header
         principal, key = await services.authenticator.authenticate(text, request_id=context.request_id)
         context.principal = principal
@@ -117,7 +120,17 @@ class GuardedRoute(APIRoute):
 
 def guarded_router(**options: Any) -> APIRouter:
     """A router whose routes all need a permission and document what they refuse with."""
-    responses = {**GUARDED_RESPONSES, **options.pop("responses", {})}
+    return APIRouter(route_class=GuardedRoute, responses=GUARDED_RESPONSES, **options)
+
+
+def openai_router(**options: Any) -> APIRouter:
+    """The same for OpenAI's routes: errors have OpenAI's shape, and wrong requests are 400."""
+    texts = {code: row["description"] for code, row in {**GUARDED_RESPONSES, **BODY_RESPONSES, **NOT_FOUND}.items()}
+    texts[400] = "The request is not valid; `error.param` names the parameter."
+    responses: dict[int | str, dict[str, Any]] = {
+        code: {"model": OpenAiErrorBody, "description": text} for code, text in texts.items() if code != 422
+    }
+    responses["4XX"] = {"model": OpenAiErrorBody, "description": "The request is refused."}
     return APIRouter(route_class=GuardedRoute, responses=responses, **options)
 
 

@@ -70,6 +70,21 @@ class ErrorBody(BaseModel):
     request_id: str = Field(description="Name it when you ask for help.")
 
 
+class OpenAiError(BaseModel):
+    """What went wrong, as OpenAI tells it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAiErrorBody(BaseModel):
+    """Every error of the OpenAI-compatible routes."""
+
+    error: OpenAiError
+
+
 class ApiHttpError(HTTPException):
     """An HTTP error that no domain reason stands for, with the details of the error body."""
 

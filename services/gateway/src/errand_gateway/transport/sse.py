@@ -20,6 +20,18 @@ _log = structlog.get_logger(__name__)
 _FIRST_EVENT_SECONDS: Final = 2.0
 
 
+EVENT_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "The event's number."},
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "JSON."},
+    },
+    "required": ["data"],
+}
+"""One event, for the API's description."""
+
+
 def event(name: str, data: Any, *, number: int | None = None) -> ServerSentEvent:
     """One event with JSON data."""
     return ServerSentEvent(

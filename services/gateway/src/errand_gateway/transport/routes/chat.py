@@ -21,7 +21,7 @@ from errand_gateway.transport.fields import ID_PATTERN, Body, IdempotencyKey, Sp
 from errand_gateway.transport.presence import until_gone, wants_stream
 from errand_gateway.transport.run_events import chat_answer, note_run, run_events
 from errand_gateway.transport.services import ServicesDep
-from errand_gateway.transport.sse import event_stream, started
+from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
 from errand_gateway.transport.tracing import describe_chat
 
 router = guarded_router(prefix="/api/v1", tags=["chat"])
@@ -101,7 +101,7 @@ _STREAM_EXAMPLE: Final = (
             "(`started`, `step`, `delta`, `ended`, `error`), their ids the event numbers.",
             "content": {
                 "application/json": {"example": _EXAMPLE},
-                "text/event-stream": {"schema": {"type": "string"}, "example": _STREAM_EXAMPLE},
+                "text/event-stream": {"schema": EVENT_SCHEMA, "example": _STREAM_EXAMPLE},
             },
         },
         **BODY_RESPONSES,

@@ -9,7 +9,7 @@ from fastapi import Depends, Request, Response
 from sse_starlette import ServerSentEvent
 
 from errand_gateway.domain.permissions import Permission, require
-from errand_gateway.transport.access import BODY_RESPONSES, NOT_FOUND, Requires, guarded_router
+from errand_gateway.transport.access import Requires, openai_router
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.fields import IdempotencyKey
 from errand_gateway.transport.openai.answers import (
@@ -26,10 +26,10 @@ from errand_gateway.transport.openai.requests import AGENT_PREFIX, generate_comm
 from errand_gateway.transport.presence import until_gone
 from errand_gateway.transport.run_events import note_run
 from errand_gateway.transport.services import Services, ServicesDep
-from errand_gateway.transport.sse import event_stream, started
+from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
 from errand_gateway.transport.tracing import describe_chat
 
-router = guarded_router(prefix="/v1", tags=["openai"])
+router = openai_router(prefix="/v1", tags=["openai"])
 
 _EXAMPLE: Final = {
     "id": "chatcmpl-0190c0ffee",
@@ -56,11 +56,9 @@ _EXAMPLE: Final = {
             "description": "The completion; with `stream` its chunks as server-sent events.",
             "content": {
                 "application/json": {"schema": {"type": "object"}, "example": _EXAMPLE},
-                "text/event-stream": {"schema": {"type": "string"}, "example": "data: [DONE]\n\n"},
+                "text/event-stream": {"schema": EVENT_SCHEMA, "example": "data: [DONE]\n\n"},
             },
         },
-        **BODY_RESPONSES,
-        **NOT_FOUND,
     },
     response_class=Response,
 )

@@ -12,13 +12,13 @@ from pydantic import BaseModel
 
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import PageQuery
-from errand_gateway.transport.access import BODY_RESPONSES, NOT_FOUND, Requires, guarded_router
+from errand_gateway.transport.access import Requires, openai_router
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.openai.bodies import EmbeddingRequest
 from errand_gateway.transport.openai.requests import AGENT_PREFIX
 from errand_gateway.transport.services import Services, ServicesDep
 
-router = guarded_router(prefix="/v1", tags=["openai"])
+router = openai_router(prefix="/v1", tags=["openai"])
 
 User = Annotated[Principal, Depends(Requires(Permission.MODELS_USE))]
 # Models have no date of making here; clients want a number.
@@ -71,7 +71,7 @@ async def list_models(services: ServicesDep, _caller: User) -> ModelList:
     return ModelList(data=await _models(services))
 
 
-@router.get("/models/{model}", summary="Get a model", responses=NOT_FOUND)
+@router.get("/models/{model}", summary="Get a model")
 async def get_model(
     model: Annotated[str, Path(max_length=256, examples=["agent:default"])], services: ServicesDep, _caller: User
 ) -> ModelBody:
@@ -93,7 +93,7 @@ async def _models(services: Services) -> list[ModelBody]:
         page = PageQuery(size=200, token=agents.next_page_token)
 
 
-@router.post("/embeddings", summary="Embed texts", responses={**BODY_RESPONSES, **NOT_FOUND})
+@router.post("/embeddings", summary="Embed texts")
 async def create_embeddings(
     body: EmbeddingRequest, request: Request, services: ServicesDep, _caller: User
 ) -> EmbeddingList:

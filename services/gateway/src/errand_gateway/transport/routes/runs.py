@@ -19,7 +19,7 @@ from errand_gateway.transport.fields import ID_PATTERN, IdempotencyKey, PageDep,
 from errand_gateway.transport.routes.chat import ChatRequest
 from errand_gateway.transport.run_events import note_run, run_events
 from errand_gateway.transport.services import ServicesDep
-from errand_gateway.transport.sse import event_stream, started
+from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
 
 router = guarded_router(prefix="/api/v1/runs", tags=["runs"])
 
@@ -88,7 +88,7 @@ async def cancel_run(
             "description": "Server-sent events, their ids the event numbers.",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "schema": EVENT_SCHEMA,
                     "example": 'id: 1\nevent: started\ndata: {"run_id":"run_01"}\n\n',
                 }
             },
