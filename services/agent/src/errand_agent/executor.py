@@ -1,7 +1,7 @@
 """Executes runs as DBOS workflows: started at once, resumed after a crash.
 
-DBOS runs async workflows in a loop of its own, and resumes them there too. Everything that is bound to
-the main loop (channels, database pool) is reached by a hop, see DbosJournal.
+DBOS is launched from the service's own event loop and so runs and resumes workflows there: channels
+and the database pool belong to that loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from errand_common.db import Database, utc_now
-from errand_common.errors import ErrandError
+from errand_common.errors import ErrandError, Unavailable
 from errand_common.principal import Principal
 from errand_common.rpc.client import acting_as, ending_within
 from errand_common.telemetry import genai, root_span, tracer
@@ -57,11 +57,9 @@ class RunExecutor:
         self._model, self._toolbox, self._retriever, self._options = model, toolbox, retriever, options
         self._observer = TracingObserver()
         self._workflow: Any = None
-        self._main_loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self, dbos_url: str, executor_id: str) -> None:
         """Launches DBOS; runs that a crash interrupted go on."""
-        self._main_loop = asyncio.get_running_loop()
         config: DBOSConfig = {
             "name": "errand-agent",
             "system_database_url": dbos_url,
@@ -73,8 +71,13 @@ class RunExecutor:
             "use_listen_notify": False,
         }
         DBOS(config=config)
-        self._workflow = DBOS.workflow(name="agent_run")(self._run)
-        await asyncio.to_thread(DBOS.launch)
+
+        @DBOS.workflow(name="agent_run")
+        async def agent_run(tenant_id: str, run_id: str) -> str:
+            return await self._run(tenant_id, run_id)
+
+        self._workflow = agent_run
+        DBOS.launch()
 
     async def close(self, grace_seconds: float) -> None:
         """Gives running runs some time; what is left is resumed by the next start."""
@@ -83,24 +86,22 @@ class RunExecutor:
     async def submit(self, tenant_id: str, run_id: str) -> None:
         """Starts a run. It is not bound to its caller's deadline or token."""
 
-        def begin() -> None:
+        async def begin() -> None:
             with SetWorkflowID(run_id):
-                DBOS.start_workflow(self._workflow, tenant_id, run_id)
+                await DBOS.start_workflow_async(self._workflow, tenant_id, run_id)
 
-        await asyncio.get_running_loop().run_in_executor(None, contextvars.Context().run, begin)
+        await asyncio.create_task(begin(), context=contextvars.Context())
 
     async def _run(self, tenant_id: str, run_id: str) -> str:
         """The workflow. It is replayed after a crash, so all it does goes through the journal."""
-        if self._main_loop is None:
-            raise RuntimeError("the executor was not started")
-        journal = DbosJournal(self._database, self._bell, self._main_loop, tenant_id, run_id)
-        loaded = await journal.on_main_loop(self._load(tenant_id, run_id))
+        journal = DbosJournal(self._database, self._bell, tenant_id, run_id)
+        loaded = await self._load(tenant_id, run_id)
         if loaded is None:
             return "gone"
         principal, task = loaded
         with self._scope(principal, task, tenant_id) as span:
             outcome = await self._outcome(task, journal)
-            await journal.on_main_loop(self._end(tenant_id, run_id, outcome))
+            await self._end(tenant_id, run_id, outcome)
             span.set_attribute(
                 genai.MLFLOW_OUTPUTS, genai.as_attribute({"answer": outcome.answer, "stop": outcome.stop_reason})
             )
@@ -139,7 +140,8 @@ class RunExecutor:
             return await loop.run()
         except ErrandError as error:
             _log.warning("run failed", reason=error.reason.value, message=error.message)
-            return Outcome(StopReason.UNAVAILABLE, error.message)
+            reason = StopReason.UNAVAILABLE if isinstance(error, Unavailable) else StopReason.REFUSED
+            return Outcome(reason, error.message)
         except Exception:
             _log.exception("run failed")
             return Outcome(StopReason.INTERNAL, "An internal error ended this run.")

@@ -21,7 +21,7 @@ _CANCELLED = {"cancelled": True}
 
 
 class Bell:
-    """Wakes those who watch a run, and carries the wish to cancel it; belongs to the main loop."""
+    """Wakes those who watch a run, and carries the wish to cancel it."""
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[asyncio.Event]] = {}
@@ -55,12 +55,10 @@ class Bell:
 
 
 class DbosJournal:
-    """One run's journal. It lives in DBOS's loop; whatever touches the outside hops to the main loop."""
+    """One run's journal."""
 
-    def __init__(
-        self, database: Database, bell: Bell, main_loop: asyncio.AbstractEventLoop, tenant_id: str, run_id: str
-    ) -> None:
-        self._database, self._bell, self._main_loop = database, bell, main_loop
+    def __init__(self, database: Database, bell: Bell, tenant_id: str, run_id: str) -> None:
+        self._database, self._bell = database, bell
         self._tenant_id, self._run_id = tenant_id, run_id
         self._told_before: dict[str, bool] = {}
         self._pieces: list[str] = []
@@ -72,8 +70,7 @@ class DbosJournal:
         """A DBOS step: done once, remembered, cancelled with the run."""
 
         async def step() -> dict[str, Any]:
-            future = asyncio.run_coroutine_threadsafe(self._cancellable(work), self._main_loop)
-            return await asyncio.wrap_future(future)
+            return await self._cancellable(work)
 
         result: dict[str, Any] = await DBOS.run_step_async({"name": name}, step)
         if result == _CANCELLED:
@@ -98,13 +95,7 @@ class DbosJournal:
 
     async def record(self, key: str, steps: Sequence[Step]) -> None:
         """Steps as events."""
-        await self.on_main_loop(self._append(key, [(EventKind.STEP, step.to_json()) for step in steps]))
-
-    async def on_main_loop(self, work: Awaitable[Any]) -> Any:
-        """Awaits on the main loop, from either loop."""
-        if asyncio.get_running_loop() is self._main_loop:
-            return await work
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(work), self._main_loop))
+        await self._append(key, [(EventKind.STEP, step.to_json()) for step in steps])
 
     async def _append(self, key: str, events: Sequence[tuple[EventKind, dict[str, Any]]]) -> None:
         await self._flush()
@@ -137,13 +128,9 @@ class DbosJournal:
         """By this process's bell, or by the row when another one was asked."""
         if self._bell.cancellation(self._run_id).is_set():
             return True
-        return bool(await self.on_main_loop(self._requested()))
+        return await self._requested()
 
     async def _requested(self) -> bool:
         async with self._database.transaction(self._tenant_id) as session:
             row = await session.get(RunRow, self._run_id)
             return row is None or row.cancel_requested
-
-
-async def _awaited(work: Awaitable[Any]) -> Any:
-    return await work

@@ -37,8 +37,8 @@ def check_citations(answer: str, sources: Mapping[int, Passage]) -> tuple[str, t
         cited[number] = _citation(number, sources[number])
         return match[0]
 
-    checked = _CITATION.sub(keep, answer) if sources else answer
-    return checked.strip(), tuple(cited[number] for number in sorted(cited)), removed
+    checked = _CITATION.sub(keep, answer).strip()
+    return checked, tuple(cited[number] for number in sorted(cited)), removed
 
 
 def _citation(number: int, passage: Passage) -> Citation:

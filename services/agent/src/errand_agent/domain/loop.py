@@ -122,10 +122,14 @@ class ReActLoop:
         if await self.journal.is_cancelled():
             return self._ended(StopReason.CANCELLED, thought.text)
         if self._usage.total > self.task.agent.limits.max_tokens:
-            return self._ended(StopReason.MAX_TOKENS, thought.text or self._last_result)
+            return self._ended(StopReason.MAX_TOKENS, thought.text or self._known())
         if time.time() > self.task.deadline:
-            return self._ended(StopReason.DEADLINE, thought.text or self._last_result)
+            return self._ended(StopReason.DEADLINE, thought.text or self._known())
         return None
+
+    def _known(self) -> str:
+        """What the tools gave so far, in plain words."""
+        return _plainly(self._last_result) if self._last_result else ""
 
     def _ended(self, reason: StopReason, answer: str) -> Outcome:
         return Outcome(reason, answer, (), self._usage)
@@ -229,9 +233,8 @@ class ReActLoop:
         raise AssertionError("the last attempt returns or raises")
 
     async def _act(self, number: int, thought: Thought) -> bool:
-        """Runs the calls at once; true when all of them only repeat what is known."""
+        """Runs the calls at once; true when all of them only gave what they gave before."""
         calls = thought.calls
-        repeated = all(self._seen.get((call.name, call.arguments_json)) is not None for call in calls)
 
         async def work() -> dict[str, Any]:
             acts = [
@@ -243,22 +246,34 @@ class ReActLoop:
             await self.journal.record(f"{number}.observe", [step for step, _ in observed])
             return {"results": [{"result_json": step.result_json, "failed": failed} for step, failed in observed]}
 
-        if repeated:
-            return True
         results = (await self.journal.once(f"{number}.act", work))["results"]
         self._turns.append(ModelTurn(thought.text, calls))
-        for call, result in zip(calls, results, strict=True):
-            self._observe(call, result)
-        return False
+        known = [self._observe(call, result) for call, result in zip(calls, results, strict=True)]
+        return all(known)
 
-    def _observe(self, call: Call, result: Mapping[str, Any]) -> None:
-        self._turns.append(ToolTurn(call.name, result["result_json"]))
-        self._seen[(call.name, call.arguments_json)] = result["result_json"]
+    def _observe(self, call: Call, result: Mapping[str, Any]) -> bool:
+        """Remembers a result; true when the same call gave the same before."""
+        text = self._numbered_on(call, result["result_json"])
+        self._turns.append(ToolTurn(call.name, text))
+        key = (call.name, call.arguments_json)
+        known: bool = self._seen.get(key) == result["result_json"]
+        self._seen[key] = result["result_json"]
         self._errors += bool(result["failed"])
         if not result["failed"]:
-            self._last_result = result["result_json"]
-        for number, passage in _passages_in(call, result["result_json"]).items():
-            self._sources.setdefault(number, passage)
+            self._last_result = text
+        return known
+
+    def _numbered_on(self, call: Call, result_json: str) -> str:
+        """A knowledge search's passages get the numbers after those of the sources given before."""
+        if call.name != "search_knowledge":
+            return result_json
+        result = json.loads(result_json)
+        found = result.get("results") if isinstance(result, dict) else None
+        for item in found if isinstance(found, list) else []:
+            number = len(self._sources) + 1
+            item["source"] = number
+            self._sources[number] = _passage_of(item)
+        return json.dumps(result, ensure_ascii=False)
 
     async def _call(self, number: int, index: int, call: Call) -> tuple[Step, bool]:
         began = time.monotonic()
@@ -286,6 +301,9 @@ class ReActLoop:
             second = await self._think(number + 1000, tools, may_call=not self._last_result)
         except _RETRYABLE as error:
             return await self._away(number + 1000, error)
+        if second.calls:
+            await self._act(number + 1000, second)
+            return await self._conclude(number + 1001, tools, StopReason.ANSWER)
         if second.text:
             return await self._finish(number + 1000, second, StopReason.ANSWER)
         if self._last_result:
@@ -306,7 +324,7 @@ class ReActLoop:
             thought = await self._think(number, tools, may_call=False)
         except _RETRYABLE as error:
             return await self._away(number, error)
-        text = thought.text or (_plainly(self._last_result) if self._last_result else REFUSAL)
+        text = thought.text or self._known() or REFUSAL
         return await self._finish(number, Thought(text, (), thought.usage, thought.model), reason)
 
     async def _finish(self, number: int, thought: Thought, reason: StopReason) -> Outcome:
@@ -340,23 +358,14 @@ def _plainly(result_json: str) -> str:
     return str(result)
 
 
-def _passages_in(call: Call, result_json: str) -> dict[int, Passage]:
-    """The numbered passages of a knowledge search, so that an answer may cite them."""
-    if call.name != "search_knowledge":
-        return {}
-    result = json.loads(result_json)
-    found = result.get("results", []) if isinstance(result, dict) else []
-    return {
-        int(item["source"]): Passage(
-            str(item.get("chunk_id", "")),
-            str(item.get("document_id", "")),
-            str(item.get("title", "")),
-            str(item["text"]),
-            1.0,
-        )
-        for item in found
-        if isinstance(item, dict) and "source" in item and "text" in item
-    }
+def _passage_of(item: Mapping[str, Any]) -> Passage:
+    return Passage(
+        str(item.get("chunk_id", "")),
+        str(item.get("document_id", "")),
+        str(item.get("title", "")),
+        str(item["text"]),
+        1.0,
+    )
 
 
 def _milliseconds_since(began: float) -> float:

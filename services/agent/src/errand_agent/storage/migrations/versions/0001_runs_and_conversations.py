@@ -44,7 +44,7 @@ def upgrade() -> None:
         "messages",
         sa.Column("id", sa.Text, primary_key=True),
         _text("tenant_id"),
-        sa.Column("conversation_id", sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("conversation_id", sa.Text, sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
         _text("role"),
         _text("text"),
         _text("run_id"),
@@ -59,7 +59,7 @@ def upgrade() -> None:
         sa.Column("roles", sa.JSON, nullable=False),
         sa.Column("scopes", sa.JSON, nullable=False),
         _text("request_id"),
-        sa.Column("conversation_id", sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("conversation_id", sa.Text, sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
         _text("agent"),
         sa.Column("definition", sa.JSON, nullable=False),
         _text("message"),
@@ -79,7 +79,7 @@ def upgrade() -> None:
     op.create_index("ix_runs_conversation", "runs", ["conversation_id"])
     op.create_table(
         "run_events",
-        sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
         sa.Column("sequence", sa.Integer, nullable=False),
         _text("tenant_id"),
         _text("key"),
@@ -91,7 +91,7 @@ def upgrade() -> None:
     op.create_index("ix_run_events_key", "run_events", ["run_id", "key"])
     op.create_table(
         "feedback",
-        sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
         _text("principal_id"),
         _text("tenant_id"),
         sa.Column("helpful", sa.Boolean, nullable=False),
