@@ -17,7 +17,6 @@ from transformers import Gemma3ForCausalLM
 
 from errand_inference.training.packing import Batch, Row, collate, next_token_targets
 
-
 # Share of the given text that the loss looks at.
 PROMPT_SAMPLE = 0.12
 

@@ -1,7 +1,5 @@
 """RagService over gRPC: converts, calls one use case, converts back."""
 
-
-
 from collections.abc import AsyncIterator
 from typing import Any
 
