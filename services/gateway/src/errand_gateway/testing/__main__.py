@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 from errand_common.main import wait_for_shutdown
+from errand_common.telemetry import configure_logging
 from errand_common.testing.keys import TestKeys
 
 from errand_gateway.testing.backend import fake_backend
@@ -19,6 +20,8 @@ from errand_gateway.testing.gateway import ADMIN_KEY, migrated_template, running
 
 async def main() -> None:
     """Serves until it is asked to end."""
+    # A reader that stops after the first line would let the pipe fill, and the next log line block.
+    configure_logging("gateway", "error")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         keys = TestKeys(folder)
