@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -116,7 +117,7 @@ async def test_huge_body_is_refused_before_it_is_read(gateway: RunningGateway) -
 
 
 async def test_huge_chunked_body_is_cut_off(gateway: RunningGateway) -> None:
-    async def endless() -> object:
+    async def endless() -> AsyncIterator[bytes]:
         for _ in range(200):
             yield b" " * 65536
 

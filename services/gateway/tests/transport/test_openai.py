@@ -1,8 +1,9 @@
 """OpenAI's own package against the gateway, over HTTP."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 import pytest_asyncio
@@ -10,7 +11,7 @@ from errand_common.errors import Overloaded
 from errand_gateway.testing.gateway import ADMIN_KEY, RunningGateway
 from openai import AsyncOpenAI
 
-WEATHER = {
+WEATHER: Any = {
     "type": "function",
     "function": {
         "name": "get_weather",
@@ -18,12 +19,12 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
-HELLO = [{"role": "user", "content": "hello"}]
+HELLO: Any = [{"role": "user", "content": "hello"}]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def client(gateway: RunningGateway) -> AsyncIterator[AsyncOpenAI]:
-    async with httpx.AsyncClient(verify=False) as http:
+    async with httpx2.AsyncClient(verify=False) as http:
         yield AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=ADMIN_KEY, http_client=http, max_retries=0)
 
 
@@ -53,7 +54,7 @@ async def test_agent_streams(client: AsyncOpenAI) -> None:
 
 
 async def test_agent_hears_what_was_said_before(client: AsyncOpenAI, gateway: RunningGateway) -> None:
-    messages = [
+    messages: Any = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "My name is Ada."},
         {"role": "assistant", "content": "Hello Ada."},
@@ -105,15 +106,14 @@ async def test_model_calls_a_tool_and_reads_its_result(client: AsyncOpenAI, gate
     )
     assert first.choices[0].finish_reason == "tool_calls"
     assert first.choices[0].message.content is None
-    calls = first.choices[0].message.tool_calls
+    calls: Any = first.choices[0].message.tool_calls
     assert calls is not None
     assert (calls[0].function.name, calls[0].function.arguments) == ("get_weather", '{"city":"Paris"}')
     assert gateway.backend.inference.requests[-1].tool_choice.single_call
 
-    result = {"role": "tool", "tool_call_id": calls[0].id, "content": "sunny"}
-    second = await client.chat.completions.create(
-        model="tiny", messages=[*HELLO, first.choices[0].message.model_dump(exclude_none=True), result], tools=[WEATHER]
-    )
+    result: Any = {"role": "tool", "tool_call_id": calls[0].id, "content": "sunny"}
+    said: Any = [first.choices[0].message.model_dump(exclude_none=True), result]
+    second = await client.chat.completions.create(model="tiny", messages=[*HELLO, *said], tools=[WEATHER])
     assert second.choices[0].message.content == 'Echo: "sunny"'
     told = gateway.backend.inference.requests[-1].messages[-1].tool
     assert (told.name, told.result_json) == ("get_weather", '"sunny"')
@@ -131,7 +131,7 @@ async def test_model_streams_text_and_calls(client: AsyncOpenAI) -> None:
 
 
 async def test_structured_output(client: AsyncOpenAI, gateway: RunningGateway) -> None:
-    schema = {"type": "object", "properties": {"echo": {"type": "string"}}}
+    schema: Any = {"type": "object", "properties": {"echo": {"type": "string"}}}
     answer = await client.chat.completions.create(
         model="tiny",
         messages=HELLO,
@@ -201,7 +201,7 @@ async def test_errors_have_openais_classes(client: AsyncOpenAI, gateway: Running
 
 
 async def test_result_of_an_unknown_call_is_refused(client: AsyncOpenAI) -> None:
-    messages = [*HELLO, {"role": "tool", "tool_call_id": "call_x", "content": "1"}]
+    messages: Any = [*HELLO, {"role": "tool", "tool_call_id": "call_x", "content": "1"}]
     with pytest.raises(openai.BadRequestError) as refused:
         await client.chat.completions.create(model="tiny", messages=messages)
     assert refused.value.param == "messages.1.tool_call_id"
