@@ -52,7 +52,9 @@ def _openvino(source: ModelSource, settings: InferenceSettings) -> Engine:
 def _transformers(source: ModelSource, settings: InferenceSettings) -> Engine:
     from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - torch loads in seconds
 
-    return TransformersEngine(source.folder, context_tokens=source.context_tokens, device=settings.device)
+    return TransformersEngine(
+        source.folder, context_tokens=source.context_tokens, device=settings.device, threads=settings.threads
+    )
 
 
 ENGINES: dict[str, Callable[[ModelSource, InferenceSettings], Engine]] = {

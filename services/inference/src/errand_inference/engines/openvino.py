@@ -15,13 +15,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import structlog
-from errand_common.errors import InvalidArgument, Unavailable
+from errand_common.errors import ErrandError, InvalidArgument, Unavailable
 from tokenizers import Tokenizer
 
 from errand_inference.domain.dialects import to_ebnf
@@ -35,6 +36,8 @@ _CLOSING_SECONDS = 5.0
 _RESTARTS_SECONDS = (0.0, 1.0, 4.0)
 # A longer prompt is read in a thread: it would hold up every other request for milliseconds.
 _LONG_CHARACTERS = 20_000
+_REJECTIONS_KEPT = 256
+_PROCESS_ENDED = "the engine process ended"
 _log = structlog.get_logger(__name__)
 
 
@@ -59,8 +62,12 @@ class _Worker:
         self._readers: dict[int, _Reader] = {}
         self._lock = threading.Lock()
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._sent: set[int] = set()
+        # Set while the process works; commands wait for it to be started again.
+        self._up = threading.Event()
         self._ending = False
         self._process, self._connection = self._spawn()
+        self._up.set()
         self._threads = [
             threading.Thread(target=work, name=f"openvino-{name}", daemon=True)
             for name, work in (("events", self._receive), ("commands", self._send))
@@ -106,18 +113,28 @@ class _Worker:
     def cancel(self, id: int) -> None:
         with self._lock:
             running = self._readers.pop(id, None) is not None
+            self._sent.discard(id)
         if running:
             self._commands.put(Cancel(id))
 
     def _send(self) -> None:
         """A thread of its own: the pipe may be full while the worker computes."""
         while (command := self._commands.get()) is not None:
+            self._up.wait()
+            if isinstance(command, Start) and not self._note_sent(command.id):
+                continue
             try:
                 self._connection.send(command)
             except OSError:
-                # The receiving thread notices too and fails what was started.
-                if isinstance(command, Start):
-                    self._give(Failed(command.id, "the engine process ended"))
+                self._give(Failed(command.id, _PROCESS_ENDED))
+
+    def _note_sent(self, id: int) -> bool:
+        """False when the caller has gone meanwhile."""
+        with self._lock:
+            wanted = id in self._readers
+            if wanted:
+                self._sent.add(id)
+            return wanted
 
     def _receive(self) -> None:
         while True:
@@ -134,13 +151,25 @@ class _Worker:
         with self._lock:
             over = isinstance(event, Failed) or bool(event.finish)
             reader = self._readers.pop(event.id, None) if over else self._readers.get(event.id)
+            if over:
+                self._sent.discard(event.id)
         if reader is not None:
             reader.give(event)
 
     def _restart(self) -> bool:
+        self._up.clear()
         status = self._process.wait()
         _log.error("engine process ended; starting it again", exit_status=status)
-        self._fail_all("the engine process ended")
+        with self._lock:
+            lost, self._sent = self._sent, set()
+        for id in lost:
+            self._give(Failed(id, _PROCESS_ENDED))
+        try:
+            return self._start_again()
+        finally:
+            self._up.set()
+
+    def _start_again(self) -> bool:
         for pause_seconds in _RESTARTS_SECONDS:
             time.sleep(pause_seconds)
             if self._ending:
@@ -150,7 +179,6 @@ class _Worker:
             except (RuntimeError, OSError) as error:
                 _log.error("engine process did not start", error=str(error))
             else:
-                self._fail_all("the engine process ended")
                 return True
         with self._lock:
             self._ending = True
@@ -167,12 +195,8 @@ class _Worker:
         with self._lock:
             self._ending = True
         self._commands.put(None)
-        self._process.terminate()
-        try:
-            self._process.wait(_CLOSING_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # it holds nothing that must be saved
+        self._process.wait()
         for thread in self._threads:
             thread.join(_CLOSING_SECONDS)
         self._connection.close()
@@ -196,6 +220,7 @@ class OpenVinoEngine:
         if not self._stop_ids:
             raise RuntimeError(f"the tokenizer knows none of {', '.join(STOP_TOKENS)}")
         self._numbers = itertools.count()
+        self._rejected: OrderedDict[str, str] = OrderedDict()
         self._worker = _Worker(folder, options)
 
     @property
@@ -216,12 +241,17 @@ class OpenVinoEngine:
         """Raises InvalidArgument when the prompt leaves no room or the grammar is not accepted."""
         ids = await self._encode(request.prompt)
         start = self._start(request, ids)
+        if start.ebnf in self._rejected:
+            raise _rejection(self._rejected[start.ebnf])
         reader = _Reader(asyncio.get_running_loop(), asyncio.Queue())
         decoder = IncrementalDecoder(self._decode, request.stop)
         self._worker.start(start, reader)
         try:
             while True:
-                delta = self._delta(await reader.output.get(), decoder, len(ids))
+                event = await reader.output.get()
+                if isinstance(event, Failed):
+                    raise self._error(event, start.ebnf)
+                delta = self._delta(event, decoder, len(ids))
                 yield delta
                 if delta.finish:
                     return
@@ -249,18 +279,20 @@ class OpenVinoEngine:
             ebnf=to_ebnf(request.grammar) if request.grammar else "",
         )
 
-    def _delta(self, event: Event, decoder: IncrementalDecoder, prompt_tokens: int) -> Delta:
-        match event:
-            case Failed(rejected=True):
-                message = f"tools: the grammar of this request is not accepted ({event.message})."
-                raise InvalidArgument(message, field="tools")
-            case Failed():
-                raise Unavailable("model", f"The generation failed: {event.message}.")
-            case Output():
-                finish = Finish(event.finish) if event.finish else None
-                text = decoder.feed([id for id in event.ids if id not in self._stop_ids], last=finish is not None)
-                finish = Finish.STOP if decoder.stopped else finish
-                return Delta(text, len(event.ids), finish, prompt_tokens, event.cached_tokens)
+    def _error(self, event: Failed, ebnf: str) -> ErrandError:
+        if not event.rejected:
+            return Unavailable("model", f"The generation failed: {event.message}.")
+        # Asked again it would end the engine process again.
+        self._rejected[ebnf] = event.message
+        if len(self._rejected) > _REJECTIONS_KEPT:
+            self._rejected.popitem(last=False)
+        return _rejection(event.message)
+
+    def _delta(self, event: Output, decoder: IncrementalDecoder, prompt_tokens: int) -> Delta:
+        finish = Finish(event.finish) if event.finish else None
+        text = decoder.feed([id for id in event.ids if id not in self._stop_ids], last=finish is not None)
+        finish = Finish.STOP if decoder.stopped else finish
+        return Delta(text, len(event.ids), finish, prompt_tokens, event.cached_tokens)
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
@@ -269,3 +301,7 @@ class OpenVinoEngine:
     async def close(self) -> None:
         """Ends the process; running generations fail with Unavailable."""
         await asyncio.to_thread(self._worker.close)
+
+
+def _rejection(message: str) -> InvalidArgument:
+    return InvalidArgument(f"tools: the grammar of this request is not accepted ({message}).", field="tools")

@@ -8,6 +8,7 @@ Run by OpenVinoEngine: `python -m errand_inference.engines.openvino_worker FD MO
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ _WORTH_WAITING_TOKENS = 128
 # Tokens in one block of the KV cache on a CPU; only whole blocks are shared.
 _BLOCK_TOKENS = 32
 _PREFIXES_REMEMBERED = 4096
+_GRAMMARS_REMEMBERED = 512
 _FINISHES = {genai.GenerationFinishReason.STOP: "stop", genai.GenerationFinishReason.LENGTH: "length"}
 
 
@@ -83,10 +85,12 @@ class Worker:
         self._jobs: dict[int, _Job] = {}
         self._held: dict[int, tuple[Start, NDArray[np.int64]]] = {}
         self._book = PrefixBook()
+        self._proven = _Proven()
+        self._broken = False
 
     def run(self) -> None:
-        """Until the service closes the connection."""
-        while True:
+        """Until the service closes the connection, or the pipeline is broken."""
+        while not self._broken:
             events: list[Event] = []
             for command in self._commands():
                 match command:
@@ -136,16 +140,41 @@ class Worker:
         try:
             self._pipeline.step()
         except RuntimeError as error:
-            for id in list(self._jobs):
-                self._cancel(id)
-                yield Failed(id, _first_line(error))
+            yield from self._give_up(_first_line(error))
             return
         for id, job in list(self._jobs.items()):
             if output := _read(id, job):
                 job.has_output = True
+                self._proven.add(job.start.ebnf)
                 yield output
             if output and output.finish:
                 del self._jobs[id]
+
+    def _give_up(self, message: str) -> Iterator[Event]:
+        """A step compiles the grammars of new jobs: those that never worked are at fault, else nobody knows who.
+
+        The pipeline keeps a job it failed on and fails on it for ever: this process must end.
+        """
+        suspects = [id for id, job in self._jobs.items() if job.start.ebnf not in self._proven]
+        for id in [*self._jobs, *self._held]:
+            yield Failed(id, message, rejected=id in suspects)
+        self._broken = True
+
+
+class _Proven:
+    """Grammars that gave output; the empty one is always good."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, ebnf: str) -> bool:
+        return not ebnf or ebnf in self._known
+
+    def add(self, ebnf: str) -> None:
+        self._known[ebnf] = None
+        self._known.move_to_end(ebnf)
+        if len(self._known) > _GRAMMARS_REMEMBERED:
+            self._known.popitem(last=False)
 
 
 def _common_prefix(left: NDArray[np.int64], right: NDArray[np.int64]) -> int:
@@ -181,7 +210,8 @@ def _config(start: Start) -> Any:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[-1][:300] if lines else type(error).__name__
+    # OpenVINO puts the time and its own source file before what went wrong.
+    return lines[-1].rpartition(".cc:")[2][:300] if lines else type(error).__name__
 
 
 def build_pipeline(folder: Path, options: OpenVinoOptions) -> Any:
@@ -203,6 +233,9 @@ def build_pipeline(folder: Path, options: OpenVinoOptions) -> Any:
 
 def main() -> None:
     """Loads the model, says so, and works until the service is gone."""
+    # Ctrl-C and a service manager's SIGTERM reach the whole group: the service drains, this one works on.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     connection = Connection(int(sys.argv[1]))
     try:
         pipeline = build_pipeline(Path(sys.argv[2]), OpenVinoOptions(**json.loads(sys.argv[3])))

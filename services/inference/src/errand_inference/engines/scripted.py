@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,14 @@ class ScriptedEngine:
         return [len(_pieces(text)) for text in texts]
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
-        """Nothing at all when no rule fits."""
+        """Nothing at all when no rule fits; raises InvalidArgument when the prompt leaves no room."""
         prompt_tokens = len(_pieces(request.prompt))
-        pieces = _pieces(self._output(request.prompt))
-        for position, piece in enumerate(pieces[: request.max_tokens]):
+        room = room_for(request, prompt_tokens, self.context_tokens)
+        pieces = _pieces(_until_stop(self._output(request.prompt), request.stop))
+        for position, piece in enumerate(pieces[:room]):
             await asyncio.sleep(self._pause)
             ended = position + 1 == len(pieces)
-            full = position + 1 == request.max_tokens
+            full = position + 1 == room
             yield Delta(piece, 1, Finish.STOP if ended else Finish.LENGTH if full else None, prompt_tokens)
         if not pieces:
             yield Delta("", 0, Finish.STOP, prompt_tokens)
@@ -73,3 +74,7 @@ class ScriptedEngine:
 
 def _pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+", text)
+
+
+def _until_stop(text: str, stop: Sequence[str]) -> str:
+    return text[: min((position for end in stop if (position := text.find(end)) >= 0), default=len(text))]

@@ -33,8 +33,12 @@ class TransformersEngine:
     is_alive = True
     capabilities = frozenset({Capability.GRAMMAR, Capability.STREAMING})
 
-    def __init__(self, folder: Path, *, context_tokens: int, precision: str = "fp32", device: str = "cpu") -> None:
+    def __init__(
+        self, folder: Path, *, context_tokens: int, precision: str = "fp32", device: str = "cpu", threads: int = 0
+    ) -> None:
         self.precision, self.context_tokens = precision, context_tokens
+        if threads:
+            torch.set_num_threads(threads)
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         self._device = torch.device(device)
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

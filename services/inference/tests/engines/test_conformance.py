@@ -1,0 +1,228 @@
+"""One suite over every engine: what the port promises, and what each declares it can do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from errand_common.errors import InvalidArgument
+from errand_inference.domain.chat import PromptInput, ToolDeclaration, UserMessage
+from errand_inference.domain.engine import Capability, Delta, Engine, EngineRequest, Finish
+from errand_inference.domain.format import END_TURN, STOP_TOKENS, render_prompt
+from errand_inference.domain.grammar import Grammar, Rule, ToolChoice, build_grammar, build_json_grammar
+from errand_inference.domain.parser import parse_turn
+from errand_inference.domain.schemas import problem_with
+from errand_inference.engines.openvino import OpenVinoEngine
+from errand_inference.engines.scripted import ScriptedEngine, ScriptRule
+from errand_inference.engines.wire import OpenVinoOptions
+
+WORDS = " ".join(f"word{number}" for number in range(200))
+CONTEXT_TOKENS = 1024
+
+
+@pytest.fixture(scope="module", params=["openvino", "transformers", "scripted"])
+def engine(request: pytest.FixtureRequest, tiny_model: Path) -> Iterator[Engine]:
+    match request.param:
+        case "openvino":
+            folder = request.getfixturevalue("tiny_openvino")
+            made: Engine = OpenVinoEngine(
+                folder, precision="fp32", context_tokens=CONTEXT_TOKENS, options=OpenVinoOptions()
+            )
+        case "transformers":
+            from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - loads torch
+
+            made = TransformersEngine(tiny_model, context_tokens=CONTEXT_TOKENS, threads=1)
+        case _:
+            rules = [ScriptRule("long", WORDS), ScriptRule("short", "Hello there.")]
+            made = ScriptedEngine(rules, context_tokens=CONTEXT_TOKENS, seconds_per_token=0.001)
+    yield made
+    asyncio.run(made.close())
+
+
+def prompt_of(text: str, tools: tuple[ToolDeclaration, ...] = ()) -> str:
+    return render_prompt(PromptInput((UserMessage(text),), tools))
+
+
+async def collect(engine: Engine, request: EngineRequest) -> tuple[str, list[Delta]]:
+    deltas = [delta async for delta in engine.generate(request)]
+    return "".join(delta.text for delta in deltas), deltas
+
+
+def needs(engine: Engine, capability: Capability) -> None:
+    if capability not in engine.capabilities:
+        pytest.skip(f"{engine.name} does not declare {capability.value}")
+
+
+class TestEngine:
+    async def test_the_last_delta_alone_says_why_it_ended_and_tokens_are_counted(self, engine: Engine) -> None:
+        text, deltas = await collect(engine, EngineRequest(prompt_of("long"), 20))
+        assert [delta.finish for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
+        assert deltas[-1].finish is Finish.LENGTH
+        assert sum(delta.tokens for delta in deltas) == 20
+        assert deltas[0].prompt_tokens == engine.count_tokens([prompt_of("long")])[0]
+        assert len(text) > 0
+
+    async def test_text_arrives_while_it_is_generated(self, engine: Engine) -> None:
+        needs(engine, Capability.STREAMING)
+        _, deltas = await collect(engine, EngineRequest(prompt_of("long"), 60))
+        assert len(deltas) > 10
+
+    async def test_greedy_output_is_the_same_every_time(self, engine: Engine) -> None:
+        first, second = [await collect(engine, EngineRequest(prompt_of("long"), 24)) for _ in range(2)]
+        assert first[0] == second[0]
+
+    async def test_a_seed_repeats_a_draw(self, engine: Engine) -> None:
+        wanted = EngineRequest(prompt_of("long"), 24, temperature=1.0, seed=3)
+        assert (await collect(engine, wanted))[0] == (await collect(engine, wanted))[0]
+
+    async def test_stop_texts_end_the_turn_and_are_left_out(self, engine: Engine) -> None:
+        whole, _ = await collect(engine, EngineRequest(prompt_of("long"), 40))
+        middle = whole[len(whole) // 2 : len(whole) // 2 + 3]
+        text, deltas = await collect(engine, EngineRequest(prompt_of("long"), 40, stop=(middle,)))
+        assert text == whole[: whole.index(middle)]
+        assert deltas[-1].finish is Finish.STOP
+
+    async def test_concurrent_requests_get_their_own_output(self, engine: Engine) -> None:
+        prompts = [prompt_of(f"long {number} " + "x" * number) for number in range(8)]
+        alone = [(await collect(engine, EngineRequest(prompt, 12)))[0] for prompt in prompts]
+        together = await asyncio.gather(*(collect(engine, EngineRequest(prompt, 12)) for prompt in prompts))
+        assert [text for text, _ in together] == alone
+
+    async def test_an_ended_iterator_frees_the_engine(self, engine: Engine) -> None:
+        many = 4 if Capability.CONTINUOUS_BATCHING in engine.capabilities else 1
+        running = [engine.generate(EngineRequest(prompt_of("long"), 900)) for _ in range(many)]
+        for generation in running:
+            await anext(generation)
+        for generation in running:
+            await generation.aclose()
+        began = time.monotonic()
+        await collect(engine, EngineRequest(prompt_of("short"), 2))
+        # Far less than what 900 tokens take.
+        assert time.monotonic() - began < 5
+
+    async def test_a_prompt_that_fills_the_context_is_refused(self, engine: Engine) -> None:
+        with pytest.raises(InvalidArgument, match="messages"):
+            await collect(engine, EngineRequest("word " * 3000, 5))
+
+    async def test_the_context_bounds_the_output(self, engine: Engine) -> None:
+        text = "long"
+        while (room := CONTEXT_TOKENS - engine.count_tokens([prompt_of(text)])[0]) > 20:
+            text += " 1"
+        _, deltas = await collect(engine, EngineRequest(prompt_of(text), 2000))
+        assert deltas[-1].finish is not None
+        assert 0 < sum(delta.tokens for delta in deltas) <= room
+
+    async def test_tokens_are_counted_text_by_text(self, engine: Engine) -> None:
+        assert engine.count_tokens([""]) == [0]
+        short, long = engine.count_tokens(["a word", "a word and another word, and more of them"])
+        assert 0 < short < long
+
+    async def test_every_forced_call_is_well_formed_and_valid(self, engine: Engine) -> None:
+        needs(engine, Capability.GRAMMAR)
+        schema = _bounded_schema()
+        tools = (ToolDeclaration("measure", "Measures.", schema), ToolDeclaration("rest", "Rests.", {}))
+        grammar = build_grammar(tools, choice=ToolChoice.REQUIRED)
+        requests = [
+            EngineRequest(prompt_of(f"case {seed}", tools), 400, temperature=1.5, seed=seed, grammar=grammar)
+            for seed in range(6 if engine.name == "openvino" else 2)
+        ]
+        for text, deltas in await asyncio.gather(*(collect(engine, request) for request in requests)):
+            assert deltas[-1].finish is Finish.STOP
+            parsed = parse_turn(text)
+            assert parsed.malformed == 0
+            assert parsed.calls
+            assert not parsed.text
+            for call in parsed.calls:
+                assert call.name in {"measure", "rest"}
+                assert problem_with(call, json.dumps(schema if call.name == "measure" else {})) is None
+
+    async def test_many_tool_sets_never_give_a_malformed_call(self, engine: Engine) -> None:
+        needs(engine, Capability.GRAMMAR)
+        rng = random.Random(5)
+        requests = []
+        for number in range(40 if engine.name == "openvino" else 3):
+            tools = tuple(_random_tool(rng, f"tool_{number}_{index}") for index in range(rng.randint(1, 4)))
+            request = EngineRequest(
+                prompt_of("call", tools)[-700:], 160, temperature=1.0, seed=number, grammar=build_grammar(tools)
+            )
+            requests.append((tools, request))
+        results = await asyncio.gather(*(collect(engine, request) for _, request in requests))
+        for (tools, _), (text, deltas) in zip(requests, results, strict=True):
+            parsed = parse_turn(text)
+            cut_off = deltas[-1].finish is Finish.LENGTH
+            assert parsed.malformed <= (1 if cut_off else 0), text
+            assert {call.name for call in parsed.calls} <= {tool.name for tool in tools}
+
+    async def test_free_text_holds_no_control_token(self, engine: Engine) -> None:
+        needs(engine, Capability.GRAMMAR)
+        grammar = build_grammar([])
+        for seed in range(2):
+            request = EngineRequest(prompt_of("text"), 60, temperature=2.0, seed=seed, grammar=grammar)
+            text, _ = await collect(engine, request)
+            assert not any(token in text.removesuffix(END_TURN) for token in (*STOP_TOKENS, "<escape>", "<bos>"))
+
+    async def test_json_of_a_schema(self, engine: Engine) -> None:
+        needs(engine, Capability.GRAMMAR)
+        schema = {
+            "type": "object",
+            "properties": {"kind": {"enum": ["a", "b"]}, "done": {"type": "boolean"}},
+            "required": ["kind", "done"],
+        }
+        request = EngineRequest(prompt_of("json"), 60, temperature=1.0, seed=1, grammar=build_json_grammar(schema))
+        text, deltas = await collect(engine, request)
+        assert deltas[-1].finish is Finish.STOP
+        assert json.loads(text)["kind"] in {"a", "b"}
+
+    async def test_a_grammar_that_is_not_accepted_is_refused_and_the_engine_serves_on(self, engine: Engine) -> None:
+        needs(engine, Capability.GRAMMAR)
+        broken = Grammar({"root": Rule("missing")})
+        for _ in range(2):
+            with pytest.raises(InvalidArgument, match="grammar"):
+                await collect(engine, EngineRequest(prompt_of("long"), 10, grammar=broken))
+        text, _ = await collect(engine, EngineRequest(prompt_of("long"), 10))
+        assert text
+        assert engine.is_alive
+
+    async def test_a_shared_prefix_is_told_as_cached(self, engine: Engine) -> None:
+        needs(engine, Capability.PREFIX_CACHE)
+        prefix = prompt_of("a prefix that is shared " * 8)
+        await collect(engine, EngineRequest(prefix + " one", 2))
+        _, deltas = await collect(engine, EngineRequest(prefix + " two", 2))
+        assert 32 <= deltas[-1].cached_tokens < deltas[-1].prompt_tokens
+
+
+def _bounded_schema() -> dict[str, object]:
+    """No open-ended text: random weights would never end it."""
+    return {
+        "type": "object",
+        "properties": {
+            "unit": {"enum": ["meter", "mile", 3, None]},
+            "exact": {"type": "boolean"},
+            "count": {"type": "integer", "minimum": 0},
+            "steps": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
+            "at": {"type": "object", "properties": {"x": {"enum": ["{", "}", "a,b:c"]}}, "required": ["x"]},
+        },
+        "required": ["unit", "at"],
+        "additionalProperties": False,
+    }
+
+
+def _random_tool(rng: random.Random, name: str) -> ToolDeclaration:
+    kinds: list[dict[str, object]] = [
+        {"type": "string"},
+        {"type": "number"},
+        {"type": "integer"},
+        {"type": "boolean"},
+        {"enum": ["a", "b"]},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "properties": {"k": {"type": "string"}}},
+        {"anyOf": [{"type": "null"}, {"type": "integer"}]},
+    ]
+    properties = {f"p{index}": rng.choice(kinds) for index in range(rng.randint(0, 4))}
+    required = [key for key in properties if rng.random() < 0.5]
+    return ToolDeclaration(name, "A tool.", {"type": "object", "properties": properties, "required": required})  # type: ignore[dict-item]

@@ -1,0 +1,93 @@
+"""What only the openvino engine must bear: its process dies, a cold prefix is asked for many times at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from errand_common.errors import Unavailable
+from errand_inference.domain.engine import EngineRequest
+from errand_inference.engines.openvino import OpenVinoEngine
+from errand_inference.engines.wire import OpenVinoOptions
+
+
+@pytest.fixture
+def engine(tiny_openvino: Path) -> Iterator[OpenVinoEngine]:
+    made = OpenVinoEngine(tiny_openvino, precision="fp32", context_tokens=1024, options=OpenVinoOptions())
+    yield made
+    asyncio.run(made.close())
+
+
+async def _tokens(engine: OpenVinoEngine, request: EngineRequest) -> int:
+    return sum([delta.tokens async for delta in engine.generate(request)])
+
+
+async def test_a_killed_engine_process_fails_what_it_had_and_is_started_again(engine: OpenVinoEngine) -> None:
+    generation = engine.generate(EngineRequest("<bos>long", 900))
+    await anext(generation)
+    before = engine.worker_pid
+    os.kill(before, signal.SIGKILL)
+    with pytest.raises(Unavailable):
+        async for _ in generation:
+            pass
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                assert await _tokens(engine, EngineRequest("<bos>again", 5)) == 5
+                break
+            except Unavailable:
+                await asyncio.sleep(0.05)
+    assert engine.worker_pid != before
+
+
+async def test_the_event_loop_goes_on_while_a_long_prompt_is_read(engine: OpenVinoEngine) -> None:
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - began)
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.gather(*(_tokens(engine, EngineRequest(f"<bos>{number} " + "ab " * 250, 20)) for number in range(16)))
+    watcher.cancel()
+    assert longest < 0.25
+
+
+async def test_cancelling_frees_the_slot_at_once(engine: OpenVinoEngine) -> None:
+    running = [engine.generate(EngineRequest(f"<bos>{number}", 900)) for number in range(64)]
+    for generation in running:
+        await anext(generation)
+    for generation in running:
+        await generation.aclose()
+    began = time.monotonic()
+    await _tokens(engine, EngineRequest("<bos>next", 1))
+    assert time.monotonic() - began < 1.0
+
+
+async def test_closing_fails_what_runs(tiny_openvino: Path) -> None:
+    engine = await asyncio.to_thread(
+        OpenVinoEngine, tiny_openvino, precision="fp32", context_tokens=1024, options=OpenVinoOptions()
+    )
+    generation = engine.generate(EngineRequest("<bos>long", 900))
+    await anext(generation)
+    await engine.close()
+    with pytest.raises(Unavailable):
+        async for _ in generation:
+            pass
+    with pytest.raises(Unavailable):
+        await _tokens(engine, EngineRequest("<bos>x", 1))
+
+
+def test_a_folder_that_is_no_model_is_refused_with_the_reason(tiny_openvino: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((tiny_openvino / "tokenizer.json").read_bytes())
+    (tmp_path / "openvino_model.xml").write_text("<broken")
+    with pytest.raises(RuntimeError, match=r"\w+"):
+        OpenVinoEngine(tmp_path, precision="fp32", context_tokens=10, options=OpenVinoOptions())
