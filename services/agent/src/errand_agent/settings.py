@@ -21,7 +21,7 @@ class AgentSettings(ServiceSettings):
     )
     executor_id: str = Field(default="local", min_length=1, max_length=128, description="who this process is to others")
     retrieval_top_k: int = Field(default=3, ge=1, le=16, description="passages put before a question")
-    retrieval_min_similarity: float = Field(default=0.35, ge=-1, le=1, description="passages less similar are left out")
+    retrieval_min_similarity: float = Field(default=0.3, ge=-1, le=1, description="passages less similar are left out")
 
     @model_validator(mode="after")
     def _keys_are_given(self) -> AgentSettings:

@@ -1,0 +1,114 @@
+"""The real suite, started as a user starts it, with the bundled model."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from errand_common.testing.keys import free_port
+
+ERRAND = [sys.executable, "-m", "errand_cli"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A running suite and a client of its gateway."""
+
+    url: str
+    admin_key: str
+    mlflow_url: str
+    data_dir: Path
+    target: str
+    http: httpx.Client
+
+    def chat(self, message: str, **more: Any) -> dict[str, Any]:
+        """A chat's answer; fails the test on an error."""
+        response = self.http.post("/api/v1/chat", json={"message": message, **more})
+        assert response.status_code == 200, response.text
+        body: dict[str, Any] = response.json()
+        return body
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """`errand status --json` by service name."""
+        shown = errand("status", "--json", "--data-dir", str(self.data_dir))
+        return {service["name"]: service for service in json.loads(shown)["services"]}
+
+    def wait_ready(self, seconds: float = 90) -> None:
+        """Waits until the gateway says that everything works."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.http.get("/readyz").status_code == 200:
+                return
+            time.sleep(0.2)
+        pytest.fail(f"not ready after {seconds} s: {self.http.get('/readyz').text}")
+
+
+def errand(*arguments: str, timeout: float = 240, env: dict[str, str] | None = None) -> str:
+    """Runs the command and gives what it printed; fails the test when it fails."""
+    done = subprocess.run([*ERRAND, *arguments], capture_output=True, text=True, timeout=timeout, env=env, check=False)
+    assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
+    return done.stdout
+
+
+class _Target(http.server.BaseHTTPRequestHandler):
+    """What tenants' HTTP tools reach: one path answers, one hangs, one floods, one fails."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/hang"):
+            time.sleep(8)
+        body = b'{"blob": "' + b"x" * 10_000_000 + b'"}' if self.path.startswith("/flood") else b'{"stock": 7}'
+        self.send_response(500 if self.path.startswith("/fail") else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="session")
+def target() -> Iterator[str]:
+    """Address of the HTTP server that tools reach."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Target)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory, target: str) -> Iterator[Suite]:
+    """One suite for the whole session."""
+    folder = tmp_path_factory.mktemp("suite")
+    port = target.rpartition(":")[2]
+    environment = {
+        **os.environ,
+        "ERRAND_TOOLS_HTTP_PRIVATE_NETWORKS": "127.0.0.0/8",
+        "ERRAND_TOOLS_HTTP_PORTS": f"80,443,{port}",
+        "ERRAND_TOOLS_HTTP_ALLOW_LIST": f"127.0.0.1:{port}",
+    }
+    options = ("--detach", "--json", "--data-dir", str(folder), "--port", str(free_port()))
+    started = json.loads(errand("up", *options, env=environment))
+    headers = {"X-API-Key": started["admin_key"]}
+    try:
+        with httpx.Client(base_url=started["url"], headers=headers, timeout=150) as client:
+            yield Suite(started["url"], started["admin_key"], started["mlflow_url"], folder, target, client)
+    finally:
+        errand("down", "--data-dir", str(folder))
