@@ -15,6 +15,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenize
 
 from errand_inference.domain.format import BOS, CONTROL_TOKENS, END_TURN
 
+_TRAINED = 512
 PAD, UNK = "<pad>", "<unk>"
 _TEXT = (
     "The weather in Tokyo is sunny and 15 degrees warm. Which tool converts kilometres to miles? "
@@ -44,7 +45,7 @@ SHAPES = {
 
 def build_random_model(folder: Path, shape: Shape, *, seed: int = 7) -> Path:
     """Writes model and tokenizer in Hugging Face's layout and returns the folder."""
-    tokenizer = _tokenizer()
+    tokenizer = _tokenizer(shape.vocabulary)
     torch.manual_seed(seed)
     config = Gemma3TextConfig(
         vocab_size=max(shape.vocabulary, len(tokenizer)),
@@ -69,18 +70,21 @@ def build_random_model(folder: Path, shape: Shape, *, seed: int = 7) -> Path:
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=512,
+        vocab_size=_TRAINED,
         special_tokens=[PAD, "<eos>", BOS, UNK, *CONTROL_TOKENS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         min_frequency=1,
         show_progress=False,
     )
     tokenizer.train_from_iterator([_TEXT], trainer)
+    # Words that no text holds: an engine's masks and its head are as wide as the real vocabulary's.
+    missing = vocabulary - tokenizer.get_vocab_size()
+    tokenizer.add_tokens([f"\u2042{number:06d}" for number in range(missing if vocabulary > _TRAINED else 0)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
