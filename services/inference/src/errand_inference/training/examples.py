@@ -167,10 +167,10 @@ _UNANSWERABLE = (
 def draw_irrelevant(rng: random.Random, offer: Offer, catalogue: Catalogue) -> tuple[str, str]:
     """A message that no tool on offer fits, and the answer without a call."""
     kind = rng.random()
-    if kind < 0.2:
+    if kind < 0.12:
         texts, reply = rng.choice(_CHATTER)
         return finish_chatter(rng, rng.choice(texts)), reply
-    if kind < 0.5:
+    if kind < 0.3:
         text = rng.choice(_UNANSWERABLE).format(
             n=rng.choice(words.NOUNS),
             a=rng.choice(words.ADJECTIVES),
@@ -456,14 +456,14 @@ def multi_turn_example(rng: random.Random, offer: Offer) -> Example:
 def draw_example(rng: random.Random, offer: Offer, catalogue: Catalogue) -> Example:
     """An example for this offer, of the kinds in the proportions that training uses."""
     kinds: tuple[tuple[float, Callable[[], Example]], ...] = (
-        (0.36, lambda: call_example(rng, offer)),
+        (0.33, lambda: call_example(rng, offer)),
         (0.15, lambda: parallel_example(rng, offer)),
-        (0.11, lambda: irrelevant_example(rng, offer, catalogue)),
-        (0.13, lambda: answer_example(rng, offer)),
-        (0.04, lambda: parallel_answer_example(rng, offer)),
+        (0.20, lambda: irrelevant_example(rng, offer, catalogue)),
+        (0.09, lambda: answer_example(rng, offer)),
+        (0.03, lambda: parallel_answer_example(rng, offer)),
         (0.11, lambda: reading_example(rng, offer)),
         (0.02, lambda: injected_example(rng, offer)),
         (0.05, lambda: two_step_example(rng, offer)),
-        (0.03, lambda: multi_turn_example(rng, offer)),
+        (0.02, lambda: multi_turn_example(rng, offer)),
     )
     return rng.choices([draw for _, draw in kinds], [weight for weight, _ in kinds])[0]()
