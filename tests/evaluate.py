@@ -46,7 +46,9 @@ def main() -> int:
         try:
             wait_until_serving(f"127.0.0.1:{port}", process)
             scored = [sys.executable, "-m", "errand_inference", "evaluate", "--target", f"127.0.0.1:{port}"]
-            return subprocess.run([*scored, "--signing-key", str(keys.signing_key_file), *sys.argv[1:]], check=False).returncode
+            return subprocess.run(
+                [*scored, "--signing-key", str(keys.signing_key_file), *sys.argv[1:]], check=False
+            ).returncode
         finally:
             process.terminate()
             process.wait(30)

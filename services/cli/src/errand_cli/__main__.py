@@ -131,6 +131,7 @@ def ingest(
         file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()
     ]
     failed = 0
+    client.ensure_collection(collection)
     with Progress(console=launcher.console) as progress:
         for file in progress.track(files, description="ingesting"):
             document = _until_settled(client, client.upload(collection, file))

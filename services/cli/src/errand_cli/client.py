@@ -42,6 +42,14 @@ class Client:
         """Posts JSON; raises ApiError."""
         return _checked(self._http.post(path, json=body))
 
+    def ensure_collection(self, name: str) -> None:
+        """Makes the collection unless it is there; raises ApiError."""
+        response = self._http.get(f"/api/v1/collections/{name}")
+        if response.status_code == httpx.codes.NOT_FOUND:
+            self.post("/api/v1/collections", {"name": name})
+        else:
+            _checked(response)
+
     def upload(self, collection: str, path: Path) -> dict[str, Any]:
         """Uploads a file; raises ApiError."""
         with path.open("rb") as file:

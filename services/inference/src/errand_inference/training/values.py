@@ -80,9 +80,23 @@ def email(rng: random.Random) -> str:
 
 
 def url(rng: random.Random) -> str:
-    host = rng.choice((word(rng) + ".com", word(rng) + ".org", "example.com", "www." + word(rng) + ".io"))
-    path = "/".join(rng.choice((word(rng), rng.choice(words.NOUNS))) for _ in range(rng.randint(0, 2)))
-    return f"{rng.choice(('https', 'https', 'http'))}://{host}" + (f"/{path}" if path else "")
+    """Names, addresses, ports and paths."""
+    hosts = (
+        word(rng) + ".com",
+        word(rng) + ".org",
+        "example.com",
+        "www." + word(rng) + ".io",
+        "localhost",
+        _address(rng),
+    )
+    port = f":{rng.randint(80, 65535)}" if rng.random() < 0.3 else ""
+    parts = [rng.choice((word(rng), rng.choice(words.NOUNS))) for _ in range(rng.randint(0, 2))]
+    scheme = rng.choice(("https", "https", "http"))
+    return "/".join([f"{scheme}://{rng.choice(hosts)}{port}", *parts])
+
+
+def _address(rng: random.Random) -> str:
+    return ".".join(str(rng.randint(0, 255)) for _ in range(4))
 
 
 def small(rng: random.Random) -> int:
