@@ -458,10 +458,10 @@ def draw_example(rng: random.Random, offer: Offer, catalogue: Catalogue) -> Exam
     kinds: tuple[tuple[float, Callable[[], Example]], ...] = (
         (0.31, lambda: call_example(rng, offer)),
         (0.15, lambda: parallel_example(rng, offer)),
-        (0.20, lambda: irrelevant_example(rng, offer, catalogue)),
+        (0.17, lambda: irrelevant_example(rng, offer, catalogue)),
         (0.09, lambda: answer_example(rng, offer)),
         (0.03, lambda: parallel_answer_example(rng, offer)),
-        (0.11, lambda: reading_example(rng, offer)),
+        (0.22, lambda: reading_example(rng, offer)),
         (0.02, lambda: injected_example(rng, offer)),
         (0.11, lambda: two_step_example(rng, offer)),
         (0.02, lambda: multi_turn_example(rng, offer)),

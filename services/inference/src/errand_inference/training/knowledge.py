@@ -20,7 +20,8 @@ class Fact:
 
 def draw_fact(rng: random.Random) -> Fact:
     """A fact about an invented thing, place, person or rule."""
-    return rng.choice((_attribute, _attribute, _policy, _place, _person, _instruction))(rng)
+    kinds = (_attribute, _policy, _place, _person, _instruction, _value, _value, _duty, _duty, _right, _span, _span)
+    return rng.choice(kinds)(rng)
 
 
 def _thing(rng: random.Random) -> str:
@@ -172,6 +173,128 @@ def _instruction(rng: random.Random) -> Fact:
             f"What do I need to {verb} the {noun}?",
             f"how to {verb} the {noun}",
         ),
+    )
+
+
+def _owner(rng: random.Random) -> str:
+    """ "The daily meal allowance", "Our Zorvan support team"."""
+    kind = rng.choice((rng.choice(words.ADJECTIVES), values.word(rng).capitalize(), "", ""))
+    thing = (
+        rng.choice(words.COMPOUNDS) if rng.random() < 0.75 else f"{rng.choice(words.NOUNS)} {rng.choice(words.NOUNS)}"
+    )
+    return " ".join(part for part in (rng.choice(("The", "The", "Our", "Your", "Each")), kind, thing) if part)
+
+
+def _within(rng: random.Random) -> str:
+    unit = rng.choice(("days", "hours", "weeks", "months", "years", "minutes"))
+    return rng.choice(
+        (
+            f"within {values.count(rng)} {unit}",
+            f"after {values.small(rng)} {unit}",
+            f"before {values.time(rng)}",
+            f"every {values.small(rng)} {unit}",
+            f"until {values.date(rng)}",
+            f"on flights longer than {values.small(rng)} hours",
+            f"for at most {values.count(rng)} {unit}",
+            rng.choice(words.PLACES),
+            f"only with {values.phrase(rng)}",
+        )
+    )
+
+
+def _value(rng: random.Random) -> Fact:
+    owner = _owner(rng)
+    unit = rng.choice(
+        (
+            "euros",
+            "dollars",
+            "days",
+            "hours",
+            "percent",
+            "kilograms",
+            "characters",
+            "meters",
+            "weeks",
+            "pages",
+            "people",
+        )
+    )
+    value = rng.choice((f"{values.amount(rng)} {unit}", f"{values.count(rng)} {unit}", _measure(rng)))
+    spoken = owner[0].lower() + owner[1:]
+    bare = spoken.split(" ", 1)[1]
+    return Fact(
+        f"{owner} {rng.choice(('is', 'is', 'is', 'was', 'will be'))} {value}.",
+        (
+            f"What is {spoken}?",
+            f"What is the {bare}?",
+            f"How much is the {bare}?",
+            f"how high is the {bare}?",
+            f"Tell me the {bare}.",
+            f"{bare}?",
+            f"What's the {bare}?",
+            f"Do you know the {bare}?",
+            f"How long is the {bare}?",
+            f"What about the {bare}?",
+        ),
+    )
+
+
+def _duty(rng: random.Random) -> Fact:
+    things, done, within = rng.choice(words.THINGS), rng.choice(words.PAST_VERBS), _within(rng)
+    modal = rng.choice(("must", "must", "can", "should", "have to"))
+    return Fact(
+        f"{things.capitalize()} {modal} be {done} {within}.",
+        (
+            f"When must {things} be {done}?",
+            f"Where can {things} be {done}?",
+            f"How long can {things} be {done}?",
+            f"What is the rule for {things}?",
+            f"When do {things} have to be {done}?",
+            f"By when should {things} be {done}?",
+            f"What do I do with {things}?",
+            f"how are {things} {done}?",
+        ),
+    )
+
+
+def _right(rng: random.Random) -> Fact:
+    who, act, within = rng.choice(words.PEOPLE), rng.choice(words.ACTIONS), _within(rng)
+    modal = rng.choice(("may", "can", "may not", "must not", "are allowed to"))
+    return Fact(
+        f"{who.capitalize()} {modal} {act} {within}.",
+        (
+            f"May {who} {act}?",
+            f"Can {who} {act}?",
+            f"When may {who} {act}?",
+            f"Who may {act}?",
+            f"Is it allowed to {act}?",
+            f"When can I {act}?",
+            f"Can I {act}?",
+            f"What are the rules to {act}?",
+        ),
+    )
+
+
+def _span(rng: random.Random) -> Fact:
+    owner = _owner(rng)
+    spoken = owner[0].lower() + owner[1:]
+    verb, asked = rng.choice(
+        (
+            ("starts at", "When does {x} start?"),
+            ("ends on", "When does {x} end?"),
+            ("costs", "How much does {x} cost?"),
+            ("lasts", "How long does {x} last?"),
+            ("takes", "How long does {x} take?"),
+            ("needs", "What does {x} need?"),
+            ("covers", "What does {x} cover?"),
+            ("includes", "What does {x} include?"),
+            ("belongs to", "Who does {x} belong to?"),
+            ("weighs", "How much does {x} weigh?"),
+        )
+    )
+    return Fact(
+        f"{owner} {verb} {_measure(rng)}.",
+        (asked.format(x=spoken), asked.format(x=spoken).lower(), f"Tell me about {spoken}.", f"What about {spoken}?"),
     )
 
 

@@ -56,3 +56,44 @@ LANGUAGES = """English Spanish French German Italian Portuguese Dutch Polish Rus
 Japanese Korean Turkish Greek Swedish Danish Finnish Czech Hungarian""".split()
 
 CURRENCIES = "USD EUR GBP JPY CHF CAD AUD INR CNY SEK NOK PLN BRL MXN".split()
+
+PEOPLE = """employees customers visitors guests members students teachers managers drivers nurses doctors patients
+tenants suppliers partners contractors volunteers users administrators developers engineers parents children players
+residents travellers passengers subscribers applicants reviewers auditors owners directors interns trainees""".split()
+
+THINGS = """receipts documents laptops phones badges keys parcels invoices contracts passwords backups reports complaints
+tickets refunds samples batteries machines vehicles bicycles meals drinks tools forms requests holidays expenses
+uniforms visitors books chairs screens licences certificates permits deposits fees bonuses salaries loans trainings
+repairs orders deliveries returns cookies mails messages photos files records rooms desks lockers""".split()
+
+COMPOUNDS = """meal allowance,support team,service desk,travel budget,return policy,notice period,trial period,welcome kit,
+parking permit,fire alarm,emergency exit,sick leave,parental leave,overtime rate,expense limit,loan period,waiting time,
+delivery window,service level,response time,data retention,office dog,coffee machine,meeting room,front door,back entrance,
+power supply,water tank,engine oil,tyre pressure,brake fluid,warning light,user account,admin password,session timeout,
+password length,upload limit,file size,export format,import job,night shift,early shift,lunch break,summer party,
+annual review,pay slip,pension plan,health check,first aid kit,cleaning service,security guard,visitor badge,
+press contact,brand color,logo size,style guide,news letter,sales target,price list,gift card,credit limit,payment term,
+bank account,tax number,customs form,shipping cost,order minimum,reorder level,stock count,spare part,safety helmet,
+access code,wifi name,guest network,printer paper,ink cartridge,project code,cost center,approval limit,signing authority,
+release cycle,code freeze,test coverage,error budget,page size,cache size,queue length,retry limit,backup window,
+maintenance window,room rate,check-in time,check-out time,luggage limit,seat reservation,cancellation fee,late fee,
+membership fee,library card,exam date,tuition fee,class size,dress code,pool depth,opening day,closing day,rest day""".replace(
+    "\n", ""
+).split(",")
+
+PAST_VERBS = """handed in,returned,approved,signed,stored,cleaned,repaired,replaced,reported,paid,booked,cancelled,
+renewed,registered,archived,deleted,checked,tested,printed,shipped,locked,charged,refilled,inspected,reviewed,counted,
+announced,published,submitted,collected,delivered,updated,encrypted,labelled,sealed,weighed,measured""".replace(
+    "\n", ""
+).split(",")
+
+ACTIONS = """book business class,order a taxi,bring a guest,use the gym,work from home,park in the yard,borrow a laptop,
+request a refund,open a ticket,take a day off,change the password,join the course,use the kitchen,invite a speaker,
+rent a bicycle,swim in the lake,smoke outside,take photos,sell old devices,use the printer,enter the lab,leave early,
+keep a pet,paint the walls,install software,share files,record calls,travel abroad,buy books,order lunch""".replace(
+    "\n", ""
+).split(",")
+
+PLACES = """at the front desk,in the basement,on the second floor,next to the entrance,in the online portal,at the bank,
+in the main hall,behind the canteen,in the app,at the help desk,by email,by phone,in the shared folder,at the warehouse,
+in the annex,at the clinic,in the garden,on the roof,near the lift,in the archive""".replace("\n", "").split(",")
