@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
-from typing import IO
+from dataclasses import dataclass
 
 from errand_cli.layout import Layout
 from errand_cli.services import Ports, ServiceSpec
@@ -38,7 +37,6 @@ class Child:
     started_at: float = 0.0
     pause: float = _FIRST_PAUSE_SECONDS
     retry_at: float = 0.0
-    log: IO[bytes] | None = field(default=None, repr=False)
 
     @property
     def pid(self) -> int:
@@ -96,17 +94,17 @@ class Supervisor:
         path = self._layout.logs / f"{child.spec.name}.log"
         if path.exists() and path.stat().st_size > _LOG_BYTES:
             os.replace(path, path.with_suffix(".log.1"))
-        child.log = path.open("ab")
         child.started_at = time.monotonic()
-        child.process = subprocess.Popen(  # noqa: S603 - our own command line
-            child.spec.command,
-            env={**os.environ, **child.spec.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=child.log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
-        )
+        with path.open("ab") as log:
+            child.process = subprocess.Popen(  # noqa: S603 - our own command line
+                child.spec.command,
+                env={**os.environ, **child.spec.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+            )
 
     def _note_death(self, child: Child) -> None:
         if time.monotonic() - child.started_at >= _STABLE_SECONDS:
@@ -114,8 +112,6 @@ class Supervisor:
         child.process = None
         child.retry_at = time.monotonic() + child.pause
         child.pause = min(child.pause * 2, _LONGEST_PAUSE_SECONDS)
-        if child.log is not None:
-            child.log.close()
 
     def services(self) -> list[dict[str, object]]:
         """Name, pid, state and restarts of each process."""
