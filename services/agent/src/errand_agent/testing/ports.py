@@ -1,0 +1,160 @@
+"""Scripted ports for the loop: what the model says, what tools answer, what documents hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from errand_common.errors import NotFound
+
+from errand_agent.domain.ports import Call, Passage, RunCancelled, Thought, ToolResult, ToolSpec, Turn
+from errand_agent.domain.runs import Step, StepKind, Usage
+
+
+def said(text: str, tokens: int = 10) -> Thought:
+    """A turn of text."""
+    return Thought(text, (), Usage(tokens, tokens))
+
+
+def called(*calls: tuple[str, str], tokens: int = 10) -> Thought:
+    """A turn of calls, each a name and its arguments as JSON."""
+    return Thought("", tuple(Call(name, arguments) for name, arguments in calls), Usage(tokens, tokens))
+
+
+@dataclass(slots=True)
+class ScriptedModel:
+    """Says its script turn by turn; an exception in it is raised. Remembers what it was asked."""
+
+    script: list[Thought | Exception]
+    asked: list[tuple[tuple[Turn, ...], bool]] = field(default_factory=list)
+    tokens_per_text: int = 10
+    context_tokens: int = 4096
+    hanging: asyncio.Event | None = None
+
+    async def think(
+        self,
+        turns: Sequence[Turn],
+        *,
+        model: str,
+        instructions: str,
+        tools: Sequence[ToolSpec],
+        may_call: bool,
+        on_text: Callable[[str], Awaitable[None]],
+    ) -> Thought:
+        """The next turn of the script."""
+        self.asked.append((tuple(turns), may_call))
+        if self.hanging is not None:
+            await self.hanging.wait()
+        turn = self.script.pop(0)
+        if isinstance(turn, Exception):
+            raise turn
+        for word in turn.text.split(" ") if turn.text else ():
+            await on_text(word + " ")
+        return turn
+
+    async def count_tokens(self, texts: Sequence[str], *, model: str) -> tuple[list[int], int]:
+        """The same for each text."""
+        return [self.tokens_per_text for _ in texts], self.context_tokens
+
+
+@dataclass(slots=True)
+class ScriptedToolbox:
+    """Answers calls from a table by tool name; an exception in it is raised."""
+
+    results: Mapping[str, ToolResult | Exception] = field(default_factory=dict)
+    away: Exception | None = None
+    executed: list[tuple[Call, str, int, int]] = field(default_factory=list)
+
+    async def declared(self, names: Sequence[str]) -> list[ToolSpec]:
+        """All of them that have a result."""
+        if self.away is not None:
+            raise self.away
+        return [ToolSpec(name, f"does {name}", "{}") for name in names if name in self.results]
+
+    async def execute(
+        self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str]
+    ) -> ToolResult:
+        """The tool's result."""
+        self.executed.append((call, run_id, step, index))
+        result = self.results[call.name]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+@dataclass(slots=True)
+class ScriptedRetriever:
+    """Finds the same passages whatever is asked."""
+
+    passages: Sequence[Passage] = ()
+    away: Exception | None = None
+    collections: frozenset[str] = frozenset()
+
+    async def find(self, query: str, *, collections: Sequence[str], top_k: int, min_similarity: float) -> list[Passage]:
+        """Its passages."""
+        if self.away is not None:
+            raise self.away
+        return [passage for passage in self.passages if passage.similarity >= min_similarity][:top_k]
+
+    async def check_collections(self, names: Sequence[str]) -> None:
+        """Raises NotFound for one it does not have."""
+        for name in names:
+            if name not in self.collections:
+                raise NotFound("collection", name)
+
+
+@dataclass(slots=True)
+class MemoryJournal:
+    """Remembers steps in memory; handed to a second loop it replays them."""
+
+    remembered: dict[str, dict[str, Any]] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    done: list[str] = field(default_factory=list)
+    cancelled: bool = False
+    cancel_during: str = ""
+
+    async def once(self, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Does the work unless it is remembered."""
+        if name == self.cancel_during:
+            self.cancelled = True
+            raise RunCancelled
+        if name not in self.remembered:
+            self.remembered[name] = await work()
+            self.done.append(name)
+        return self.remembered[name]
+
+    async def record(self, key: str, steps: Sequence[Step]) -> None:
+        """Appends steps once a key."""
+        if key not in self.keys:
+            self.keys.add(key)
+            self.steps.extend(steps)
+
+    async def tell(self, key: str, text: str) -> None:
+        """Appends a piece."""
+        self.told.append(text)
+
+    async def is_cancelled(self) -> bool:
+        """Whether the test said so."""
+        return self.cancelled
+
+
+@dataclass(slots=True)
+class CountingObserver:
+    """Counts steps and removed citations."""
+
+    observed: list[StepKind] = field(default_factory=list)
+    removed: int = 0
+
+    @contextmanager
+    def step(self, kind: StepKind, attributes: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+        """Notes the kind."""
+        self.observed.append(kind)
+        yield lambda _: None
+
+    def citations_removed(self, count: int) -> None:
+        self.removed += count

@@ -1,0 +1,261 @@
+"""Every way a run can go, over scripted ports."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from errand_agent.domain import loop as loop_module
+from errand_agent.domain.agents import Agent
+from errand_agent.domain.loop import AWAY, REFUSAL, ReActLoop, Task
+from errand_agent.domain.ports import ModelTurn, Passage, Thought, ToolResult, ToolTurn, Turn, UserTurn
+from errand_agent.domain.runs import Outcome, StepKind, StopReason
+from errand_agent.testing.ports import (
+    CountingObserver,
+    MemoryJournal,
+    ScriptedModel,
+    ScriptedRetriever,
+    ScriptedToolbox,
+    called,
+    said,
+)
+from errand_common.errors import InvalidArgument, Unavailable
+
+OK = ToolResult('{"result": 42}', failed=False, duration_ms=1.0)
+FAILED = ToolResult('{"error": "division by zero"}', failed=True, duration_ms=1.0)
+PASSAGE = Passage("chunk-1", "doc-1", "Handbook", "The warranty is 3 years.", 0.8)
+AGENT = Agent("helper", tools=("calculator", "clock", "search_knowledge"))
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "_RETRY_SECONDS", (0.0, 0.0, 0.0))
+
+
+class Case:
+    """A loop with its scripted ports."""
+
+    def __init__(
+        self,
+        script: Sequence[Thought | Exception],
+        *,
+        agent: Agent = AGENT,
+        toolbox: ScriptedToolbox | None = None,
+        retriever: ScriptedRetriever | None = None,
+        history: tuple[Turn, ...] = (),
+        deadline: float = float("inf"),
+        journal: MemoryJournal | None = None,
+    ) -> None:
+        self.model = ScriptedModel(list(script))
+        self.toolbox = toolbox or ScriptedToolbox({"calculator": OK, "clock": OK})
+        self.retriever = retriever or ScriptedRetriever()
+        self.journal = journal or MemoryJournal()
+        self.observer = CountingObserver()
+        self.task = Task("run-1", agent, "What is it?", history, deadline)
+
+    async def run(self) -> Outcome:
+        return await ReActLoop(self.task, self.model, self.toolbox, self.retriever, self.journal, self.observer).run()
+
+    def kinds(self) -> list[StepKind]:
+        return [step.kind for step in self.journal.steps]
+
+
+async def test_text_is_the_answer() -> None:
+    case = Case([said("It is 42.")])
+    outcome = await case.run()
+    assert outcome == Outcome(StopReason.ANSWER, "It is 42.", (), outcome.usage)
+    assert outcome.usage.total == 20
+    assert "".join(case.journal.told).strip() == "It is 42."
+    assert case.kinds() == [StepKind.ANSWER]
+
+
+async def test_a_call_is_observed_and_then_told() -> None:
+    case = Case([called(("calculator", '{"expression": "6 * 7"}')), said("The result is 42.")])
+    outcome = await case.run()
+    assert outcome.answer == "The result is 42."
+    assert case.kinds() == [StepKind.THINK, StepKind.ACT, StepKind.OBSERVE, StepKind.ANSWER]
+    turns, _ = case.model.asked[1]
+    assert turns == (
+        UserTurn("What is it?"),
+        ModelTurn("", (case.toolbox.executed[0][0],)),
+        ToolTurn("calculator", '{"result": 42}'),
+    )
+    assert case.toolbox.executed[0][1:] == ("run-1", 1, 0)
+
+
+async def test_parallel_calls_have_positions_of_their_own() -> None:
+    case = Case([called(("calculator", "{}"), ("clock", "{}")), said("Both.")])
+    await case.run()
+    assert [(call.name, step, index) for call, _, step, index in case.toolbox.executed] == [
+        ("calculator", 1, 0),
+        ("clock", 1, 1),
+    ]
+
+
+async def test_the_step_limit_ends_with_an_answer_from_what_is_there() -> None:
+    script = [called(("calculator", json.dumps({"n": n}))) for n in range(2)]
+    case = Case([*script, said("So far 42.")], agent=replace(AGENT, max_steps=2))
+    outcome = await case.run()
+    assert (outcome.stop_reason, outcome.answer) == (StopReason.MAX_STEPS, "So far 42.")
+    assert case.model.asked[-1][1] is False
+
+
+async def test_the_token_limit_ends_the_run() -> None:
+    case = Case([called(("calculator", "{}"), tokens=400)], agent=replace(AGENT, max_tokens=500))
+    outcome = await case.run()
+    assert outcome.stop_reason is StopReason.MAX_TOKENS
+    assert case.toolbox.executed == []
+
+
+async def test_the_deadline_ends_the_run() -> None:
+    outcome = await Case([called(("calculator", "{}"))], deadline=time.time() - 1).run()
+    assert outcome.stop_reason is StopReason.DEADLINE
+
+
+async def test_too_many_failures_end_the_run() -> None:
+    toolbox = ScriptedToolbox({"calculator": FAILED})
+    script = [called(("calculator", json.dumps({"n": n}))) for n in range(3)]
+    case = Case([*script, said("I cannot.")], toolbox=toolbox)
+    outcome = await case.run()
+    assert (outcome.stop_reason, outcome.answer) == (StopReason.ERROR_THRESHOLD, "I cannot.")
+    assert len(toolbox.executed) == 3
+
+
+async def test_the_model_sees_a_tool_s_failure() -> None:
+    case = Case([called(("calculator", "{}")), said("It failed.")], toolbox=ScriptedToolbox({"calculator": FAILED}))
+    await case.run()
+    assert case.model.asked[1][0][-1] == ToolTurn("calculator", FAILED.result_json)
+
+
+async def test_tools_that_are_away_are_an_observation() -> None:
+    toolbox = ScriptedToolbox({"calculator": Unavailable("tools")})
+    case = Case([called(("calculator", "{}")), said("Not now.")], toolbox=toolbox)
+    outcome = await case.run()
+    assert outcome.answer == "Not now."
+    assert "tools service is not available" in str(case.model.asked[1][0][-1])
+
+
+async def test_without_the_tools_service_the_model_still_answers() -> None:
+    case = Case([said("Hello.")], toolbox=ScriptedToolbox(away=Unavailable("tools")))
+    outcome = await case.run()
+    assert outcome.stop_reason is StopReason.ANSWER
+    assert case.kinds()[0] is StepKind.ERROR
+    assert case.model.asked[0][1] is False
+
+
+async def test_without_documents_the_run_goes_on_and_says_so() -> None:
+    case = Case([said("Hello.")], retriever=ScriptedRetriever(away=Unavailable("rag")))
+    outcome = await case.run()
+    assert outcome.stop_reason is StopReason.ANSWER
+    assert case.kinds() == [StepKind.ERROR, StepKind.ANSWER]
+
+
+async def test_a_model_that_comes_back_is_asked_again() -> None:
+    case = Case([Unavailable("inference"), Unavailable("inference"), said("Here.")])
+    assert (await case.run()).answer == "Here."
+
+
+async def test_a_model_that_stays_away_ends_the_run_honestly() -> None:
+    case = Case([Unavailable("inference")] * 4)
+    outcome = await case.run()
+    assert (outcome.stop_reason, outcome.answer) == (StopReason.UNAVAILABLE, AWAY)
+    assert len(case.model.asked) == 4
+
+
+async def test_an_error_that_is_not_passing_is_not_tried_again() -> None:
+    case = Case([InvalidArgument("messages: too long", field="messages"), said("never")])
+    with pytest.raises(InvalidArgument):
+        await case.run()
+    assert len(case.model.asked) == 1
+
+
+@pytest.mark.parametrize("during", ["1.think", "1.act", "2.think"])
+async def test_a_cancelled_run_ends_where_it_is(during: str) -> None:
+    journal = MemoryJournal(cancel_during=during)
+    outcome = await Case([called(("calculator", "{}")), said("never")], journal=journal).run()
+    assert outcome.stop_reason is StopReason.CANCELLED
+
+
+async def test_a_run_cancelled_before_it_began_does_nothing() -> None:
+    case = Case([said("never")], journal=MemoryJournal(cancelled=True))
+    assert (await case.run()).stop_reason is StopReason.CANCELLED
+    assert case.model.asked == []
+
+
+async def test_nothing_usable_gets_one_more_chance_without_history() -> None:
+    history = (UserTurn("earlier"), ModelTurn("said"))
+    case = Case([said(""), said("Now.")], history=history)
+    outcome = await case.run()
+    assert outcome.answer == "Now."
+    assert case.model.asked[0][0] == (*history, UserTurn("What is it?"))
+    assert case.model.asked[1][0] == (UserTurn("What is it?"),)
+
+
+async def test_nothing_usable_twice_is_an_honest_refusal() -> None:
+    outcome = await Case([said(""), said("")]).run()
+    assert (outcome.stop_reason, outcome.answer) == (StopReason.REFUSED, REFUSAL)
+
+
+async def test_a_repair_may_call_a_tool() -> None:
+    case = Case([said(""), called(("calculator", "{}")), said("42 it is.")])
+    outcome = await case.run()
+    assert outcome.answer == "42 it is."
+    assert len(case.toolbox.executed) == 1
+
+
+async def test_no_words_after_a_result_tell_the_result_plainly() -> None:
+    outcome = await Case([called(("calculator", "{}")), said(""), said("")]).run()
+    assert (outcome.stop_reason, outcome.answer) == (StopReason.ANSWER, "result: 42")
+
+
+async def test_the_same_call_with_the_same_result_leads_to_the_answer() -> None:
+    same = called(("calculator", "{}"))
+    case = Case([same, same, said("42.")])
+    outcome = await case.run()
+    assert (outcome.stop_reason, outcome.answer) == (StopReason.ANSWER, "42.")
+    assert case.model.asked[2][1] is False
+
+
+async def test_a_passage_stands_before_the_question_and_its_citation_is_kept() -> None:
+    case = Case([said("It is 3 years. [1]")], retriever=ScriptedRetriever([PASSAGE]))
+    outcome = await case.run()
+    assert case.model.asked[0][0] == (UserTurn("Sources:\n[1] The warranty is 3 years.\n\nWhat is it?"),)
+    assert outcome.answer == "It is 3 years. [1]"
+    assert [(c.number, c.chunk_id, c.document_id) for c in outcome.citations] == [(1, "chunk-1", "doc-1")]
+
+
+@pytest.mark.parametrize("passages", [[], [PASSAGE]])
+async def test_a_citation_of_nothing_is_removed_and_counted(passages: list[Passage]) -> None:
+    case = Case([said("So it is. [7]")], retriever=ScriptedRetriever(passages))
+    outcome = await case.run()
+    assert (outcome.answer, outcome.citations, case.observer.removed) == ("So it is.", (), 1)
+
+
+async def test_found_passages_are_numbered_after_those_given() -> None:
+    found = {"results": [{"source": 1, "text": "The cafeteria opens at 11.", "title": "Notes"}]}
+    toolbox = ScriptedToolbox({"search_knowledge": ToolResult(json.dumps(found), failed=False, duration_ms=1.0)})
+    script = [called(("search_knowledge", '{"query": "cafeteria"}')), said("At 11. [2]")]
+    case = Case(script, toolbox=toolbox, retriever=ScriptedRetriever([PASSAGE]))
+    outcome = await case.run()
+    assert [(citation.number, citation.text) for citation in outcome.citations] == [(2, "The cafeteria opens at 11.")]
+    assert '"source": 2' in str(case.model.asked[1][0][-1])
+
+
+async def test_history_that_does_not_fit_is_left_out() -> None:
+    history = tuple(turn for n in range(3) for turn in (UserTurn(f"q{n}"), ModelTurn(f"a{n}")))
+    case = Case([said("ok")], history=history)
+    case.model.tokens_per_text, case.model.context_tokens = 100, 1024 + 450
+    await case.run()
+    assert case.model.asked[0][0] == (UserTurn("q2"), ModelTurn("a2"), UserTurn("What is it?"))
+
+
+async def test_a_replay_does_nothing_again_and_ends_the_same() -> None:
+    first = Case([called(("calculator", "{}")), said("The result is 42.")])
+    outcome = await first.run()
+    again = Case([], journal=MemoryJournal(remembered=dict(first.journal.remembered)))
+    assert await again.run() == outcome
+    assert again.model.asked == []
+    assert again.toolbox.executed == []
