@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import sysconfig
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,8 @@ from grpc_tools import protoc
 from protovalidate._gen.buf.validate import validate_pb
 
 ROOT = Path(__file__).parent
+# Beside this interpreter: the environment need not be activated, so PATH may not hold it.
+MYPY_GRPC_PLUGIN = Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy_grpc"
 VALIDATE_PROTO = "buf/validate/validate.proto"
 
 
@@ -60,6 +63,7 @@ def generate(target: Path, image: Path) -> None:
                 *common,
                 *outputs,
                 f"--grpc_python_out={target}",
+                f"--plugin=protoc-gen-mypy_grpc={MYPY_GRPC_PLUGIN}",
                 f"--mypy_grpc_out={target}",
                 f"--descriptor_set_out={image}",
                 "--include_imports",
