@@ -18,7 +18,8 @@ from errand_common.db import Database, utc_now
 from errand_common.errors import ErrandError, Unavailable
 from errand_common.principal import Principal
 from errand_common.rpc.client import acting_as, ending_within
-from errand_common.telemetry import genai, root_span, tracer
+from errand_common.telemetry import carried_trace, entered_trace, genai, tracer
+from errand_common.telemetry.story import repeatable
 from errand_common.tokens import TokenSigner
 
 from errand_agent.domain.conversations import Role
@@ -33,7 +34,7 @@ from errand_agent.storage.runs import RunRepository, agent_of, principal_of
 from errand_agent.telemetry import TracingObserver, count_run
 
 # Replays must meet the code that recorded the steps; raise it when the order of steps changes.
-APPLICATION_VERSION = "agent-1"
+APPLICATION_VERSION = "agent-2"
 # Model and tools get a little longer than the run, so that the run's own limit decides.
 _GRACE_SECONDS = 30
 _log = structlog.get_logger(__name__)
@@ -73,8 +74,9 @@ class RunExecutor:
         DBOS(config=config)
 
         @DBOS.workflow(name="agent_run")
-        async def agent_run(tenant_id: str, run_id: str) -> str:
-            return await self._run(tenant_id, run_id)
+        async def agent_run(tenant_id: str, run_id: str, trace: dict[str, str]) -> str:
+            with entered_trace(trace):
+                return await self._run(tenant_id, run_id)
 
         self._workflow = agent_run
         DBOS.launch()
@@ -86,9 +88,11 @@ class RunExecutor:
     async def submit(self, tenant_id: str, run_id: str) -> None:
         """Starts a run. It is not bound to its caller's deadline or token."""
 
+        trace = carried_trace()
+
         async def begin() -> None:
             with SetWorkflowID(run_id):
-                await DBOS.start_workflow_async(self._workflow, tenant_id, run_id)
+                await DBOS.start_workflow_async(self._workflow, tenant_id, run_id, trace)
 
         await asyncio.create_task(begin(), context=contextvars.Context())
 
@@ -130,7 +134,8 @@ class RunExecutor:
             structlog.contextvars.bound_contextvars(
                 run_id=task.run_id, tenant_id=tenant_id, request_id=principal.request_id
             ),
-            root_span(_tracer, f"invoke_agent {task.agent.name}", attributes) as span,
+            repeatable(task.run_id),
+            _tracer.start_as_current_span(f"invoke_agent {task.agent.name}", attributes=attributes) as span,
         ):
             yield span
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from errand_common.telemetry import genai, tracer
 from errand_common.telemetry.metrics import counter, histogram
+from errand_common.telemetry.story import repeatable
 from opentelemetry.trace import Span
 
 from errand_agent.domain.ports import Thought
@@ -33,11 +34,14 @@ class TracingObserver:
     """Tells MLflow and Prometheus what runs do."""
 
     @contextmanager
-    def step(self, kind: StepKind, attributes: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+    def step(self, kind: StepKind, key: str, attributes: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
         """A span around the step."""
         began = time.monotonic()
         name = str(attributes.get("tool", "")) or kind.value.lower()
-        with _tracer.start_as_current_span(name, attributes=_attributes(kind, attributes)) as span:
+        with (
+            repeatable(key),
+            _tracer.start_as_current_span(name, attributes=_attributes(kind, attributes)) as span,
+        ):
             yield lambda result: _result(span, result)
         NODE_LATENCY.labels(kind.value.lower()).observe(1000 * (time.monotonic() - began))
         if kind is StepKind.RETRIEVE:

@@ -76,8 +76,8 @@ def _shared(name: str, layout: Layout, ports: Ports, port: int) -> dict[str, str
         "PORT": str(port),
         "DATA_DIR": str(layout.root),
         "JWKS": str(layout.jwks),
-        "OTLP_ENDPOINT": f"http://127.0.0.1:{ports.mlflow}/v1/traces",
-        "OTLP_HEADERS": json.dumps({"x-mlflow-experiment-id": "0"}),
+        "MLFLOW_ENDPOINT": f"http://127.0.0.1:{ports.mlflow}/v1/traces",
+        "MLFLOW_HEADERS": json.dumps({"x-mlflow-experiment-id": "0"}),
     }
     return {f"ERRAND_{name.upper()}_{key}": value for key, value in own.items()}
 

@@ -35,8 +35,12 @@ class ServiceSettings(BaseSettings):
     signing_key_file: Path | None = Field(default=None, description="PEM file of the key that signs internal tokens")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "pretty"] = "json"
-    otlp_endpoint: str | None = Field(default=None, description="URL spans are sent to by OTLP over HTTP")
+    otlp_endpoint: str | None = Field(default=None, description="URL all spans are sent to by OTLP over HTTP")
     otlp_headers: dict[str, str] = Field(default_factory=dict, description="headers sent with spans, a JSON object")
+    mlflow_endpoint: str | None = Field(default=None, description="MLflow's OTLP URL; gets the runs' GenAI spans")
+    mlflow_headers: dict[str, str] = Field(
+        default_factory=dict, description="headers sent with MLflow's spans, a JSON object"
+    )
     drain_seconds: float = Field(default=10, ge=0, le=600, description="time that running calls have to end at SIGTERM")
 
     def database(self, service: str) -> str:

@@ -39,7 +39,8 @@ class ObservedExecutor:
         label = call.name if call.name in self._builtin_names else _CUSTOM
         status = "error"
         started = time.perf_counter()
-        with _tracer.start_as_current_span(f"{genai.EXECUTE_TOOL} {label}") as span:
+        attributes = {genai.OPERATION: genai.EXECUTE_TOOL}
+        with _tracer.start_as_current_span(f"{genai.EXECUTE_TOOL} {label}", attributes=attributes) as span:
             try:
                 outcome = await self._executor.execute(tenant_id, call)
                 status = outcome.status.value
@@ -54,7 +55,6 @@ class ObservedExecutor:
 def _describe(span: Span, call: Call, outcome: Outcome) -> None:
     span.set_attributes(
         {
-            genai.OPERATION: genai.EXECUTE_TOOL,
             genai.TOOL_NAME: call.name,
             genai.TOOL_CALL_ID: outcome.effect_id,
             # Both are JSON already.

@@ -62,8 +62,13 @@ class RetrievalOptions:
 class RunObserver(Protocol):
     """Is told what a run does, for spans and metrics."""
 
-    def step(self, kind: StepKind, attributes: Mapping[str, Any]) -> AbstractContextManager[Callable[[Any], None]]:
-        """Goes around one step; what it gives is called with the step's result."""
+    def step(
+        self, kind: StepKind, key: str, attributes: Mapping[str, Any]
+    ) -> AbstractContextManager[Callable[[Any], None]]:
+        """Goes around one step; what it gives is called with the step's result.
+
+        `key` names the step among those of all runs; a step that a crash interrupted has it again.
+        """
         ...
 
     def citations_removed(self, count: int) -> None:
@@ -151,10 +156,14 @@ class ReActLoop:
         step = Step(StepKind.ERROR, summary, result_json=json.dumps({"error": error.message}))
         await self.journal.record(f"{key}.error", [step])
 
+    def _unique(self, step: str) -> str:
+        """The step's name among those of all runs; the same again when the step is done again."""
+        return f"{self.task.run_id}.{step}"
+
     async def _retrieve(self) -> list[Passage]:
         async def work() -> dict[str, Any]:
             began = time.monotonic()
-            with self.observer.step(StepKind.RETRIEVE, {"query": self.task.message}):
+            with self.observer.step(StepKind.RETRIEVE, self._unique("retrieve"), {"query": self.task.message}):
                 try:
                     found = await self.retriever.find(
                         self.task.message[:4096],
@@ -215,7 +224,7 @@ class ReActLoop:
         """The model's turn, tried again while it is away, busy or late."""
         for pause in (*_RETRY_SECONDS, None):
             try:
-                with self.observer.step(StepKind.THINK, {"turns": self._turns}) as span:
+                with self.observer.step(StepKind.THINK, self._unique(f"{key}.{pause}"), {"turns": self._turns}) as span:
                     thought = await self.model.think(
                         self._turns,
                         model=self.task.agent.model,
@@ -277,7 +286,8 @@ class ReActLoop:
 
     async def _call(self, number: int, index: int, call: Call) -> tuple[Step, bool]:
         began = time.monotonic()
-        with self.observer.step(StepKind.ACT, {"tool": call.name, "arguments": call.arguments_json}) as span:
+        attributes = {"tool": call.name, "arguments": call.arguments_json}
+        with self.observer.step(StepKind.ACT, self._unique(f"{number}.{index}"), attributes) as span:
             try:
                 result = await self.toolbox.execute(
                     call, run_id=self.task.run_id, step=number, index=index, collections=self.task.agent.collections

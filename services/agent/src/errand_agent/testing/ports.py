@@ -151,7 +151,7 @@ class CountingObserver:
     removed: int = 0
 
     @contextmanager
-    def step(self, kind: StepKind, attributes: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+    def step(self, kind: StepKind, key: str, attributes: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
         """Notes the kind."""
         self.observed.append(kind)
         yield lambda _: None

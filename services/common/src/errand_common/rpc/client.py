@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from opentelemetry import propagate
+from opentelemetry import trace
 
 from errand_common import principal as principals
 from errand_common.errors import Unauthenticated
@@ -22,7 +22,9 @@ from errand_common.rpc.context import (
     ending_within,
 )
 from errand_common.rpc.server import MAX_MESSAGE_BYTES
+from errand_common.rpc.spans import traced_call
 from errand_common.rpc.status import translate_errors
+from errand_common.telemetry.tracing import carried_trace
 from errand_common.tokens import TokenSigner
 
 _SERVICE_CONFIG = json.dumps(
@@ -71,9 +73,15 @@ def acting_as(principal: Principal, *, signer: TokenSigner, ttl_seconds: float =
         yield
 
 
-def _carried(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
+async def _call(continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any) -> Any:
+    async def begin(span: trace.Span) -> Any:
+        return await continuation(_carried(details, span), request)
+
+    return await traced_call(begin, details.method)
+
+
+def _carried(details: grpc.aio.ClientCallDetails, span: trace.Span) -> grpc.aio.ClientCallDetails:
+    carrier = carried_trace(trace.set_span_in_context(span))
     metadata = grpc.aio.Metadata(*(details.metadata or ()), *carrier.items())
     token = current_token()
     if token and metadata.get(AUTHORIZATION) is None:
@@ -95,28 +103,28 @@ class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(_carried(details), request)
+        return await _call(continuation, details, request)
 
 
 class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(
         self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(_carried(details), request)
+        return await _call(continuation, details, request)
 
 
 class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):
     async def intercept_stream_unary(
         self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, requests: Any
     ) -> Any:
-        return await continuation(_carried(details), requests)
+        return await _call(continuation, details, requests)
 
 
 class _StreamStream(grpc.aio.StreamStreamClientInterceptor):
     async def intercept_stream_stream(
         self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, requests: Any
     ) -> Any:
-        return await continuation(_carried(details), requests)
+        return await _call(continuation, details, requests)
 
 
 __all__ = ["acting_as", "create_channel", "deadline_seconds", "ending_within", "translate_errors"]

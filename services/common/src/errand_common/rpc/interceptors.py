@@ -15,8 +15,7 @@ import grpc
 import protovalidate
 import structlog
 from google.protobuf.message import Message
-from opentelemetry import context as otel_context
-from opentelemetry import propagate
+from opentelemetry import trace
 
 from errand_common.errors import (
     Cancelled,
@@ -28,6 +27,7 @@ from errand_common.errors import (
 )
 from errand_common.principal import Principal, become
 from errand_common.rpc.context import AUTHORIZATION, REQUEST_ID, enter_call
+from errand_common.rpc.spans import end_span, enter_server_span
 from errand_common.rpc.status import bounded, status_code, trailing_metadata
 from errand_common.telemetry.metrics import RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS
 from errand_common.tokens import TokenVerifier
@@ -174,6 +174,7 @@ class _Call:
         self._request_id = _given_id(self._metadata)
         self._began = time.monotonic()
         self._code = grpc.StatusCode.OK
+        self._span: trace.Span = trace.INVALID_SPAN
         self.ends_at: float | None = None
         RPC_IN_FLIGHT.labels(self._method).inc()
 
@@ -184,8 +185,8 @@ class _Call:
         enter_call(token, seconds=self._allowed_seconds())
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=self._request_id, tenant_id=principal.tenant_id)
-        # No span of its own: it would stand between two GenAI spans and, not being sent to MLflow, part them.
-        otel_context.attach(propagate.extract(self._metadata))
+        identity = {"errand.request_id": self._request_id, "errand.tenant_id": principal.tenant_id}
+        self._span = enter_server_span(self._method, self._metadata, identity)
 
     def _allowed_seconds(self) -> float:
         # Typed as float, but None when the client set no deadline.
@@ -227,6 +228,7 @@ class _Call:
     def close(self) -> None:
         """Counts the call."""
         seconds = time.monotonic() - self._began
+        end_span(self._span, self._code)
         RPC_IN_FLIGHT.labels(self._method).dec()
         RPC_REQUESTS.labels(self._method, self._code.name).inc()
         RPC_DURATION.labels(self._method).observe(seconds)

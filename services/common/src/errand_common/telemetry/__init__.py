@@ -1,6 +1,19 @@
 """Logs, traces and metrics, the same in every service."""
 
 from errand_common.telemetry.logs import configure_logging
-from errand_common.telemetry.tracing import configure_tracing, root_span, shutdown_tracing, tracer
+from errand_common.telemetry.tracing import (
+    carried_trace,
+    configure_tracing,
+    entered_trace,
+    shutdown_tracing,
+    tracer,
+)
 
-__all__ = ["configure_logging", "configure_tracing", "root_span", "shutdown_tracing", "tracer"]
+__all__ = [
+    "carried_trace",
+    "configure_logging",
+    "configure_tracing",
+    "entered_trace",
+    "shutdown_tracing",
+    "tracer",
+]

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from errand_common.telemetry import genai, root_span
+from errand_common.telemetry import genai
+from errand_common.telemetry.export import Delivery, OtlpSender, PatientProcessor
 from errand_common.telemetry.metrics import SPANS_DROPPED
-from errand_common.telemetry.tracing import Delivery, OtlpSender, PatientProcessor
+from errand_common.telemetry.story import story_span
 from errand_common.testing.keys import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 
 class _Collector:
@@ -142,8 +141,9 @@ def test_the_buffer_and_the_end_are_bounded_and_losses_are_counted() -> None:
     endpoint.release.set()
 
 
-def test_only_the_run_s_own_spans_are_sent(port: int, processor: PatientProcessor) -> None:
+def test_only_the_selected_spans_are_sent(port: int) -> None:
     collector = _Collector(port)
+    processor = PatientProcessor(OtlpSender(f"http://127.0.0.1:{port}/v1/traces", {}), select=story_span)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("test")
@@ -152,22 +152,6 @@ def test_only_the_run_s_own_spans_are_sent(port: int, processor: PatientProcesso
     with tracer.start_as_current_span("step", attributes={genai.MLFLOW_SPAN_TYPE: "CHAIN"}):
         pass
     assert processor.force_flush(10_000)
+    processor.shutdown()
     collector.close()
     assert collector.names == ["step"]
-
-
-def test_a_root_begins_its_own_trace_and_links_its_caller() -> None:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracer = provider.get_tracer("test")
-    with (
-        tracer.start_as_current_span("caller") as caller,
-        root_span(tracer, "run"),
-        tracer.start_as_current_span("step"),
-    ):
-        pass
-    step, run, _ = exporter.get_finished_spans()
-    assert run.parent is None
-    assert [link.context for link in run.links] == [caller.get_span_context()]
-    assert step.parent == run.context

@@ -1,0 +1,108 @@
+"""The story of a run: of all spans those that MLflow shows, joined to a tree of their own.
+
+Between two GenAI spans stand spans of transport (a client's call, a server's handler). MLflow does not
+get those, so each span notes its nearest GenAI ancestor, and across processes the note travels as W3C
+baggage. A span sent to MLflow has that ancestor as its parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from opentelemetry import baggage, trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+ANCESTOR: Final = "errand.story.parent"
+_STORY_PREFIXES = ("gen_ai.", "mlflow.")
+_next_span_id: ContextVar[int] = ContextVar("next_span_id", default=0)
+
+
+def is_genai(span: ReadableSpan) -> bool:
+    """Whether a span tells of a run, a model step, a tool or a retrieval."""
+    return any(key.startswith(_STORY_PREFIXES) for key in (span.attributes or {}))
+
+
+class AncestorNotes(SpanProcessor):
+    """Notes on each span, when it starts, its nearest GenAI ancestor."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        if ancestor := nearest_story_span(parent_context):
+            span.set_attribute(ANCESTOR, ancestor)
+
+
+def nearest_story_span(context: Context | None = None) -> str:
+    """Id (16 hex digits) of the nearest GenAI span at or above the current one; "" without one."""
+    current = trace.get_current_span(context)
+    if isinstance(current, ReadableSpan):
+        if is_genai(current):
+            return f"{current.get_span_context().span_id:016x}"
+        return str((current.attributes or {}).get(ANCESTOR, ""))
+    return str(baggage.get_baggage(ANCESTOR, context) or "")
+
+
+def with_story(context: Context | None = None) -> Context:
+    """The context with the note that travels to the next process."""
+    if ancestor := nearest_story_span(context):
+        return baggage.set_baggage(ANCESTOR, ancestor, context)
+    return baggage.remove_baggage(ANCESTOR, context)
+
+
+def story_span(span: ReadableSpan) -> ReadableSpan | None:
+    """The span as MLflow gets it: below its nearest GenAI ancestor; None for a span of transport."""
+    if not is_genai(span):
+        return None
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=_parent(span),
+        resource=span.resource,
+        attributes=span.attributes,
+        events=span.events,
+        links=span.links,
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _parent(span: ReadableSpan) -> trace.SpanContext | None:
+    ancestor = str((span.attributes or {}).get(ANCESTOR, ""))
+    try:
+        span_id = int(ancestor, 16)
+    except ValueError:
+        return None
+    return trace.SpanContext(span.context.trace_id, span_id, is_remote=True) if span.context else None
+
+
+class RepeatableIds(RandomIdGenerator):
+    """Random ids, but for a span whose work may begin again in another process."""
+
+    def generate_span_id(self) -> int:
+        """The id that `repeatable` asked for, once; else a random one."""
+        if span_id := _next_span_id.get():
+            _next_span_id.set(0)
+            return span_id
+        return super().generate_span_id()
+
+
+@contextmanager
+def repeatable(key: str) -> Iterator[None]:
+    """The next span of this task has an id made from `key`.
+
+    Work that a crash interrupted begins again with the same id: spans below it that were sent before
+    the crash find their parent, which only its end sends.
+    """
+    digest = hashlib.sha256(key.encode()).digest()
+    token = _next_span_id.set(int.from_bytes(digest[:8], "big") or 1)
+    try:
+        yield
+    finally:
+        _next_span_id.reset(token)
