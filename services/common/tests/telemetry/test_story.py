@@ -8,34 +8,16 @@ from errand_common.errors import NotFound
 from errand_common.rpc.client import acting_as, translate_errors
 from errand_common.rpc.server import Registration
 from errand_common.telemetry import carried_trace, entered_trace, genai, tracer
-from errand_common.telemetry.story import repeatable, story_span
-from errand_common.telemetry.tracing import make_provider
+from errand_common.telemetry.story import repeatable
 from errand_common.testing.keys import TestKeys, principal
 from errand_common.testing.rpc import rpc_pair
+from errand_common.testing.spans import RecordedSpans
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-_exporter = InMemorySpanExporter()
 _tracer = tracer(__name__)
 RUN = {genai.OPERATION: genai.INVOKE_AGENT}
 STEP = {genai.OPERATION: genai.EXECUTE_TOOL}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _provider() -> None:
-    """The process's provider can be set once; no other test of this package needs one."""
-    provider = make_provider("test")
-    provider.add_span_processor(SimpleSpanProcessor(_exporter))
-    trace.set_tracer_provider(provider)
-
-
-@pytest.fixture
-def exporter() -> InMemorySpanExporter:
-    _exporter.clear()
-    return _exporter
 
 
 class _Rag(rag_pb2_grpc.RagServiceServicer):
@@ -52,20 +34,7 @@ def _registration() -> Registration:
     return Registration(rag_pb2_grpc.add_RagServiceServicer_to_server, _Rag(), "errand.rag.v1.RagService")
 
 
-def _story(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
-    selected = (story_span(span) for span in exporter.get_finished_spans())
-    return {span.name: span for span in selected if span is not None}
-
-
-def _parent(story: dict[str, ReadableSpan], name: str) -> str | None:
-    """The name of a span's parent; fails on an orphan."""
-    parent = story[name].parent
-    if parent is None:
-        return None
-    return next(other.name for other in story.values() if other.context.span_id == parent.span_id)
-
-
-async def test_a_call_joins_the_spans_on_both_sides(exporter: InMemorySpanExporter, keys: TestKeys) -> None:
+async def test_a_call_joins_the_spans_on_both_sides(spans: RecordedSpans, keys: TestKeys) -> None:
     async with rpc_pair([_registration()], keys) as channel:
         with (
             acting_as(principal(), signer=keys.signer),
@@ -74,11 +43,10 @@ async def test_a_call_joins_the_spans_on_both_sides(exporter: InMemorySpanExport
             _tracer.start_as_current_span("not of the story"),
         ):
             await rag_pb2_grpc.RagServiceStub(channel).Search(rag_pb2.SearchRequest(query="x"))
-    story = _story(exporter)
-    assert set(story) == {"run", "far"}
-    assert _parent(story, "run") is None
-    assert _parent(story, "far") == "run"
-    everything = exporter.get_finished_spans()
+    assert set(spans.story()) == {"run", "far"}
+    assert spans.parent_in_story("run") is None
+    assert spans.parent_in_story("far") == "run"
+    everything = spans.ended
     assert len({span.context.trace_id for span in everything}) == 1
     kinds = {span.kind for span in everything if span.name == "errand.rag.v1.RagService/Search"}
     assert kinds == {trace.SpanKind.CLIENT, trace.SpanKind.SERVER}
@@ -86,24 +54,24 @@ async def test_a_call_joins_the_spans_on_both_sides(exporter: InMemorySpanExport
     assert all(span.parent is None or span.parent.span_id in ids for span in everything)
 
 
-async def test_a_refused_call_shows_its_status_on_both_sides(exporter: InMemorySpanExporter, keys: TestKeys) -> None:
+async def test_a_refused_call_shows_its_status_on_both_sides(spans: RecordedSpans, keys: TestKeys) -> None:
     async with rpc_pair([_registration()], keys) as channel:
         with acting_as(principal(), signer=keys.signer), pytest.raises(NotFound), translate_errors("rag"):
             await rag_pb2_grpc.RagServiceStub(channel).Search(rag_pb2.SearchRequest(query="missing"))
-    calls = [span for span in exporter.get_finished_spans() if span.name.endswith("/Search")]
+    calls = [span for span in spans.ended if span.name.endswith("/Search")]
     assert [span.attributes["rpc.grpc.status_code"] for span in calls] == [5, 5]
     assert all(span.status.status_code is trace.StatusCode.ERROR for span in calls)
 
 
-def test_work_that_begins_later_belongs_to_the_trace_it_was_asked_in(exporter: InMemorySpanExporter) -> None:
+def test_work_that_begins_later_belongs_to_the_trace_it_was_asked_in(spans: RecordedSpans) -> None:
     with _tracer.start_as_current_span("chat request", attributes={genai.MLFLOW_INPUTS: "{}"}):
         carrier = carried_trace()
     with entered_trace(carrier), _tracer.start_as_current_span("run", attributes=RUN):
         pass
-    assert _parent(_story(exporter), "run") == "chat request"
+    assert spans.parent_in_story("run") == "chat request"
 
 
-def test_a_run_that_is_resumed_takes_back_the_steps_sent_before(exporter: InMemorySpanExporter) -> None:
+def test_a_run_that_is_resumed_takes_back_the_steps_sent_before(spans: RecordedSpans) -> None:
     """The process that began the run died: its run span never ended, its first step's did."""
     with _tracer.start_as_current_span("chat request", attributes={genai.MLFLOW_INPUTS: "{}"}):
         carrier = carried_trace()
@@ -118,16 +86,15 @@ def test_a_run_that_is_resumed_takes_back_the_steps_sent_before(exporter: InMemo
         _tracer.start_as_current_span("second", attributes=STEP),
     ):
         pass
-    story = _story(exporter)
-    assert [_parent(story, name) for name in ("first", "second", "run")] == ["run", "run", "chat request"]
+    assert [spans.parent_in_story(name) for name in ("first", "second", "run")] == ["run", "run", "chat request"]
 
 
-def test_only_the_next_span_has_the_repeatable_id(exporter: InMemorySpanExporter) -> None:
+def test_only_the_next_span_has_the_repeatable_id(spans: RecordedSpans) -> None:
     with repeatable("a"):
         _tracer.start_span("one").end()
         _tracer.start_span("two").end()
     with repeatable("a"):
         _tracer.start_span("again").end()
-    one, two, again = (span.context.span_id for span in exporter.get_finished_spans())
+    one, two, again = (span.context.span_id for span in spans.ended)
     assert one == again
     assert one != two

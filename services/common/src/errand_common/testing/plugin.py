@@ -12,6 +12,19 @@ import pytest
 
 from errand_common.db import new_id
 from errand_common.testing.keys import TestKeys
+from errand_common.testing.spans import RecordedSpans
+
+
+@pytest.fixture(scope="session")
+def _recorded_spans() -> RecordedSpans:
+    return RecordedSpans.install()
+
+
+@pytest.fixture
+def spans(_recorded_spans: RecordedSpans) -> Iterator[RecordedSpans]:
+    """The spans that the test makes."""
+    with _recorded_spans.recording():
+        yield _recorded_spans
 
 
 @pytest.fixture(scope="session")

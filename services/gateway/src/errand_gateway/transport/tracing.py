@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from errand_common.telemetry import genai, tracer
 from opentelemetry import propagate, trace
@@ -10,6 +11,8 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 _TRACED = ("/api/", "/v1/")
+# The framework has spans of its own around handlers, so the current span may be another one.
+_request_span: ContextVar[trace.Span] = ContextVar("request_span", default=trace.INVALID_SPAN)
 
 
 @contextmanager
@@ -20,8 +23,12 @@ def request_span(scope: Scope, headers: Headers) -> Iterator[None]:
         return
     with tracer(__name__).start_as_current_span(
         f"{scope['method']} request", context=Context(), links=_links(headers), kind=trace.SpanKind.SERVER
-    ):
-        yield
+    ) as span:
+        token = _request_span.set(span)
+        try:
+            yield
+        finally:
+            _request_span.reset(token)
 
 
 def _links(headers: Headers) -> list[trace.Link]:
@@ -35,7 +42,7 @@ def _links(headers: Headers) -> list[trace.Link]:
 
 def describe_chat(message: str, *, session: str, user: str) -> None:
     """What the trace's preview shows as input, and whose it is."""
-    span = trace.get_current_span()
+    span = _request_span.get()
     span.update_name("chat request")
     span.set_attribute(genai.MLFLOW_INPUTS, genai.as_attribute({"message": message}))
     span.set_attribute(genai.USER_ID, user)
@@ -45,7 +52,7 @@ def describe_chat(message: str, *, session: str, user: str) -> None:
 
 def describe_answer(answer: str, *, session: str) -> None:
     """What the trace's preview shows as output."""
-    span = trace.get_current_span()
+    span = _request_span.get()
     span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute({"answer": answer}))
     if session:
         span.set_attribute(genai.SESSION_ID, session)
