@@ -181,3 +181,18 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, package: s
     engine = sa.create_engine(f"sqlite:///{tmp_path}/z.db")
     assert "others" not in sa.inspect(engine).get_table_names()
     engine.dispose()
+
+
+async def test_writers_wait_in_line(tmp_path: Path) -> None:
+    """SQLite lets writers poll for its lock, and some of them starve; here they come in order."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'queue.db'}", schema="queue")
+    entered: list[int] = []
+
+    async def write(number: int) -> None:
+        async with database.transaction("t") as session:
+            entered.append(number)
+            await session.execute(sa.text("SELECT 1"))
+
+    await asyncio.gather(*(write(number) for number in range(30)))
+    await database.close()
+    assert entered == list(range(30))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -21,6 +23,7 @@ from errand_common.rpc.client import acting_as, ending_within
 from errand_common.telemetry import carried_trace, entered_trace, genai, tracer
 from errand_common.telemetry.story import repeatable
 from errand_common.tokens import TokenSigner
+from sqlalchemy.engine import make_url
 
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.history import MOST_TURNS
@@ -71,6 +74,10 @@ class RunExecutor:
             "run_migrations": True,
             "use_listen_notify": False,
         }
+        if dbos_url.startswith("sqlite"):
+            _prepare_sqlite(dbos_url)
+            # SQLite has one writer; more threads would only poll for its lock, and some starve.
+            config["max_executor_threads"] = 1
         DBOS(config=config)
 
         @DBOS.workflow(name="agent_run")
@@ -180,6 +187,14 @@ class RunExecutor:
             count_run(outcome, len(await runs.steps(tenant_id, run_id)))
         self._bell.ring(run_id)
         self._bell.forget(run_id)
+
+
+def _prepare_sqlite(url: str) -> None:
+    """Write-ahead logging, which the file remembers: one disk flush a commit, and readers never wait."""
+    path = make_url(url).database or ""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _turn(role: Role, text: str) -> Turn:

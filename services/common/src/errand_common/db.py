@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import fcntl
@@ -127,6 +128,7 @@ class Database:
         self.engine = create_async_engine(url, **options)
         if not self.is_postgres:
             configure_sqlite(self.engine.sync_engine)
+        self._writer = asyncio.Lock()
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         readers = self.engine.execution_options(**{_READ_ONLY: True})
         self._reading_sessions = async_sessionmaker(readers, expire_on_commit=False)
@@ -142,12 +144,28 @@ class Database:
         Raises Unavailable when the database is away or busy for too long; all other errors of the
         driver come through as SQLAlchemy's.
         """
+        sessions = self._reading_sessions if read_only else self._sessions
         with _unavailable():
-            sessions = self._reading_sessions if read_only else self._sessions
-            async with sessions() as session, session.begin():
+            async with self._turn(read_only), sessions() as session, session.begin():
                 if self.is_postgres and tenant_id is not None:
                     await session.execute(sa.select(sa.func.set_config(_TENANT_SETTING, tenant_id, True)))
                 yield session
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, read_only: bool) -> AsyncIterator[None]:
+        """SQLite's writers wait in line here: SQLite itself lets them poll, and some starve for seconds."""
+        if self.is_postgres or read_only:
+            yield
+            return
+        try:
+            async with asyncio.timeout(_LOCK_WAIT_SECONDS):
+                await self._writer.acquire()
+        except TimeoutError as error:
+            raise Unavailable("database", "The database is busy; try again.") from error
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
