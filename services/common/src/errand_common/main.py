@@ -14,6 +14,7 @@ import structlog
 
 from errand_common.settings import ServiceSettings, SettingsError, describe, load_settings
 from errand_common.telemetry import configure_logging
+from errand_common.telemetry.logs import switch_debug
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 CRASHED_STATUS = 1
@@ -58,6 +59,8 @@ def run_service(
 
 
 async def _serve(serve: Callable[[Settings], Awaitable[None]], settings: Settings) -> None:
+    """Serves; SIGUSR1 turns debug lines on, and off again."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, switch_debug, settings.log_level)
     await serve(settings)
 
 

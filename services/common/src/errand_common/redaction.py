@@ -16,6 +16,7 @@ _SECRET_TEXT = re.compile(
     r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}"  # JSON web tokens
     r"|\b(?:sk-|hf_)[A-Za-z0-9_-]{16,}"  # keys of model providers
     r"|Bearer\s+\S+"
+    r"|[\w.+-]+@[\w-]+\.[\w.-]+"  # e-mail addresses of people
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"  # user and password of a URL
     r"|(?<=password=)[^\s&,;]+|(?<=api_key=)[^\s&,;]+|(?<=token=)[^\s&,;]+",

@@ -6,6 +6,7 @@ import logging
 import pytest
 import structlog
 from errand_common.telemetry import configure_logging
+from errand_common.telemetry.logs import switch_debug
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -59,3 +60,21 @@ def test_the_level_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("agent", level="warning")
     structlog.get_logger("x").info("quiet")
     assert capsys.readouterr().out == ""
+
+
+def test_the_level_changes_while_the_service_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("agent", level="info")
+    log = structlog.get_logger("x")
+    log.debug("hidden")
+    switch_debug("info")
+    log.debug("shown")
+    switch_debug("info")
+    log.debug("hidden again")
+    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert events == ["log level changed", "shown", "log level changed"]
+
+
+def test_addresses_of_people_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("agent")
+    structlog.get_logger("x").info("asked by jane.doe+x@example.com", who="<joe@example.org>")
+    assert "@" not in capsys.readouterr().out

@@ -47,11 +47,24 @@ def configure_logging(service: str, level: str = "info", output_format: str = "j
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
-        processors=[*context, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        # The level is asked of the standard library at each line, so that it can change while the service runs.
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *context,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def switch_debug(configured_level: str) -> None:
+    """Debug lines, or the configured level again if debug lines are on."""
+    root = logging.getLogger()
+    level = configured_level.upper() if root.level == logging.DEBUG else "DEBUG"
+    root.setLevel(level)
+    structlog.get_logger(__name__).warning("log level changed", level_now=level.lower())
 
 
 def _renderer(output_format: str) -> Any:
