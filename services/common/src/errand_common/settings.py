@@ -41,6 +41,9 @@ class ServiceSettings(BaseSettings):
     mlflow_headers: dict[str, str] = Field(
         default_factory=dict, description="headers sent with MLflow's spans, a JSON object"
     )
+    trace_content: Literal["on", "redacted", "off"] = Field(
+        default="redacted", description="what spans hold of messages, arguments and results: all, masked or nothing"
+    )
     drain_seconds: float = Field(default=10, ge=0, le=600, description="time that running calls have to end at SIGTERM")
 
     def database(self, service: str) -> str:

@@ -8,10 +8,11 @@ baggage. A span sent to MLflow has that ancestor as its parent.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from types import EllipsisType
+from typing import Any, Final
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
@@ -55,14 +56,22 @@ def with_story(context: Context | None = None) -> Context:
 
 def story_span(span: ReadableSpan) -> ReadableSpan | None:
     """The span as MLflow gets it: below its nearest GenAI ancestor; None for a span of transport."""
-    if not is_genai(span):
-        return None
+    return copied(span, parent=_parent(span)) if is_genai(span) else None
+
+
+def copied(
+    span: ReadableSpan,
+    *,
+    parent: trace.SpanContext | EllipsisType | None = ...,
+    attributes: Mapping[str, Any] | None = None,
+) -> ReadableSpan:
+    """The ended span with another parent, or other attributes."""
     return ReadableSpan(
         name=span.name,
         context=span.context,
-        parent=_parent(span),
+        parent=span.parent if parent is ... else parent,
         resource=span.resource,
-        attributes=span.attributes,
+        attributes=span.attributes if attributes is None else attributes,
         events=span.events,
         links=span.links,
         kind=span.kind,

@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from errand_common.settings import ServiceSettings
+from errand_common.telemetry.content import content_filter
 from errand_common.telemetry.export import OtlpSender, PatientProcessor
 from errand_common.telemetry.story import AncestorNotes, RepeatableIds, story_span, with_story
 
@@ -24,11 +25,13 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
     if _provider is not None or not (settings.otlp_endpoint or settings.mlflow_endpoint):
         return
     _provider = make_provider(service)
+    allowed = content_filter(settings.trace_content)
     if settings.otlp_endpoint:
-        _provider.add_span_processor(PatientProcessor(OtlpSender(settings.otlp_endpoint, settings.otlp_headers)))
+        sender = OtlpSender(settings.otlp_endpoint, settings.otlp_headers)
+        _provider.add_span_processor(PatientProcessor(sender, select=allowed))
     if settings.mlflow_endpoint:
         sender = OtlpSender(settings.mlflow_endpoint, settings.mlflow_headers)
-        _provider.add_span_processor(PatientProcessor(sender, select=story_span))
+        _provider.add_span_processor(PatientProcessor(sender, select=lambda span: story_span(allowed(span))))
     trace.set_tracer_provider(_provider)
 
 
