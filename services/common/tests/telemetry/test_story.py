@@ -71,6 +71,16 @@ def test_work_that_begins_later_belongs_to_the_trace_it_was_asked_in(spans: Reco
     assert spans.parent_in_story("run") == "chat request"
 
 
+def test_a_span_may_join_the_story_after_its_children_began(spans: RecordedSpans) -> None:
+    """A web framework's own span stands between the request and what its handler finds out."""
+    with _tracer.start_as_current_span("request") as request, _tracer.start_as_current_span("framework"):
+        request.set_attribute(genai.MLFLOW_INPUTS, "{}")
+        carrier = carried_trace()
+    with entered_trace(carrier), _tracer.start_as_current_span("run", attributes=RUN):
+        pass
+    assert spans.parent_in_story("run") == "request"
+
+
 def test_a_run_that_is_resumed_takes_back_the_steps_sent_before(spans: RecordedSpans) -> None:
     """The process that began the run died: its run span never ended, its first step's did."""
     with _tracer.start_as_current_span("chat request", attributes={genai.MLFLOW_INPUTS: "{}"}):

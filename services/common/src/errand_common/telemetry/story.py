@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import EllipsisType
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
@@ -21,6 +22,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 ANCESTOR: Final = "errand.story.parent"
 _STORY_PREFIXES = ("gen_ai.", "mlflow.")
+_open_spans: WeakValueDictionary[int, Span] = WeakValueDictionary()
 _next_span_id: ContextVar[int] = ContextVar("next_span_id", default=0)
 
 
@@ -35,16 +37,21 @@ class AncestorNotes(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if ancestor := nearest_story_span(parent_context):
             span.set_attribute(ANCESTOR, ancestor)
+        _open_spans[span.get_span_context().span_id] = span
 
 
 def nearest_story_span(context: Context | None = None) -> str:
     """Id (16 hex digits) of the nearest GenAI span at or above the current one; "" without one."""
-    current = trace.get_current_span(context)
-    if isinstance(current, ReadableSpan):
-        if is_genai(current):
-            return f"{current.get_span_context().span_id:016x}"
-        return str((current.attributes or {}).get(ANCESTOR, ""))
-    return str(baggage.get_baggage(ANCESTOR, context) or "")
+    current: object = trace.get_current_span(context)
+    if not isinstance(current, Span):
+        return str(baggage.get_baggage(ANCESTOR, context) or "")
+    # A span may become a GenAI span after its children began, so the note of a child is not enough.
+    while not is_genai(current):
+        above = _open_spans.get(current.parent.span_id) if current.parent else None
+        if above is None:
+            return str((current.attributes or {}).get(ANCESTOR, ""))
+        current = above
+    return f"{current.get_span_context().span_id:016x}"
 
 
 def with_story(context: Context | None = None) -> Context:
