@@ -27,10 +27,15 @@ class Suite:
 
     url: str
     admin_key: str
-    mlflow_url: str
     data_dir: Path
     target: str
     http: httpx.Client
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where MLflow is now; each start of the suite finds it a free port."""
+        state: dict[str, Any] = json.loads((self.data_dir / "state.json").read_text())
+        return str(state["mlflow_url"])
 
     def chat(self, message: str, **more: Any) -> dict[str, Any]:
         """A chat's answer; fails the test on an error."""
@@ -109,6 +114,6 @@ def suite(tmp_path_factory: pytest.TempPathFactory, target: str) -> Iterator[Sui
     headers = {"X-API-Key": started["admin_key"]}
     try:
         with httpx.Client(base_url=started["url"], headers=headers, timeout=150) as client:
-            yield Suite(started["url"], started["admin_key"], started["mlflow_url"], folder, target, client)
+            yield Suite(started["url"], started["admin_key"], folder, target, client)
     finally:
         errand("down", "--data-dir", str(folder))

@@ -6,11 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.conftest import Suite, errand
+from tests.e2e.traces import assert_whole, is_up, traces_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -42,21 +44,30 @@ def test_a_killed_service_degrades_clearly_and_comes_back(suite: Suite, name: st
     assert "7" in suite.chat("What is 3 + 4?")["answer"]
 
 
-def test_traces_of_a_run_are_in_mlflow(suite: Suite) -> None:
-    run = suite.chat("What is 21 + 21?")
+def test_runs_survive_the_death_of_the_agent(suite: Suite) -> None:
+    """Killed in the middle of them: all end with their answers, and read as one story each."""
+    _until(lambda: is_up(suite), 120)
+    numbers = range(2, 18)
+    bodies = [{"message": f"What is {number} * 7?"} for number in numbers]
+    with ThreadPoolExecutor(8) as pool:
+        started = list(pool.map(lambda body: suite.http.post("/api/v1/runs", json=body).json()["id"], bodies))
+    unfinished = [run for run in started if _run(suite, run)["state"] != "ended"]
+    restarts = _kill(suite, "agent")
+    assert unfinished
+    _until(lambda: suite.status()["agent"]["restarts"] > restarts, 60)
+    suite.wait_ready()
+    for number, run in zip(numbers, started, strict=True):
+        _until(lambda run=run: _run(suite, run)["state"] == "ended", 90)
+        assert str(number * 7) in _run(suite, run)["answer"]
+    traces = traces_of(suite, unfinished)
+    assert set(traces) == set(unfinished)
+    for trace in traces.values():
+        assert_whole(trace)
 
-    def arrived() -> bool:
-        try:
-            body = {
-                "locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}],
-                "max_results": 100,
-            }
-            found = httpx.post(f"{suite.mlflow_url}/api/3.0/mlflow/traces/search", json=body, timeout=10)
-            return found.is_success and run["conversation_id"] in found.text
-        except httpx.HTTPError:
-            return False
 
-    _until(arrived, 120)
+def _run(suite: Suite, run_id: str) -> dict[str, Any]:
+    run: dict[str, Any] = suite.http.get(f"/api/v1/runs/{run_id}").raise_for_status().json()
+    return run
 
 
 def test_state_survives_a_stop_and_a_start(suite: Suite) -> None:

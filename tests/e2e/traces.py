@@ -1,0 +1,56 @@
+"""Reads what MLflow has of runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import mlflow
+
+from tests.e2e.conftest import Suite
+
+
+def traces_of(suite: Suite, run_ids: Sequence[str]) -> dict[str, Any]:
+    """The runs' traces by run id, as soon as nothing more of them comes; five processes send their spans."""
+    until = time.monotonic() + 90
+    known = 0
+    while True:
+        found = {run: trace for trace in _search(suite) if (run := _run_of(trace)) in run_ids}
+        spans = sum(len(trace.data.spans) for trace in found.values())
+        if (len(found) == len(run_ids) and spans == known) or time.monotonic() > until:
+            return found
+        known = spans
+        time.sleep(2)
+
+
+def is_up(suite: Suite) -> bool:
+    """Whether MLflow answers; it needs longer than the suite."""
+    try:
+        return httpx.get(f"{suite.mlflow_url}/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _search(suite: Suite) -> list[Any]:
+    if not is_up(suite):
+        return []
+    mlflow.set_tracking_uri(suite.mlflow_url)
+    return list(mlflow.search_traces(locations=["0"], return_type="list", max_results=500))
+
+
+def _run_of(trace: Any) -> str:
+    return next((str(span.attributes["errand.run_id"]) for span in trace.data.spans if _is_run(span)), "")
+
+
+def _is_run(span: Any) -> bool:
+    return "errand.run_id" in span.attributes
+
+
+def assert_whole(trace: Any) -> None:
+    """One root, the chat, and every other span below a span that is there."""
+    spans = {span.span_id: span for span in trace.data.spans}
+    orphans = [span.name for span in spans.values() if span.parent_id is not None and span.parent_id not in spans]
+    assert not orphans
+    assert len([span.name for span in spans.values() if span.parent_id is None]) == 1
