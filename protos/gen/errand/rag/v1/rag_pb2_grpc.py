@@ -75,6 +75,21 @@ class RagServiceStub:
                 request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDocumentRequest.SerializeToString,
                 response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDocumentResponse.FromString,
                 _registered_method=True)
+        self.WatchDocument = channel.unary_stream(
+                '/errand.rag.v1.RagService/WatchDocument',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.WatchDocumentRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.WatchDocumentResponse.FromString,
+                _registered_method=True)
+        self.CancelDocument = channel.unary_unary(
+                '/errand.rag.v1.RagService/CancelDocument',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.CancelDocumentRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.CancelDocumentResponse.FromString,
+                _registered_method=True)
+        self.RetryDocuments = channel.unary_unary(
+                '/errand.rag.v1.RagService/RetryDocuments',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.RetryDocumentsRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.RetryDocumentsResponse.FromString,
+                _registered_method=True)
         self.RetryDocument = channel.unary_unary(
                 '/errand.rag.v1.RagService/RetryDocument',
                 request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.RetryDocumentRequest.SerializeToString,
@@ -84,6 +99,36 @@ class RagServiceStub:
                 '/errand.rag.v1.RagService/Search',
                 request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.SearchRequest.SerializeToString,
                 response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.SearchResponse.FromString,
+                _registered_method=True)
+        self.SearchBatch = channel.unary_unary(
+                '/errand.rag.v1.RagService/SearchBatch',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.SearchBatchRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.SearchBatchResponse.FromString,
+                _registered_method=True)
+        self.ReindexCollection = channel.unary_unary(
+                '/errand.rag.v1.RagService/ReindexCollection',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.ReindexCollectionRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.ReindexCollectionResponse.FromString,
+                _registered_method=True)
+        self.ReconcileCollection = channel.unary_unary(
+                '/errand.rag.v1.RagService/ReconcileCollection',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.ReconcileCollectionRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.ReconcileCollectionResponse.FromString,
+                _registered_method=True)
+        self.DeleteData = channel.unary_unary(
+                '/errand.rag.v1.RagService/DeleteData',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDataRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDataResponse.FromString,
+                _registered_method=True)
+        self.GetDeletionCertificate = channel.unary_unary(
+                '/errand.rag.v1.RagService/GetDeletionCertificate',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.GetDeletionCertificateRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.GetDeletionCertificateResponse.FromString,
+                _registered_method=True)
+        self.ListDeletionCertificates = channel.unary_unary(
+                '/errand.rag.v1.RagService/ListDeletionCertificates',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.ListDeletionCertificatesRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.ListDeletionCertificatesResponse.FromString,
                 _registered_method=True)
 
 
@@ -148,8 +193,29 @@ class RagServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchDocument(self, request, context):
+        """A document each time its state or progress changes, until it is READY, FAILED or CANCELLED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelDocument(self, request, context):
+        """Stops an ingestion that has not ended; the document stays, CANCELLED, and can be tried again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDocuments(self, request, context):
+        """Tries all failed and cancelled ingestions of a collection again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryDocument(self, request, context):
-        """Tries a failed ingestion again.
+        """Tries a failed or cancelled ingestion again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +223,50 @@ class RagServiceServicer:
 
     def Search(self, request, context):
         """Finds passages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchBatch(self, request, context):
+        """Finds passages for several queries at once; their texts are embedded together.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReindexCollection(self, request, context):
+        """Builds a collection's index anew in the background, with another embedding model when one is
+        named; searches use the old index until the new one is complete.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReconcileCollection(self, request, context):
+        """Compares a collection's rows with its vectors and repairs the vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteData(self, request, context):
+        """Deletes everything of the caller's tenant, or every document that one of its principals
+        uploaded. Needs the role owner or admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeletionCertificate(self, request, context):
+        """The certificate of a deletion as it stands now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeletionCertificates(self, request, context):
+        """The tenant's certificates, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +315,21 @@ def add_RagServiceServicer_to_server(servicer, server):
                     request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDocumentRequest.FromString,
                     response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDocumentResponse.SerializeToString,
             ),
+            'WatchDocument': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchDocument,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.WatchDocumentRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.WatchDocumentResponse.SerializeToString,
+            ),
+            'CancelDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelDocument,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.CancelDocumentRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.CancelDocumentResponse.SerializeToString,
+            ),
+            'RetryDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDocuments,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.RetryDocumentsRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.RetryDocumentsResponse.SerializeToString,
+            ),
             'RetryDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryDocument,
                     request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.RetryDocumentRequest.FromString,
@@ -214,6 +339,36 @@ def add_RagServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.SearchRequest.FromString,
                     response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.SearchResponse.SerializeToString,
+            ),
+            'SearchBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchBatch,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.SearchBatchRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.SearchBatchResponse.SerializeToString,
+            ),
+            'ReindexCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReindexCollection,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.ReindexCollectionRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.ReindexCollectionResponse.SerializeToString,
+            ),
+            'ReconcileCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReconcileCollection,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.ReconcileCollectionRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.ReconcileCollectionResponse.SerializeToString,
+            ),
+            'DeleteData': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteData,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDataRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDataResponse.SerializeToString,
+            ),
+            'GetDeletionCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeletionCertificate,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.GetDeletionCertificateRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.GetDeletionCertificateResponse.SerializeToString,
+            ),
+            'ListDeletionCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeletionCertificates,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.ListDeletionCertificatesRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.ListDeletionCertificatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -444,6 +599,87 @@ class RagService:
             _registered_method=True)
 
     @staticmethod
+    def WatchDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/errand.rag.v1.RagService/WatchDocument',
+            errand_dot_rag_dot_v1_dot_rag__pb2.WatchDocumentRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.WatchDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/CancelDocument',
+            errand_dot_rag_dot_v1_dot_rag__pb2.CancelDocumentRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.CancelDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/RetryDocuments',
+            errand_dot_rag_dot_v1_dot_rag__pb2.RetryDocumentsRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.RetryDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RetryDocument(request,
             target,
             options=(),
@@ -487,6 +723,168 @@ class RagService:
             '/errand.rag.v1.RagService/Search',
             errand_dot_rag_dot_v1_dot_rag__pb2.SearchRequest.SerializeToString,
             errand_dot_rag_dot_v1_dot_rag__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/SearchBatch',
+            errand_dot_rag_dot_v1_dot_rag__pb2.SearchBatchRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.SearchBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReindexCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/ReindexCollection',
+            errand_dot_rag_dot_v1_dot_rag__pb2.ReindexCollectionRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.ReindexCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReconcileCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/ReconcileCollection',
+            errand_dot_rag_dot_v1_dot_rag__pb2.ReconcileCollectionRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.ReconcileCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/DeleteData',
+            errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDataRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.DeleteDataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeletionCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/GetDeletionCertificate',
+            errand_dot_rag_dot_v1_dot_rag__pb2.GetDeletionCertificateRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.GetDeletionCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeletionCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/ListDeletionCertificates',
+            errand_dot_rag_dot_v1_dot_rag__pb2.ListDeletionCertificatesRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.ListDeletionCertificatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

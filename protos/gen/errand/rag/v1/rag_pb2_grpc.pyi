@@ -51,10 +51,32 @@ class RagServiceStub:
     """A collection's documents, newest first."""
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_rag_pb2.DeleteDocumentRequest, _rag_pb2.DeleteDocumentResponse]
     """Deletes a document with its text and vectors; searchers miss it at once."""
+    WatchDocument: _grpc.UnaryStreamMultiCallable[_rag_pb2.WatchDocumentRequest, _rag_pb2.WatchDocumentResponse]
+    """A document each time its state or progress changes, until it is READY, FAILED or CANCELLED."""
+    CancelDocument: _grpc.UnaryUnaryMultiCallable[_rag_pb2.CancelDocumentRequest, _rag_pb2.CancelDocumentResponse]
+    """Stops an ingestion that has not ended; the document stays, CANCELLED, and can be tried again."""
+    RetryDocuments: _grpc.UnaryUnaryMultiCallable[_rag_pb2.RetryDocumentsRequest, _rag_pb2.RetryDocumentsResponse]
+    """Tries all failed and cancelled ingestions of a collection again."""
     RetryDocument: _grpc.UnaryUnaryMultiCallable[_rag_pb2.RetryDocumentRequest, _rag_pb2.RetryDocumentResponse]
-    """Tries a failed ingestion again."""
+    """Tries a failed or cancelled ingestion again."""
     Search: _grpc.UnaryUnaryMultiCallable[_rag_pb2.SearchRequest, _rag_pb2.SearchResponse]
     """Finds passages."""
+    SearchBatch: _grpc.UnaryUnaryMultiCallable[_rag_pb2.SearchBatchRequest, _rag_pb2.SearchBatchResponse]
+    """Finds passages for several queries at once; their texts are embedded together."""
+    ReindexCollection: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ReindexCollectionRequest, _rag_pb2.ReindexCollectionResponse]
+    """Builds a collection's index anew in the background, with another embedding model when one is
+    named; searches use the old index until the new one is complete.
+    """
+    ReconcileCollection: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ReconcileCollectionRequest, _rag_pb2.ReconcileCollectionResponse]
+    """Compares a collection's rows with its vectors and repairs the vectors."""
+    DeleteData: _grpc.UnaryUnaryMultiCallable[_rag_pb2.DeleteDataRequest, _rag_pb2.DeleteDataResponse]
+    """Deletes everything of the caller's tenant, or every document that one of its principals
+    uploaded. Needs the role owner or admin.
+    """
+    GetDeletionCertificate: _grpc.UnaryUnaryMultiCallable[_rag_pb2.GetDeletionCertificateRequest, _rag_pb2.GetDeletionCertificateResponse]
+    """The certificate of a deletion as it stands now."""
+    ListDeletionCertificates: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ListDeletionCertificatesRequest, _rag_pb2.ListDeletionCertificatesResponse]
+    """The tenant's certificates, newest first."""
 
 @_typing.type_check_only
 class RagServiceAsyncStub(RagServiceStub):
@@ -79,10 +101,32 @@ class RagServiceAsyncStub(RagServiceStub):
     """A collection's documents, newest first."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_rag_pb2.DeleteDocumentRequest, _rag_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
     """Deletes a document with its text and vectors; searchers miss it at once."""
+    WatchDocument: _aio.UnaryStreamMultiCallable[_rag_pb2.WatchDocumentRequest, _rag_pb2.WatchDocumentResponse]  # type: ignore[assignment]
+    """A document each time its state or progress changes, until it is READY, FAILED or CANCELLED."""
+    CancelDocument: _aio.UnaryUnaryMultiCallable[_rag_pb2.CancelDocumentRequest, _rag_pb2.CancelDocumentResponse]  # type: ignore[assignment]
+    """Stops an ingestion that has not ended; the document stays, CANCELLED, and can be tried again."""
+    RetryDocuments: _aio.UnaryUnaryMultiCallable[_rag_pb2.RetryDocumentsRequest, _rag_pb2.RetryDocumentsResponse]  # type: ignore[assignment]
+    """Tries all failed and cancelled ingestions of a collection again."""
     RetryDocument: _aio.UnaryUnaryMultiCallable[_rag_pb2.RetryDocumentRequest, _rag_pb2.RetryDocumentResponse]  # type: ignore[assignment]
-    """Tries a failed ingestion again."""
+    """Tries a failed or cancelled ingestion again."""
     Search: _aio.UnaryUnaryMultiCallable[_rag_pb2.SearchRequest, _rag_pb2.SearchResponse]  # type: ignore[assignment]
     """Finds passages."""
+    SearchBatch: _aio.UnaryUnaryMultiCallable[_rag_pb2.SearchBatchRequest, _rag_pb2.SearchBatchResponse]  # type: ignore[assignment]
+    """Finds passages for several queries at once; their texts are embedded together."""
+    ReindexCollection: _aio.UnaryUnaryMultiCallable[_rag_pb2.ReindexCollectionRequest, _rag_pb2.ReindexCollectionResponse]  # type: ignore[assignment]
+    """Builds a collection's index anew in the background, with another embedding model when one is
+    named; searches use the old index until the new one is complete.
+    """
+    ReconcileCollection: _aio.UnaryUnaryMultiCallable[_rag_pb2.ReconcileCollectionRequest, _rag_pb2.ReconcileCollectionResponse]  # type: ignore[assignment]
+    """Compares a collection's rows with its vectors and repairs the vectors."""
+    DeleteData: _aio.UnaryUnaryMultiCallable[_rag_pb2.DeleteDataRequest, _rag_pb2.DeleteDataResponse]  # type: ignore[assignment]
+    """Deletes everything of the caller's tenant, or every document that one of its principals
+    uploaded. Needs the role owner or admin.
+    """
+    GetDeletionCertificate: _aio.UnaryUnaryMultiCallable[_rag_pb2.GetDeletionCertificateRequest, _rag_pb2.GetDeletionCertificateResponse]  # type: ignore[assignment]
+    """The certificate of a deletion as it stands now."""
+    ListDeletionCertificates: _aio.UnaryUnaryMultiCallable[_rag_pb2.ListDeletionCertificatesRequest, _rag_pb2.ListDeletionCertificatesResponse]  # type: ignore[assignment]
+    """The tenant's certificates, newest first."""
 
 class RagServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps a tenant's documents and finds passages in them. Every call carries the internal token."""
@@ -154,12 +198,36 @@ class RagServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a document with its text and vectors; searchers miss it at once."""
 
     @_abc_1.abstractmethod
+    def WatchDocument(
+        self,
+        request: _rag_pb2.WatchDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_rag_pb2.WatchDocumentResponse], _abc.AsyncIterator[_rag_pb2.WatchDocumentResponse]]:
+        """A document each time its state or progress changes, until it is READY, FAILED or CANCELLED."""
+
+    @_abc_1.abstractmethod
+    def CancelDocument(
+        self,
+        request: _rag_pb2.CancelDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.CancelDocumentResponse, _abc.Awaitable[_rag_pb2.CancelDocumentResponse]]:
+        """Stops an ingestion that has not ended; the document stays, CANCELLED, and can be tried again."""
+
+    @_abc_1.abstractmethod
+    def RetryDocuments(
+        self,
+        request: _rag_pb2.RetryDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.RetryDocumentsResponse, _abc.Awaitable[_rag_pb2.RetryDocumentsResponse]]:
+        """Tries all failed and cancelled ingestions of a collection again."""
+
+    @_abc_1.abstractmethod
     def RetryDocument(
         self,
         request: _rag_pb2.RetryDocumentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rag_pb2.RetryDocumentResponse, _abc.Awaitable[_rag_pb2.RetryDocumentResponse]]:
-        """Tries a failed ingestion again."""
+        """Tries a failed or cancelled ingestion again."""
 
     @_abc_1.abstractmethod
     def Search(
@@ -168,5 +236,57 @@ class RagServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rag_pb2.SearchResponse, _abc.Awaitable[_rag_pb2.SearchResponse]]:
         """Finds passages."""
+
+    @_abc_1.abstractmethod
+    def SearchBatch(
+        self,
+        request: _rag_pb2.SearchBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.SearchBatchResponse, _abc.Awaitable[_rag_pb2.SearchBatchResponse]]:
+        """Finds passages for several queries at once; their texts are embedded together."""
+
+    @_abc_1.abstractmethod
+    def ReindexCollection(
+        self,
+        request: _rag_pb2.ReindexCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.ReindexCollectionResponse, _abc.Awaitable[_rag_pb2.ReindexCollectionResponse]]:
+        """Builds a collection's index anew in the background, with another embedding model when one is
+        named; searches use the old index until the new one is complete.
+        """
+
+    @_abc_1.abstractmethod
+    def ReconcileCollection(
+        self,
+        request: _rag_pb2.ReconcileCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.ReconcileCollectionResponse, _abc.Awaitable[_rag_pb2.ReconcileCollectionResponse]]:
+        """Compares a collection's rows with its vectors and repairs the vectors."""
+
+    @_abc_1.abstractmethod
+    def DeleteData(
+        self,
+        request: _rag_pb2.DeleteDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.DeleteDataResponse, _abc.Awaitable[_rag_pb2.DeleteDataResponse]]:
+        """Deletes everything of the caller's tenant, or every document that one of its principals
+        uploaded. Needs the role owner or admin.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDeletionCertificate(
+        self,
+        request: _rag_pb2.GetDeletionCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.GetDeletionCertificateResponse, _abc.Awaitable[_rag_pb2.GetDeletionCertificateResponse]]:
+        """The certificate of a deletion as it stands now."""
+
+    @_abc_1.abstractmethod
+    def ListDeletionCertificates(
+        self,
+        request: _rag_pb2.ListDeletionCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.ListDeletionCertificatesResponse, _abc.Awaitable[_rag_pb2.ListDeletionCertificatesResponse]]:
+        """The tenant's certificates, newest first."""
 
 def add_RagServiceServicer_to_server(servicer: RagServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
