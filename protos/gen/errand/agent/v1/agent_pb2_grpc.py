@@ -70,6 +70,31 @@ class AgentServiceStub:
                 request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.WatchRunResponse.FromString,
                 _registered_method=True)
+        self.ForkRun = channel.unary_unary(
+                '/errand.agent.v1.AgentService/ForkRun',
+                request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.ForkRunRequest.SerializeToString,
+                response_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.ForkRunResponse.FromString,
+                _registered_method=True)
+        self.RedriveRun = channel.unary_unary(
+                '/errand.agent.v1.AgentService/RedriveRun',
+                request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.RedriveRunRequest.SerializeToString,
+                response_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.RedriveRunResponse.FromString,
+                _registered_method=True)
+        self.ListApprovals = channel.unary_unary(
+                '/errand.agent.v1.AgentService/ListApprovals',
+                request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.ApproveCall = channel.unary_unary(
+                '/errand.agent.v1.AgentService/ApproveCall',
+                request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.ApproveCallRequest.SerializeToString,
+                response_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.ApproveCallResponse.FromString,
+                _registered_method=True)
+        self.RefuseCall = channel.unary_unary(
+                '/errand.agent.v1.AgentService/RefuseCall',
+                request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.RefuseCallRequest.SerializeToString,
+                response_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.RefuseCallResponse.FromString,
+                _registered_method=True)
         self.CreateConversation = channel.unary_unary(
                 '/errand.agent.v1.AgentService/CreateConversation',
                 request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.CreateConversationRequest.SerializeToString,
@@ -84,6 +109,11 @@ class AgentServiceStub:
                 '/errand.agent.v1.AgentService/ListConversations',
                 request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.ListConversationsRequest.SerializeToString,
                 response_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.ListConversationsResponse.FromString,
+                _registered_method=True)
+        self.UpdateConversation = channel.unary_unary(
+                '/errand.agent.v1.AgentService/UpdateConversation',
+                request_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.UpdateConversationRequest.SerializeToString,
+                response_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.UpdateConversationResponse.FromString,
                 _registered_method=True)
         self.DeleteConversation = channel.unary_unary(
                 '/errand.agent.v1.AgentService/DeleteConversation',
@@ -181,6 +211,42 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForkRun(self, request, context):
+        """Begins a new run that goes on from a step of an ended one, with another prompt or model if wanted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveRun(self, request, context):
+        """Begins a new run in place of one that ended UNAVAILABLE or INTERNAL; steps that were done are not
+        done again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApprovals(self, request, context):
+        """Tool calls that wait, or waited, for a person, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveCall(self, request, context):
+        """Lets a call run, with other arguments if given. Done by the run's person or an admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefuseCall(self, request, context):
+        """Refuses a call; the model is told why. Done by the run's person or an admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateConversation(self, request, context):
         """Makes a conversation.
         """
@@ -197,6 +263,13 @@ class AgentServiceServicer:
 
     def ListConversations(self, request, context):
         """The principal's conversations, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateConversation(self, request, context):
+        """Changes a conversation's title, or puts it into the archive.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -296,6 +369,31 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.WatchRunRequest.FromString,
                     response_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.WatchRunResponse.SerializeToString,
             ),
+            'ForkRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkRun,
+                    request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.ForkRunRequest.FromString,
+                    response_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.ForkRunResponse.SerializeToString,
+            ),
+            'RedriveRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveRun,
+                    request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.RedriveRunRequest.FromString,
+                    response_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.RedriveRunResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'ApproveCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveCall,
+                    request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.ApproveCallRequest.FromString,
+                    response_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.ApproveCallResponse.SerializeToString,
+            ),
+            'RefuseCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefuseCall,
+                    request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.RefuseCallRequest.FromString,
+                    response_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.RefuseCallResponse.SerializeToString,
+            ),
             'CreateConversation': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateConversation,
                     request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.CreateConversationRequest.FromString,
@@ -310,6 +408,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.ListConversations,
                     request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.ListConversationsRequest.FromString,
                     response_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.ListConversationsResponse.SerializeToString,
+            ),
+            'UpdateConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConversation,
+                    request_deserializer=errand_dot_agent_dot_v1_dot_agent__pb2.UpdateConversationRequest.FromString,
+                    response_serializer=errand_dot_agent_dot_v1_dot_agent__pb2.UpdateConversationResponse.SerializeToString,
             ),
             'DeleteConversation': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteConversation,
@@ -553,6 +656,141 @@ class AgentService:
             _registered_method=True)
 
     @staticmethod
+    def ForkRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.agent.v1.AgentService/ForkRun',
+            errand_dot_agent_dot_v1_dot_agent__pb2.ForkRunRequest.SerializeToString,
+            errand_dot_agent_dot_v1_dot_agent__pb2.ForkRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.agent.v1.AgentService/RedriveRun',
+            errand_dot_agent_dot_v1_dot_agent__pb2.RedriveRunRequest.SerializeToString,
+            errand_dot_agent_dot_v1_dot_agent__pb2.RedriveRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.agent.v1.AgentService/ListApprovals',
+            errand_dot_agent_dot_v1_dot_agent__pb2.ListApprovalsRequest.SerializeToString,
+            errand_dot_agent_dot_v1_dot_agent__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.agent.v1.AgentService/ApproveCall',
+            errand_dot_agent_dot_v1_dot_agent__pb2.ApproveCallRequest.SerializeToString,
+            errand_dot_agent_dot_v1_dot_agent__pb2.ApproveCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefuseCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.agent.v1.AgentService/RefuseCall',
+            errand_dot_agent_dot_v1_dot_agent__pb2.RefuseCallRequest.SerializeToString,
+            errand_dot_agent_dot_v1_dot_agent__pb2.RefuseCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateConversation(request,
             target,
             options=(),
@@ -623,6 +861,33 @@ class AgentService:
             '/errand.agent.v1.AgentService/ListConversations',
             errand_dot_agent_dot_v1_dot_agent__pb2.ListConversationsRequest.SerializeToString,
             errand_dot_agent_dot_v1_dot_agent__pb2.ListConversationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.agent.v1.AgentService/UpdateConversation',
+            errand_dot_agent_dot_v1_dot_agent__pb2.UpdateConversationRequest.SerializeToString,
+            errand_dot_agent_dot_v1_dot_agent__pb2.UpdateConversationResponse.FromString,
             options,
             channel_credentials,
             insecure,

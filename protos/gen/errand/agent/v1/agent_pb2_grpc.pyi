@@ -49,12 +49,26 @@ class AgentServiceStub:
     """Cancels a run; one that has ended stays as it is."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_agent_pb2.WatchRunRequest, _agent_pb2.WatchRunResponse]
     """The events of a run after a sequence number, then those still to come, until it ends."""
+    ForkRun: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ForkRunRequest, _agent_pb2.ForkRunResponse]
+    """Begins a new run that goes on from a step of an ended one, with another prompt or model if wanted."""
+    RedriveRun: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RedriveRunRequest, _agent_pb2.RedriveRunResponse]
+    """Begins a new run in place of one that ended UNAVAILABLE or INTERNAL; steps that were done are not
+    done again.
+    """
+    ListApprovals: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListApprovalsRequest, _agent_pb2.ListApprovalsResponse]
+    """Tool calls that wait, or waited, for a person, newest first."""
+    ApproveCall: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ApproveCallRequest, _agent_pb2.ApproveCallResponse]
+    """Lets a call run, with other arguments if given. Done by the run's person or an admin."""
+    RefuseCall: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RefuseCallRequest, _agent_pb2.RefuseCallResponse]
+    """Refuses a call; the model is told why. Done by the run's person or an admin."""
     CreateConversation: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CreateConversationRequest, _agent_pb2.CreateConversationResponse]
     """Makes a conversation."""
     GetConversation: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GetConversationRequest, _agent_pb2.GetConversationResponse]
     """One conversation."""
     ListConversations: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListConversationsRequest, _agent_pb2.ListConversationsResponse]
     """The principal's conversations, newest first."""
+    UpdateConversation: _grpc.UnaryUnaryMultiCallable[_agent_pb2.UpdateConversationRequest, _agent_pb2.UpdateConversationResponse]
+    """Changes a conversation's title, or puts it into the archive."""
     DeleteConversation: _grpc.UnaryUnaryMultiCallable[_agent_pb2.DeleteConversationRequest, _agent_pb2.DeleteConversationResponse]
     """Deletes a conversation with its messages and runs."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListMessagesRequest, _agent_pb2.ListMessagesResponse]
@@ -93,12 +107,26 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Cancels a run; one that has ended stays as it is."""
     WatchRun: _aio.UnaryStreamMultiCallable[_agent_pb2.WatchRunRequest, _agent_pb2.WatchRunResponse]  # type: ignore[assignment]
     """The events of a run after a sequence number, then those still to come, until it ends."""
+    ForkRun: _aio.UnaryUnaryMultiCallable[_agent_pb2.ForkRunRequest, _agent_pb2.ForkRunResponse]  # type: ignore[assignment]
+    """Begins a new run that goes on from a step of an ended one, with another prompt or model if wanted."""
+    RedriveRun: _aio.UnaryUnaryMultiCallable[_agent_pb2.RedriveRunRequest, _agent_pb2.RedriveRunResponse]  # type: ignore[assignment]
+    """Begins a new run in place of one that ended UNAVAILABLE or INTERNAL; steps that were done are not
+    done again.
+    """
+    ListApprovals: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListApprovalsRequest, _agent_pb2.ListApprovalsResponse]  # type: ignore[assignment]
+    """Tool calls that wait, or waited, for a person, newest first."""
+    ApproveCall: _aio.UnaryUnaryMultiCallable[_agent_pb2.ApproveCallRequest, _agent_pb2.ApproveCallResponse]  # type: ignore[assignment]
+    """Lets a call run, with other arguments if given. Done by the run's person or an admin."""
+    RefuseCall: _aio.UnaryUnaryMultiCallable[_agent_pb2.RefuseCallRequest, _agent_pb2.RefuseCallResponse]  # type: ignore[assignment]
+    """Refuses a call; the model is told why. Done by the run's person or an admin."""
     CreateConversation: _aio.UnaryUnaryMultiCallable[_agent_pb2.CreateConversationRequest, _agent_pb2.CreateConversationResponse]  # type: ignore[assignment]
     """Makes a conversation."""
     GetConversation: _aio.UnaryUnaryMultiCallable[_agent_pb2.GetConversationRequest, _agent_pb2.GetConversationResponse]  # type: ignore[assignment]
     """One conversation."""
     ListConversations: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListConversationsRequest, _agent_pb2.ListConversationsResponse]  # type: ignore[assignment]
     """The principal's conversations, newest first."""
+    UpdateConversation: _aio.UnaryUnaryMultiCallable[_agent_pb2.UpdateConversationRequest, _agent_pb2.UpdateConversationResponse]  # type: ignore[assignment]
+    """Changes a conversation's title, or puts it into the archive."""
     DeleteConversation: _aio.UnaryUnaryMultiCallable[_agent_pb2.DeleteConversationRequest, _agent_pb2.DeleteConversationResponse]  # type: ignore[assignment]
     """Deletes a conversation with its messages and runs."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListMessagesRequest, _agent_pb2.ListMessagesResponse]  # type: ignore[assignment]
@@ -178,6 +206,48 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """The events of a run after a sequence number, then those still to come, until it ends."""
 
     @_abc_1.abstractmethod
+    def ForkRun(
+        self,
+        request: _agent_pb2.ForkRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ForkRunResponse, _abc.Awaitable[_agent_pb2.ForkRunResponse]]:
+        """Begins a new run that goes on from a step of an ended one, with another prompt or model if wanted."""
+
+    @_abc_1.abstractmethod
+    def RedriveRun(
+        self,
+        request: _agent_pb2.RedriveRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.RedriveRunResponse, _abc.Awaitable[_agent_pb2.RedriveRunResponse]]:
+        """Begins a new run in place of one that ended UNAVAILABLE or INTERNAL; steps that were done are not
+        done again.
+        """
+
+    @_abc_1.abstractmethod
+    def ListApprovals(
+        self,
+        request: _agent_pb2.ListApprovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ListApprovalsResponse, _abc.Awaitable[_agent_pb2.ListApprovalsResponse]]:
+        """Tool calls that wait, or waited, for a person, newest first."""
+
+    @_abc_1.abstractmethod
+    def ApproveCall(
+        self,
+        request: _agent_pb2.ApproveCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ApproveCallResponse, _abc.Awaitable[_agent_pb2.ApproveCallResponse]]:
+        """Lets a call run, with other arguments if given. Done by the run's person or an admin."""
+
+    @_abc_1.abstractmethod
+    def RefuseCall(
+        self,
+        request: _agent_pb2.RefuseCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.RefuseCallResponse, _abc.Awaitable[_agent_pb2.RefuseCallResponse]]:
+        """Refuses a call; the model is told why. Done by the run's person or an admin."""
+
+    @_abc_1.abstractmethod
     def CreateConversation(
         self,
         request: _agent_pb2.CreateConversationRequest,
@@ -200,6 +270,14 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.ListConversationsResponse, _abc.Awaitable[_agent_pb2.ListConversationsResponse]]:
         """The principal's conversations, newest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateConversation(
+        self,
+        request: _agent_pb2.UpdateConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.UpdateConversationResponse, _abc.Awaitable[_agent_pb2.UpdateConversationResponse]]:
+        """Changes a conversation's title, or puts it into the archive."""
 
     @_abc_1.abstractmethod
     def DeleteConversation(
