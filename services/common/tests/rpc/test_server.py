@@ -36,9 +36,13 @@ class _Rag(rag_pb2_grpc.RagServiceServicer):
 
     def __init__(self) -> None:
         self.cancelled = asyncio.Event()
+        self.searches = 0
 
     async def Search(self, request: rag_pb2.SearchRequest, context: Any) -> rag_pb2.SearchResponse:  # noqa: N802 - the contract's name
+        self.searches += 1
         match request.query:
+            case "away":
+                raise Unavailable("chroma")
             case "missing":
                 raise NotFound("collection", "c-1")
             case "busy":
@@ -158,3 +162,12 @@ async def test_calls_are_counted_by_code(keys: TestKeys) -> None:
         with pytest.raises(NotFound):
             await _search(channel, keys, "missing")
     assert RPC_REQUESTS.labels(method, "NOT_FOUND")._value.get() == before + 1
+
+
+async def test_a_handler_that_failed_is_not_asked_again_in_silence(keys: TestKeys) -> None:
+    """It may have had effects: whether to try again is its caller's decision."""
+    servicer = _Rag()
+    async with rpc_pair([_registration(servicer)], keys) as channel:
+        with pytest.raises(Unavailable), translate_errors("rag"):
+            await _search(channel, keys, "away")
+    assert servicer.searches == 1

@@ -46,14 +46,18 @@ def bounded(text: str, limit_bytes: int = _LONGEST_MESSAGE_BYTES) -> str:
     return text if len(encoded) <= limit_bytes else encoded[:limit_bytes].decode(errors="ignore") + "…"
 
 
-def trailing_metadata(error: ErrandError) -> tuple[tuple[str, bytes], ...]:
-    """The error's reason and metadata as the standard status details."""
+def trailing_metadata(error: ErrandError) -> tuple[tuple[str, str | bytes], ...]:
+    """The error's reason and metadata as the standard status details, and a word against silent retries.
+
+    A handler that failed may have had effects: only its caller knows whether to ask again. Channels then
+    retry by themselves only what never reached a handler (gRFC A6, server pushback).
+    """
     metadata = {key: bounded(value, _LONGEST_VALUE_BYTES) for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=ERROR_DOMAIN, metadata=metadata)
     packed = any_pb2.Any()
     packed.Pack(info)
     status = status_pb2.Status(code=status_code(error).value[0], message=bounded(error.message), details=[packed])
-    return ((DETAILS_KEY, status.SerializeToString()),)
+    return ((DETAILS_KEY, status.SerializeToString()), ("grpc-retry-pushback-ms", "-1"))
 
 
 @contextmanager

@@ -1,0 +1,155 @@
+"""Inference, tools and rag for the agent's tests, over real gRPC. What is asked says what they do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from errand.common.v1 import common_pb2
+from errand.inference.v1 import inference_pb2 as inference
+from errand.inference.v1 import inference_pb2_grpc
+from errand.rag.v1 import rag_pb2 as rag
+from errand.rag.v1 import rag_pb2_grpc
+from errand.tools.v1 import tools_pb2 as tools
+from errand.tools.v1 import tools_pb2_grpc
+from errand_common.errors import NotFound, Unavailable
+from errand_common.rpc.server import Registration
+from errand_common.testing.keys import TestKeys
+from errand_common.testing.rpc import serving
+
+from errand_agent.domain.agents import BUILTIN_TOOLS
+
+PARAMETERS = json.dumps({"type": "object", "properties": {"expression": {"type": "string"}}})
+ANSWER = ("The result ", "is 42.")
+
+
+class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
+    """Calls the calculator when it is asked to "calculate", and answers from its result.
+
+    "wait" in the question holds the first turn, "hold" the turn after the tool, until `release` is set;
+    "away" is a model that does not answer.
+    """
+
+    def __init__(self) -> None:
+        self.turns: Counter[str] = Counter()
+        self.waiting = asyncio.Event()
+        self.release = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def GenerateStream(  # noqa: N802 - the contract's name
+        self, request: inference.GenerateStreamRequest, context: Any
+    ) -> AsyncIterator[inference.GenerateStreamResponse]:
+        """One turn."""
+        messages = request.request.messages
+        question = next(message.user.text for message in reversed(messages) if message.HasField("user"))
+        answered = messages[-1].HasField("tool")
+        self.turns[question] += 1
+        if "away" in question:
+            raise Unavailable("inference")
+        if ("hold" in question and answered) or ("wait" in question and not answered):
+            await self._hold()
+        usage = common_pb2.TokenUsage(prompt_tokens=10, completion_tokens=5)
+        result = inference.GenerateResponse(usage=usage, model="fake", finish_reason=inference.FINISH_REASON_STOP)
+        if "calculate" in question and not answered:
+            result.calls.add(name="calculator", arguments_json='{"expression": "6 * 7"}')
+            result.finish_reason = inference.FINISH_REASON_TOOL_CALLS
+        else:
+            for piece in ANSWER:
+                yield inference.GenerateStreamResponse(text_delta=piece)
+            result.text = "".join(ANSWER)
+        yield inference.GenerateStreamResponse(result=result)
+
+    async def _hold(self) -> None:
+        self.waiting.set()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    async def CountTokens(  # noqa: N802 - the contract's name
+        self, request: inference.CountTokensRequest, context: Any
+    ) -> inference.CountTokensResponse:
+        """Words for tokens."""
+        return inference.CountTokensResponse(counts=[len(text.split()) for text in request.texts], context_tokens=4096)
+
+
+class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
+    """Counts how often the effect of each (run, step, call) is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[tuple[str, int, int]] = Counter()
+
+    async def ListTools(  # noqa: N802 - the contract's name
+        self, request: tools.ListToolsRequest, context: Any
+    ) -> tools.ListToolsResponse:
+        """The built-in ones."""
+        listed = [
+            tools.Tool(name=name, description="Computes.", parameters_json=PARAMETERS, enabled=True)
+            for name in BUILTIN_TOOLS
+        ]
+        return tools.ListToolsResponse(tools=listed)
+
+    async def ExecuteTool(  # noqa: N802 - the contract's name
+        self, request: tools.ExecuteToolRequest, context: Any
+    ) -> tools.ExecuteToolResponse:
+        """42, whatever is asked."""
+        self.asked[request.run_id, request.step, request.call_index] += 1
+        return tools.ExecuteToolResponse(status=tools.EXECUTION_STATUS_SUCCEEDED, result_json='{"result": 42}')
+
+
+class FakeRag(rag_pb2_grpc.RagServiceServicer):
+    """Has one passage for questions about the "warranty"."""
+
+    async def Search(self, request: rag.SearchRequest, context: Any) -> rag.SearchResponse:  # noqa: N802 - the contract's name
+        """The passage, or nothing."""
+        hit = rag.SearchHit(
+            chunk_id="chunk_1",
+            document_id="doc_1",
+            title="handbook.md",
+            text="The warranty is 3 years.",
+            similarity=0.9,
+        )
+        return rag.SearchResponse(hits=[hit] if "warranty" in request.query else [])
+
+    async def GetCollection(  # noqa: N802 - the contract's name
+        self, request: rag.GetCollectionRequest, context: Any
+    ) -> rag.GetCollectionResponse:
+        """There is none."""
+        raise NotFound("collection", request.id)
+
+
+@dataclass(slots=True)
+class FakeBackend:
+    """The fakes; `target` is where they listen."""
+
+    inference: FakeInference = field(default_factory=FakeInference)
+    tools: FakeTools = field(default_factory=FakeTools)
+    rag: FakeRag = field(default_factory=FakeRag)
+    target: str = ""
+
+    def registrations(self) -> list[Registration]:
+        """How they are added to a server."""
+        return [
+            Registration(
+                inference_pb2_grpc.add_InferenceServiceServicer_to_server,
+                self.inference,
+                "errand.inference.v1.InferenceService",
+            ),
+            Registration(tools_pb2_grpc.add_ToolsServiceServicer_to_server, self.tools, "errand.tools.v1.ToolsService"),
+            Registration(rag_pb2_grpc.add_RagServiceServicer_to_server, self.rag, "errand.rag.v1.RagService"),
+        ]
+
+
+@asynccontextmanager
+async def fake_backend(keys: TestKeys) -> AsyncIterator[FakeBackend]:
+    """Serves the fakes until the end of the block."""
+    backend = FakeBackend()
+    async with serving(backend.registrations(), keys) as target:
+        backend.target = target
+        yield backend
