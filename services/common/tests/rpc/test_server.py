@@ -92,7 +92,7 @@ async def test_without_a_valid_token_no_method_answers(keys: TestKeys, metadata:
                 request = getattr(rag_pb2, method.input_type.name)()
                 call = getattr(stub, method.name)(request, metadata=metadata, timeout=5)
             with pytest.raises(Unauthenticated), translate_errors("rag"):
-                await call
+                await (call.read() if method.server_streaming else call)
 
 
 async def test_errors_come_back_as_the_class_that_was_raised(keys: TestKeys) -> None:
