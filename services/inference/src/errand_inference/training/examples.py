@@ -58,13 +58,13 @@ def draw_offer(rng: random.Random, catalogue: Catalogue, *, composed: int, built
 def draw_training_offer(rng: random.Random, catalogue: Catalogue) -> Offer:
     """The mixture of offers that the model is trained on."""
     kind = rng.random()
-    if kind < 0.27:
+    if kind < 0.25:
         return draw_offer(rng, catalogue, composed=1, builtins=0)
-    if kind < 0.62:
+    if kind < 0.68:
         return draw_offer(rng, catalogue, composed=rng.choice((2, 3, 4, 5, 6, 7, 8)), builtins=0)
-    if kind < 0.70:
+    if kind < 0.76:
         return draw_offer(rng, catalogue, composed=rng.randint(1, 3), builtins=rng.randint(1, 4))
-    if kind < 0.80:
+    if kind < 0.84:
         return draw_offer(rng, catalogue, composed=0, builtins=rng.randint(1, 7))
     return draw_offer(rng, catalogue, composed=0, builtins=len(BUILTIN_TOOLS))
 
@@ -456,14 +456,14 @@ def multi_turn_example(rng: random.Random, offer: Offer) -> Example:
 def draw_example(rng: random.Random, offer: Offer, catalogue: Catalogue) -> Example:
     """An example for this offer, of the kinds in the proportions that training uses."""
     kinds: tuple[tuple[float, Callable[[], Example]], ...] = (
-        (0.31, lambda: call_example(rng, offer)),
-        (0.15, lambda: parallel_example(rng, offer)),
-        (0.17, lambda: irrelevant_example(rng, offer, catalogue)),
+        (0.42, lambda: call_example(rng, offer)),
+        (0.12, lambda: parallel_example(rng, offer)),
+        (0.08, lambda: irrelevant_example(rng, offer, catalogue)),
         (0.09, lambda: answer_example(rng, offer)),
         (0.03, lambda: parallel_answer_example(rng, offer)),
-        (0.22, lambda: reading_example(rng, offer)),
+        (0.21, lambda: reading_example(rng, offer)),
         (0.02, lambda: injected_example(rng, offer)),
-        (0.11, lambda: two_step_example(rng, offer)),
+        (0.08, lambda: two_step_example(rng, offer)),
         (0.02, lambda: multi_turn_example(rng, offer)),
     )
     return rng.choices([draw for _, draw in kinds], [weight for weight, _ in kinds])[0]()
