@@ -25,7 +25,9 @@ from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
 from errand_agent.transport.servicer import AgentServicer
 from errand_agent.use_cases.agents import AgentUseCases
+from errand_agent.use_cases.approvals import ApprovalUseCases
 from errand_agent.use_cases.conversations import ConversationUseCases
+from errand_agent.use_cases.forks import ForkUseCases
 from errand_agent.use_cases.runs import RunUseCases
 
 SERVICE_NAME = "errand.agent.v1.AgentService"
@@ -52,12 +54,25 @@ async def serve(settings: AgentSettings) -> None:
         model, toolbox, retriever = InferenceModel(channels[0]), ToolsToolbox(channels[1]), RagRetriever(channels[2])
         bell = Bell()
         options = RetrievalOptions(settings.retrieval_top_k, settings.retrieval_min_similarity)
-        executor = RunExecutor(database, bell, _signer(settings), model, toolbox, retriever, options)
+        executor = RunExecutor(
+            database,
+            bell,
+            _signer(settings),
+            model,
+            toolbox,
+            retriever,
+            options,
+            approval_seconds=settings.approval_seconds,
+        )
         await executor.start(settings.dbos_url(), settings.executor_id)
         stack.push_async_callback(executor.close, settings.drain_seconds / 2)
         agents = AgentUseCases(database, toolbox, retriever)
         servicer = AgentServicer(
-            RunUseCases(database, bell, executor, agents), ConversationUseCases(database, agents), agents
+            RunUseCases(database, bell, executor, agents),
+            ConversationUseCases(database, agents),
+            agents,
+            ApprovalUseCases(database, bell),
+            ForkUseCases(database, executor),
         )
         server = RpcServer(settings, TokenVerifier(settings.jwks), [_registration(servicer)])
         port = await server.start()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,12 +26,14 @@ from errand_common.telemetry.story import repeatable
 from errand_common.tokens import TokenSigner
 from sqlalchemy.engine import make_url
 
+from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.history import MOST_TURNS
 from errand_agent.domain.loop import ReActLoop, RetrievalOptions, Task
 from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UserTurn
 from errand_agent.domain.runs import EventKind, Outcome, RunState, StopReason
 from errand_agent.journal import Bell, DbosJournal
+from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import RunRow
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of
@@ -40,6 +43,7 @@ from errand_agent.telemetry import TracingObserver, count_run
 APPLICATION_VERSION = "agent-2"
 # Model and tools get a little longer than the run, so that the run's own limit decides.
 _GRACE_SECONDS = 30
+_THINK = ".think"
 _log = structlog.get_logger(__name__)
 _tracer = tracer(__name__)
 
@@ -56,9 +60,12 @@ class RunExecutor:
         toolbox: Toolbox,
         retriever: Retriever,
         options: RetrievalOptions,
+        *,
+        approval_seconds: float,
     ) -> None:
         self._database, self._bell, self._signer = database, bell, signer
         self._model, self._toolbox, self._retriever, self._options = model, toolbox, retriever, options
+        self._approval_seconds = approval_seconds
         self._observer = TracingObserver()
         self._workflow: Any = None
 
@@ -82,8 +89,9 @@ class RunExecutor:
 
         @DBOS.workflow(name="agent_run")
         async def agent_run(tenant_id: str, run_id: str, trace: dict[str, str]) -> str:
+            # A fork has the arguments of the run it comes from, and an id of its own.
             with entered_trace(trace):
-                return await self._run(tenant_id, run_id)
+                return await self._run(tenant_id, DBOS.workflow_id or run_id)
 
         self._workflow = agent_run
         DBOS.launch()
@@ -103,13 +111,38 @@ class RunExecutor:
 
         await asyncio.create_task(begin(), context=contextvars.Context())
 
+    async def model_steps(self, run_id: str) -> list[int]:
+        """Numbers of the model steps a run made, in order."""
+        return [int(name.removesuffix(_THINK)) for name in await self._step_ids(run_id) if name.endswith(_THINK)]
+
+    async def _step_ids(self, run_id: str) -> dict[str, int]:
+        steps = await DBOS.list_workflow_steps_async(run_id, load_output=False)
+        return {step["function_name"]: step["function_id"] for step in steps}
+
+    async def fork(self, run_id: str, forked_id: str, from_step: int) -> None:
+        """Starts a run with the results of another one's steps before this model step."""
+        first_anew = (await self._step_ids(run_id))[f"{from_step}{_THINK}"]
+
+        async def begin() -> None:
+            with SetWorkflowID(forked_id):
+                await DBOS.fork_workflow_async(run_id, first_anew)
+
+        await asyncio.create_task(begin(), context=contextvars.Context())
+
     async def _run(self, tenant_id: str, run_id: str) -> str:
         """The workflow. It is replayed after a crash, so all it does goes through the journal."""
-        journal = DbosJournal(self._database, self._bell, tenant_id, run_id)
         loaded = await self._load(tenant_id, run_id)
         if loaded is None:
             return "gone"
         principal, task = loaded
+        journal = DbosJournal(
+            self._database,
+            self._bell,
+            tenant_id,
+            run_id,
+            scope=lambda: self._acting(principal, task),
+            approval_seconds=self._approval_seconds,
+        )
         with self._scope(principal, task, tenant_id) as span:
             outcome = await self._outcome(task, journal)
             await self._end(tenant_id, run_id, outcome)
@@ -121,9 +154,16 @@ class RunExecutor:
         return outcome.stop_reason.value
 
     @contextmanager
+    def _acting(self, principal: Principal, task: Task) -> Iterator[None]:
+        """Who a step works for, and until when; one after a person's long thought gets a run's whole time."""
+        left = task.deadline - time.time()
+        seconds = (left if left > 0 else task.agent.limits.max_seconds) + _GRACE_SECONDS
+        with acting_as(principal, signer=self._signer, ttl_seconds=seconds), ending_within(seconds):
+            yield
+
+    @contextmanager
     def _scope(self, principal: Principal, task: Task, tenant_id: str) -> Iterator[Any]:
-        """Who the run works for, until when, and the span that tells its story."""
-        seconds = task.agent.limits.max_seconds + _GRACE_SECONDS
+        """Whose run it is, and the span that tells its story."""
         attributes = {
             genai.OPERATION: genai.INVOKE_AGENT,
             genai.MLFLOW_SPAN_TYPE: genai.as_attribute("AGENT"),
@@ -136,8 +176,6 @@ class RunExecutor:
             genai.SESSION_ID: task.conversation_id,
         }
         with (
-            acting_as(principal, signer=self._signer, ttl_seconds=seconds),
-            ending_within(seconds),
             structlog.contextvars.bound_contextvars(
                 run_id=task.run_id, tenant_id=tenant_id, request_id=principal.request_id
             ),
@@ -182,6 +220,9 @@ class RunExecutor:
                 if outcome.answer:
                     await conversations.say(conversation, Role.ASSISTANT, outcome.answer, run_id)
                 conversations.release(conversation, run_id)
+            approvals = ApprovalRepository(session)
+            for approval in await approvals.pending(run_id):
+                approvals.decide(approval, ApprovalState.CANCELLED, utc_now())
             runs.end(row, outcome, utc_now())
             await runs.append(row, "ended", [(EventKind.ENDED, {})])
             count_run(outcome, len(await runs.steps(tenant_id, run_id)))

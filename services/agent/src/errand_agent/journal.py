@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from dbos import DBOS
-from errand_common.db import Database
+from errand_common.db import Database, utc_now
+from errand_common.errors import ErrandError, Reason, from_reason
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from errand_agent.domain.ports import RunCancelled
-from errand_agent.domain.runs import EventKind, Step
-from errand_agent.storage.models import RunRow
+from errand_agent.domain.approvals import ApprovalState
+from errand_agent.domain.ports import Call, Decision, RunCancelled
+from errand_agent.domain.runs import EventKind, RunState, Step
+from errand_agent.storage.approvals import ApprovalRepository, to_approval
+from errand_agent.storage.models import ApprovalRow, RunRow
 from errand_agent.storage.runs import RunRepository
 
 # Pieces of an answer that come within this time become one event.
 _COALESCE_SECONDS = 0.04
 _CANCELLED = {"cancelled": True}
+_FAILED = "failed with"
+# A decision that another replica took rings no bell here; a run that waits looks this often.
+_LOOK_SECONDS = 2.0
 
 
 class Bell:
@@ -57,9 +65,20 @@ class Bell:
 class DbosJournal:
     """One run's journal."""
 
-    def __init__(self, database: Database, bell: Bell, tenant_id: str, run_id: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        bell: Bell,
+        tenant_id: str,
+        run_id: str,
+        *,
+        scope: Callable[[], AbstractContextManager[None]],
+        approval_seconds: float,
+    ) -> None:
+        """`scope` goes around each step: a run may wait for days, longer than a token lives."""
         self._database, self._bell = database, bell
         self._tenant_id, self._run_id = tenant_id, run_id
+        self._scope, self._approval_seconds = scope, approval_seconds
         self._told_before: dict[str, bool] = {}
         self._pieces: list[str] = []
         self._piece_key = ""
@@ -67,14 +86,24 @@ class DbosJournal:
         self._flushes = 0
 
     async def once(self, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        """A DBOS step: done once, remembered, cancelled with the run."""
+        """A DBOS step: done once, remembered, cancelled with the run.
+
+        An error is remembered as data: DBOS would give it back as an exception of another type.
+        """
 
         async def step() -> dict[str, Any]:
-            return await self._cancellable(work)
+            try:
+                with self._scope():
+                    return await self._cancellable(work)
+            except ErrandError as error:
+                return {_FAILED: [error.reason.value, error.message, dict(error.metadata)]}
 
         result: dict[str, Any] = await DBOS.run_step_async({"name": name}, step)
         if result == _CANCELLED:
             raise RunCancelled
+        if _FAILED in result:
+            reason, message, metadata = result[_FAILED]
+            raise from_reason(Reason(reason), message, metadata)
         return result
 
     async def _cancellable(self, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
@@ -124,6 +153,55 @@ class DbosJournal:
         self._flushed_at, self._flushes = time.monotonic(), self._flushes + 1
         await self._append(f"{self._piece_key}.delta.{self._flushes}", [(EventKind.DELTA, {"text": text})])
 
+    async def decide(self, step: int, calls: Mapping[int, Call]) -> tuple[dict[int, Decision], float]:
+        """Asks once, and waits for people; a wait that a crash interrupted is taken up again."""
+        await self._ask(step, calls)
+        watcher = self._bell.watch(self._run_id)
+        try:
+            while (decided := await self._decided(step)) is None:
+                if await self.is_cancelled():
+                    raise RunCancelled
+                await rung(watcher, _LOOK_SECONDS)
+                watcher.clear()
+        finally:
+            self._bell.unwatch(self._run_id, watcher)
+        asked_at = min(row.created_at for row in decided.values())
+        decided_at = max(row.decided_at or row.created_at for row in decided.values())
+        given = {index: Decision(to_approval(row).call, to_approval(row).refusal) for index, row in decided.items()}
+        return given, (decided_at - asked_at).total_seconds()
+
+    async def _ask(self, step: int, calls: Mapping[int, Call]) -> None:
+        async with self._database.transaction(self._tenant_id) as session:
+            run = await session.get(RunRow, self._run_id, with_for_update=True)
+            if run is None:
+                raise RunCancelled
+            approvals = ApprovalRepository(session)
+            asked = await approvals.ask(run, step, calls, self._approval_seconds)
+            await self._tell_approvals(session, run, f"{step}.asked", asked)
+            if await approvals.pending(self._run_id):
+                run.state = RunState.WAITING.value
+        self._bell.ring(self._run_id)
+
+    async def _decided(self, step: int) -> dict[int, ApprovalRow] | None:
+        """The step's approvals once none of them waits; those that nobody decided on in time are given up."""
+        async with self._database.transaction(self._tenant_id) as session:
+            run = await session.get(RunRow, self._run_id, with_for_update=True)
+            approvals = ApprovalRepository(session)
+            rows = await approvals.of_step(self._run_id, step)
+            for row in rows.values():
+                if row.state == ApprovalState.PENDING.value and row.expires_at <= utc_now():
+                    approvals.decide(row, ApprovalState.EXPIRED, utc_now())
+            if run is None or any(row.state == ApprovalState.PENDING.value for row in rows.values()):
+                return None
+            run.state = RunState.RUNNING.value
+            await self._tell_approvals(session, run, f"{step}.decided", list(rows.values()))
+        self._bell.ring(self._run_id)
+        return rows
+
+    async def _tell_approvals(self, session: AsyncSession, run: RunRow, key: str, rows: Sequence[ApprovalRow]) -> None:
+        told = [(EventKind.APPROVAL, {"id": row.id, "state": row.state}) for row in rows]
+        await RunRepository(session).append(run, key, told)
+
     async def is_cancelled(self) -> bool:
         """By this process's bell, or by the row when another one was asked."""
         if self._bell.cancellation(self._run_id).is_set():
@@ -134,3 +212,12 @@ class DbosJournal:
         async with self._database.transaction(self._tenant_id) as session:
             row = await session.get(RunRow, self._run_id)
             return row is None or row.cancel_requested
+
+
+async def rung(watcher: asyncio.Event, seconds: float) -> None:
+    """Waits for the bell, at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await watcher.wait()
+    except TimeoutError:
+        return

@@ -20,8 +20,11 @@ class AgentSettings(ServiceSettings):
         default=None, description="DBOS's own database; default is SQLite in data_dir"
     )
     executor_id: str = Field(default="local", min_length=1, max_length=128, description="who this process is to others")
+    approval_seconds: float = Field(
+        default=259_200, ge=1, le=2_592_000, description="seconds a call waits for a person before it is given up"
+    )
     retrieval_top_k: int = Field(default=3, ge=1, le=16, description="passages put before a question")
-    retrieval_min_similarity: float = Field(default=0.3, ge=-1, le=1, description="passages less similar are left out")
+    retrieval_min_similarity: float = Field(default=0.22, ge=-1, le=1, description="passages less similar are left out")
 
     @model_validator(mode="after")
     def _keys_are_given(self) -> AgentSettings:

@@ -25,9 +25,9 @@ class ToolsToolbox:
         self._stub = tools_pb2_grpc.ToolsServiceStub(channel)
 
     async def declared(self, names: Sequence[str]) -> list[ToolSpec]:
-        """The enabled ones among these tools, in this order."""
-        known = {tool.name: tool for tool in await self._enabled()}
-        return [ToolSpec(name, known[name].description, known[name].parameters_json) for name in names if name in known]
+        """The enabled ones among these tools that no policy denies, in this order."""
+        known = {tool.name: tool for tool in await self._enabled() if tool.policy != pb.TOOL_POLICY_DENY}
+        return [_spec(known[name]) for name in names if name in known]
 
     async def _enabled(self) -> list[pb.Tool]:
         tools: list[pb.Tool] = []
@@ -59,3 +59,7 @@ class ToolsToolbox:
             response = await self._stub.ExecuteTool(request, timeout=deadline_seconds(_EXECUTE_SECONDS))
         failed = response.status != pb.EXECUTION_STATUS_SUCCEEDED
         return ToolResult(response.result_json or '{"error": "the tool gave no result"}', failed, response.duration_ms)
+
+
+def _spec(tool: pb.Tool) -> ToolSpec:
+    return ToolSpec(tool.name, tool.description, tool.parameters_json, asks=tool.policy == pb.TOOL_POLICY_ASK)

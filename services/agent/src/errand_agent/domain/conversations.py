@@ -39,6 +39,7 @@ class Conversation:
     message_count: int
     created_at: datetime
     updated_at: datetime
+    archived: bool = False
 
 
 def title_of(message: str) -> str:

@@ -18,6 +18,7 @@ from errand_agent.domain.citations import check_citations, with_sources
 from errand_agent.domain.history import fit_history
 from errand_agent.domain.ports import (
     Call,
+    Decision,
     Journal,
     Model,
     ModelTurn,
@@ -56,7 +57,7 @@ class RetrievalOptions:
     """When passages are put before the question."""
 
     top_k: int = 3
-    min_similarity: float = 0.35
+    min_similarity: float = 0.22
 
 
 class RunObserver(Protocol):
@@ -93,6 +94,8 @@ class ReActLoop:
     _usage: Usage = field(default_factory=Usage)
     _errors: int = 0
     _last_result: str = ""
+    _asking: frozenset[str] = frozenset()
+    _paused_seconds: float = 0.0
 
     async def run(self) -> Outcome:
         """The outcome; every run ends in one, whatever fails."""
@@ -105,6 +108,7 @@ class ReActLoop:
         if await self.journal.is_cancelled():
             return self._ended(StopReason.CANCELLED, "")
         tools = await self._declared_tools()
+        self._asking = frozenset(tool.name for tool in tools if tool.asks)
         await self._assemble(await self._retrieve(), tools)
         limits = self.task.agent.limits
         for number in range(1, limits.max_steps + 1):
@@ -128,9 +132,14 @@ class ReActLoop:
             return self._ended(StopReason.CANCELLED, thought.text)
         if self._usage.total > self.task.agent.limits.max_tokens:
             return self._ended(StopReason.MAX_TOKENS, thought.text or self._known())
-        if time.time() > self.task.deadline:
+        if time.time() > self._deadline:
             return self._ended(StopReason.DEADLINE, thought.text or self._known())
         return None
+
+    @property
+    def _deadline(self) -> float:
+        """A person's time to decide is not the run's."""
+        return self.task.deadline + self._paused_seconds
 
     def _known(self) -> str:
         """What the tools gave so far, in plain words."""
@@ -236,14 +245,15 @@ class ReActLoop:
                     span(thought)
                     return thought
             except _RETRYABLE:
-                if pause is None or time.time() + pause > self.task.deadline or await self.journal.is_cancelled():
+                if pause is None or time.time() + pause > self._deadline or await self.journal.is_cancelled():
                     raise
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
         raise AssertionError("the last attempt returns or raises")
 
     async def _act(self, number: int, thought: Thought) -> bool:
         """Runs the calls at once; true when all of them only gave what they gave before."""
-        calls = thought.calls
+        decisions = await self._decisions(number, thought.calls)
+        calls = tuple(decision.call for decision in decisions)
 
         async def work() -> dict[str, Any]:
             acts = [
@@ -251,7 +261,7 @@ class ReActLoop:
                 for call in calls
             ]
             await self.journal.record(f"{number}.act", acts)
-            observed = await asyncio.gather(*(self._call(number, index, call) for index, call in enumerate(calls)))
+            observed = await asyncio.gather(*(self._call(number, index, said) for index, said in enumerate(decisions)))
             await self.journal.record(f"{number}.observe", [step for step, _ in observed])
             return {"results": [{"result_json": step.result_json, "failed": failed} for step, failed in observed]}
 
@@ -259,6 +269,25 @@ class ReActLoop:
         self._turns.append(ModelTurn(thought.text, calls))
         known = [self._observe(call, result) for call, result in zip(calls, results, strict=True)]
         return all(known)
+
+    async def _decisions(self, number: int, calls: Sequence[Call]) -> list[Decision]:
+        """What may run: all of it, unless a tool asks a person first."""
+        asked = {index: call for index, call in enumerate(calls) if call.name in self._asking}
+        decided: dict[str, dict[str, str]] = {}
+
+        async def work() -> dict[str, Any]:
+            given, seconds = await self.journal.decide(number, asked)
+            said = {
+                str(index): {"arguments_json": decision.call.arguments_json, "refusal": decision.refusal}
+                for index, decision in given.items()
+            }
+            return {"decided": said, "seconds": seconds}
+
+        if asked:
+            stored = await self.journal.once(f"{number}.decide", work)
+            decided = stored["decided"]
+            self._paused_seconds += stored["seconds"]
+        return [_decision(call, decided.get(str(index))) for index, call in enumerate(calls)]
 
     def _observe(self, call: Call, result: Mapping[str, Any]) -> bool:
         """Remembers a result; true when the same call gave the same before."""
@@ -284,8 +313,11 @@ class ReActLoop:
             self._sources[number] = _passage_of(item)
         return json.dumps(result, ensure_ascii=False)
 
-    async def _call(self, number: int, index: int, call: Call) -> tuple[Step, bool]:
-        began = time.monotonic()
+    async def _call(self, number: int, index: int, decision: Decision) -> tuple[Step, bool]:
+        call, began = decision.call, time.monotonic()
+        if decision.refusal:
+            told = json.dumps({"error": decision.refusal})
+            return Step(StepKind.OBSERVE, f"{call.name} was not allowed", call.name, result_json=told), True
         attributes = {"tool": call.name, "arguments": call.arguments_json}
         with self.observer.step(StepKind.ACT, self._unique(f"{number}.{index}"), attributes) as span:
             try:
@@ -354,6 +386,10 @@ class ReActLoop:
 def _thought(stored: Mapping[str, Any]) -> Thought:
     calls = tuple(Call(**call) for call in stored["calls"])
     return Thought(stored["text"], calls, Usage(**stored["usage"]), stored["model"], stored["cut_off"])
+
+
+def _decision(call: Call, said: Mapping[str, str] | None) -> Decision:
+    return Decision(call) if said is None else Decision(Call(call.name, said["arguments_json"]), said["refusal"])
 
 
 def _said(text: str) -> Thought:

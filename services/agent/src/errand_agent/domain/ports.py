@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,11 +15,15 @@ class RunCancelled(Exception):  # noqa: N818 - not an error: someone asked for i
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as the model is told of it; the parameters are a JSON Schema as text."""
+    """A tool as the model is told of it; the parameters are a JSON Schema as text.
+
+    `asks` when a person must allow each call.
+    """
 
     name: str
     description: str
     parameters_json: str
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,14 @@ class Call:
 
     name: str
     arguments_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person said to a call: the call as it runs, or why it does not."""
+
+    call: Call
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,10 @@ class Journal(Protocol):
 
     async def tell(self, key: str, text: str) -> None:
         """Tells a piece of the answer."""
+        ...
+
+    async def decide(self, step: int, calls: Mapping[int, Call]) -> tuple[dict[int, Decision], float]:
+        """What people said to these calls of a step, by index, and the seconds it took; waits for days."""
         ...
 
     async def is_cancelled(self) -> bool:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from errand_agent.domain.approvals import Approval
 
 
 class StopReason(StrEnum):
@@ -21,6 +24,8 @@ class StopReason(StrEnum):
     REFUSED = "REFUSED"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
+    NEEDS_APPROVAL = "NEEDS_APPROVAL"
+    MAX_COST = "MAX_COST"
 
 
 class RunState(StrEnum):
@@ -29,6 +34,7 @@ class RunState(StrEnum):
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     ENDED = "ENDED"
+    WAITING = "WAITING"
 
 
 class StepKind(StrEnum):
@@ -140,6 +146,9 @@ class Run:
     ended_at: datetime | None = None
     cancel_requested: bool = False
     steps: tuple[Step, ...] = ()
+    cost_micros: int = 0
+    forked_from: str = ""
+    approvals: tuple[Approval, ...] = ()
 
 
 class EventKind(StrEnum):
@@ -149,11 +158,15 @@ class EventKind(StrEnum):
     STEP = "step"
     DELTA = "delta"
     ENDED = "ended"
+    APPROVAL = "approval"
 
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """An event of a run's ordered log. `payload` depends on the kind: a step, a text, or nothing."""
+    """An event of a run's ordered log. `payload` depends on the kind.
+
+    A step, a text, an approval's id and state, or nothing.
+    """
 
     sequence: int
     at: datetime

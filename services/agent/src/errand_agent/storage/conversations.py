@@ -16,7 +16,15 @@ from errand_agent.storage.models import ConversationRow, MessageRow
 def to_conversation(row: ConversationRow) -> Conversation:
     """The domain's conversation."""
     return Conversation(
-        row.id, row.tenant_id, row.principal_id, row.title, row.agent, row.message_count, row.created_at, row.updated_at
+        row.id,
+        row.tenant_id,
+        row.principal_id,
+        row.title,
+        row.agent,
+        row.message_count,
+        row.created_at,
+        row.updated_at,
+        row.archived,
     )
 
 
@@ -50,14 +58,26 @@ class ConversationRepository:
             return None
         return found if owner is None or found.principal_id == owner else None
 
-    async def page(self, tenant_id: str, owner: str, size: int, token: str) -> tuple[list[ConversationRow], str]:
-        """An owner's conversations, newest first, and the next page's token."""
+    async def page(
+        self, tenant_id: str, owner: str, size: int, token: str, *, text: str = "", include_archived: bool = False
+    ) -> tuple[list[ConversationRow], str]:
+        """An owner's conversations, newest first, and the next page's token.
+
+        With a text only those that have it in their title or messages, whatever the case.
+        """
         query = (
             sa.select(ConversationRow)
             .where(ConversationRow.tenant_id == tenant_id, ConversationRow.principal_id == owner)
             .order_by(ConversationRow.id.desc())
             .limit(size + 1)
         )
+        if not include_archived:
+            query = query.where(ConversationRow.archived.is_(False))
+        if text:
+            said = sa.exists().where(
+                MessageRow.conversation_id == ConversationRow.id, MessageRow.text.icontains(text, autoescape=True)
+            )
+            query = query.where(ConversationRow.title.icontains(text, autoescape=True) | said)
         if (before := decode_page_token(token, length=1)) is not None:
             query = query.where(ConversationRow.id < str(before[0]))
         rows = list(await self._session.scalars(query))
@@ -117,6 +137,18 @@ class ConversationRepository:
             .limit(count)
         )
         return _messages(list(reversed(list(await self._session.scalars(query)))))
+
+    async def title_of(self, conversation_id: str) -> str | None:
+        """A conversation's title, if it is still there."""
+        query = sa.select(ConversationRow.title).where(ConversationRow.id == conversation_id)
+        title: str | None = await self._session.scalar(query)
+        return title
+
+    async def before_run(self, conversation_id: str, run_id: str) -> list[Message]:
+        """What was said before a run's own message, oldest first."""
+        own = sa.select(sa.func.min(MessageRow.id)).where(MessageRow.run_id == run_id).scalar_subquery()
+        query = sa.select(MessageRow).where(MessageRow.conversation_id == conversation_id, MessageRow.id < own)
+        return _messages(list(await self._session.scalars(query.order_by(MessageRow.id))))
 
     async def delete(self, row: ConversationRow) -> None:
         """Deletes the conversation with its messages and runs."""

@@ -37,6 +37,7 @@ class ConversationRow(Base):  # type: ignore[valid-type, misc]
     agent: Mapped[str] = mapped_column(sa.Text)
     message_count: Mapped[int] = mapped_column(sa.Integer, default=0)
     active_run_id: Mapped[str | None] = mapped_column(sa.Text)
+    archived: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -78,6 +79,8 @@ class RunRow(Base):  # type: ignore[valid-type, misc]
     last_sequence: Mapped[int] = mapped_column(sa.Integer, default=0)
     cancel_requested: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     idempotency_key: Mapped[str | None] = mapped_column(sa.Text)
+    forked_from: Mapped[str | None] = mapped_column(sa.Text)
+    cost_micros: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -94,6 +97,27 @@ class EventRow(Base):  # type: ignore[valid-type, misc]
     kind: Mapped[str] = mapped_column(sa.Text)
     payload: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ApprovalRow(Base):  # type: ignore[valid-type, misc]
+    """A call that a person must allow; `step` and `call_index` name it in its run."""
+
+    __tablename__ = "approvals"
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"))
+    step: Mapped[int] = mapped_column(sa.Integer)
+    call_index: Mapped[int] = mapped_column(sa.Integer)
+    tool_name: Mapped[str] = mapped_column(sa.Text)
+    arguments_json: Mapped[str] = mapped_column(sa.Text)
+    state: Mapped[str] = mapped_column(sa.Text)
+    edited_arguments_json: Mapped[str] = mapped_column(sa.Text)
+    reason: Mapped[str] = mapped_column(sa.Text)
+    decided_by: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class FeedbackRow(Base):  # type: ignore[valid-type, misc]

@@ -36,6 +36,8 @@ def to_run(row: RunRow, steps: Sequence[Step] = ()) -> Run:
         ended_at=row.ended_at,
         cancel_requested=row.cancel_requested,
         steps=tuple(steps),
+        cost_micros=row.cost_micros,
+        forked_from=row.forked_from or "",
     )
 
 
@@ -56,30 +58,44 @@ class RunRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, run: Run, principal: Principal, agent: Agent, idempotency_key: str) -> None:
+    async def add(self, run: Run, principal: Principal, agent: Agent, idempotency_key: str) -> RunRow:
         """Stores a new run."""
-        self._session.add(
-            RunRow(
-                id=run.id,
-                tenant_id=run.tenant_id,
-                principal_id=run.principal_id,
-                roles=sorted(principal.roles),
-                scopes=sorted(principal.scopes),
-                request_id=principal.request_id,
-                conversation_id=run.conversation_id,
-                agent=run.agent,
-                definition=asdict(agent),
-                message=run.message,
-                state=run.state.value,
-                answer="",
-                citations=[],
-                usage=asdict(Usage()),
-                last_sequence=0,
-                cancel_requested=False,
-                idempotency_key=idempotency_key or None,
-                created_at=run.created_at,
-            )
+        row = RunRow(
+            id=run.id,
+            tenant_id=run.tenant_id,
+            principal_id=run.principal_id,
+            roles=sorted(principal.roles),
+            scopes=sorted(principal.scopes),
+            request_id=principal.request_id,
+            conversation_id=run.conversation_id,
+            agent=run.agent,
+            definition=asdict(agent),
+            message=run.message,
+            state=run.state.value,
+            answer="",
+            citations=[],
+            usage=asdict(Usage()),
+            last_sequence=0,
+            cancel_requested=False,
+            idempotency_key=idempotency_key or None,
+            forked_from=run.forked_from or None,
+            cost_micros=0,
+            created_at=run.created_at,
         )
+        self._session.add(row)
+        await self._session.flush()
+        return row
+
+    async def copy_events(self, row: RunRow, origin_id: str, *, before: str) -> None:
+        """Copies the origin's events up to the first one whose key begins so, or its end."""
+        origin = sa.select(EventRow).where(EventRow.run_id == origin_id, EventRow.tenant_id == row.tenant_id)
+        copied = await self._session.scalars(origin.order_by(EventRow.sequence))
+        for event in list(copied):
+            if event.key.startswith(before) or event.kind == EventKind.ENDED.value:
+                break
+            row.last_sequence += 1
+            copy = {"tenant_id": row.tenant_id, "key": event.key, "kind": event.kind, "payload": event.payload}
+            self._session.add(EventRow(run_id=row.id, sequence=row.last_sequence, at=utc_now(), **copy))
         await self._session.flush()
 
     async def row(self, tenant_id: str, run_id: str) -> RunRow | None:
@@ -99,7 +115,16 @@ class RunRepository:
         return found
 
     async def page(
-        self, tenant_id: str, owner: str | None, *, conversation_id: str, state: RunState | None, size: int, token: str
+        self,
+        tenant_id: str,
+        owner: str | None,
+        *,
+        conversation_id: str,
+        state: RunState | None,
+        size: int,
+        token: str,
+        agent: str = "",
+        stop_reasons: Sequence[StopReason] = (),
     ) -> tuple[list[RunRow], str]:
         """Runs, newest first, of one owner or (None) of all, and the next page's token."""
         query = sa.select(RunRow).where(RunRow.tenant_id == tenant_id).order_by(RunRow.id.desc()).limit(size + 1)
@@ -109,6 +134,10 @@ class RunRepository:
             query = query.where(RunRow.conversation_id == conversation_id)
         if state is not None:
             query = query.where(RunRow.state == state.value)
+        if agent:
+            query = query.where(RunRow.agent == agent)
+        if stop_reasons:
+            query = query.where(RunRow.stop_reason.in_([reason.value for reason in stop_reasons]))
         if (before := decode_page_token(token, length=1)) is not None:
             query = query.where(RunRow.id < str(before[0]))
         rows = list(await self._session.scalars(query))
@@ -160,6 +189,16 @@ class RunRepository:
             .order_by(EventRow.sequence)
         )
         return [Step.from_json(payload) for payload in await self._session.scalars(query)]
+
+    async def steps_until(self, tenant_id: str, run_id: str, sequence: int) -> int:
+        """Steps among the events up to this one."""
+        query = sa.select(sa.func.count()).where(
+            EventRow.tenant_id == tenant_id,
+            EventRow.run_id == run_id,
+            EventRow.kind == EventKind.STEP.value,
+            EventRow.sequence <= sequence,
+        )
+        return await self._session.scalar(query) or 0
 
     def end(self, row: RunRow, outcome: Outcome, at: datetime) -> None:
         """Stores how the run ended."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from errand_common.errors import NotFound
 
-from errand_agent.domain.ports import Call, Passage, RunCancelled, Thought, ToolResult, ToolSpec, Turn
+from errand_agent.domain.ports import Call, Decision, Passage, RunCancelled, Thought, ToolResult, ToolSpec, Turn
 from errand_agent.domain.runs import Step, StepKind, Usage
 
 
@@ -65,6 +65,7 @@ class ScriptedToolbox:
     """Answers calls from a table by tool name; an exception in it is raised."""
 
     results: Mapping[str, ToolResult | Exception] = field(default_factory=dict)
+    asking: frozenset[str] = frozenset()
     away: Exception | None = None
     executed: list[tuple[Call, str, int, int]] = field(default_factory=list)
 
@@ -72,7 +73,7 @@ class ScriptedToolbox:
         """All of them that have a result."""
         if self.away is not None:
             raise self.away
-        return [ToolSpec(name, f"does {name}", "{}") for name in names if name in self.results]
+        return [ToolSpec(name, f"does {name}", "{}", name in self.asking) for name in names if name in self.results]
 
     async def execute(
         self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str]
@@ -115,6 +116,9 @@ class MemoryJournal:
     told: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     done: list[str] = field(default_factory=list)
+    asked: list[Call] = field(default_factory=list)
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    paused: float = 0.0
     cancelled: bool = False
     cancel_during: str = ""
 
@@ -137,6 +141,11 @@ class MemoryJournal:
     async def tell(self, key: str, text: str) -> None:
         """Appends a piece."""
         self.told.append(text)
+
+    async def decide(self, step: int, calls: Mapping[int, Call]) -> tuple[dict[int, Decision], float]:
+        """What the test said about the tool; an approval where it said nothing."""
+        self.asked.extend(calls.values())
+        return {index: self.decisions.get(call.name, Decision(call)) for index, call in calls.items()}, self.paused
 
     async def is_cancelled(self) -> bool:
         """Whether the test said so."""

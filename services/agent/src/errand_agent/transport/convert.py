@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from errand.agent.v1 import agent_pb2 as pb
 from errand.common.v1 import common_pb2
+from errand_common.errors import InvalidArgument
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from errand_agent.domain.agents import Agent
+from errand_agent.domain.approvals import Approval, ApprovalState
 from errand_agent.domain.conversations import Conversation, Message
-from errand_agent.domain.runs import Citation, Run, RunState, Step, Usage
+from errand_agent.domain.runs import Citation, Run, RunState, Step, StopReason, Usage
 
 
 def timestamp(moment: datetime) -> Timestamp:
@@ -56,6 +59,30 @@ def _citation(citation: Citation) -> pb.Citation:
     )
 
 
+def approval_message(approval: Approval) -> pb.Approval:
+    """An approval for the wire."""
+    return pb.Approval(
+        id=approval.id,
+        run_id=approval.run_id,
+        tool_name=approval.tool_name,
+        arguments_json=approval.arguments_json,
+        state=f"APPROVAL_STATE_{approval.state.value}",
+        edited_arguments_json=approval.edited_arguments_json,
+        reason=approval.reason,
+        decided_by=approval.decided_by,
+        created_at=timestamp(approval.created_at),
+        expires_at=timestamp(approval.expires_at),
+        decided_at=timestamp(approval.decided_at) if approval.decided_at else None,
+    )
+
+
+def approval_state(state: int) -> ApprovalState | None:
+    """The state a listing is filtered by; None for all."""
+    if state == pb.APPROVAL_STATE_UNSPECIFIED:
+        return None
+    return ApprovalState(pb.ApprovalState.Name(state).removeprefix("APPROVAL_STATE_"))
+
+
 def run_message(run: Run) -> pb.Run:
     """A run for the wire."""
     message = pb.Run(
@@ -70,7 +97,12 @@ def run_message(run: Run) -> pb.Run:
         last_sequence=run.last_sequence,
         created_at=timestamp(run.created_at),
         message=run.message,
+        cost_micros=run.cost_micros,
+        forked_from=run.forked_from,
+        approvals=[approval_message(approval) for approval in run.approvals],
     )
+    if run.state is RunState.WAITING:
+        message.stop_reason = pb.STOP_REASON_NEEDS_APPROVAL
     if run.stop_reason is not None:
         message.stop_reason = pb.StopReason.Value(f"STOP_REASON_{run.stop_reason.value}")  # type: ignore[assignment]
     if run.ended_at is not None:
@@ -83,6 +115,13 @@ def run_state(state: int) -> RunState | None:
     return None if state == pb.RUN_STATE_UNSPECIFIED else RunState(pb.RunState.Name(state).removeprefix("RUN_STATE_"))
 
 
+def stop_reasons(reasons: Sequence[int]) -> list[StopReason]:
+    """The reasons a listing is filtered by; raises InvalidArgument for one that is not specified."""
+    if pb.STOP_REASON_UNSPECIFIED in reasons:
+        raise InvalidArgument("stop_reasons: name reasons, or leave it empty for all.", field="stop_reasons")
+    return [StopReason(pb.StopReason.Name(reason).removeprefix("STOP_REASON_")) for reason in reasons]
+
+
 def conversation_message(conversation: Conversation) -> pb.Conversation:
     """A conversation for the wire."""
     return pb.Conversation(
@@ -92,6 +131,7 @@ def conversation_message(conversation: Conversation) -> pb.Conversation:
         message_count=conversation.message_count,
         created_at=timestamp(conversation.created_at),
         updated_at=timestamp(conversation.updated_at),
+        archived=conversation.archived,
     )
 
 

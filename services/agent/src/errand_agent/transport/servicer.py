@@ -14,15 +14,25 @@ from errand_common.errors import Unavailable
 from errand_agent.domain.runs import EventKind, RunEvent, Step, StopReason
 from errand_agent.transport import convert
 from errand_agent.use_cases.agents import AgentUseCases
+from errand_agent.use_cases.approvals import ApprovalUseCases
 from errand_agent.use_cases.conversations import ConversationUseCases
+from errand_agent.use_cases.forks import ForkUseCases
 from errand_agent.use_cases.runs import RunUseCases
 
 
 class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
     """Serves runs, conversations and agents."""
 
-    def __init__(self, runs: RunUseCases, conversations: ConversationUseCases, agents: AgentUseCases) -> None:
-        self._runs, self._conversations, self._agents = runs, conversations, agents
+    def __init__(
+        self,
+        runs: RunUseCases,
+        conversations: ConversationUseCases,
+        agents: AgentUseCases,
+        approvals: ApprovalUseCases,
+        forks: ForkUseCases,
+    ) -> None:
+        self._forks = forks
+        self._runs, self._conversations, self._agents, self._approvals = runs, conversations, agents, approvals
 
     async def RunAgent(self, request: pb.RunAgentRequest, context: Any) -> pb.RunAgentResponse:
         """Waits for the end; a caller that goes away cancels the run."""
@@ -30,7 +40,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         try:
             run = await self._runs.wait(run_id)
         except asyncio.CancelledError:
-            await asyncio.shield(self._runs.cancel(run_id))
+            await asyncio.shield(self._runs.abandon(run_id))
             raise
         if run.stop_reason is StopReason.UNAVAILABLE:
             raise Unavailable("inference", f"{run.answer} (run {run.id})")
@@ -49,7 +59,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
                     yield pb.RunAgentStreamResponse(event=event)
         finally:
             if not ended:
-                await asyncio.shield(self._runs.cancel(run_id))
+                await asyncio.shield(self._runs.abandon(run_id))
 
     async def _start(self, request: pb.RunAgentRequest) -> str:
         return await self._runs.start(
@@ -60,7 +70,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         )
 
     async def _events(self, run_id: str, after: int) -> AsyncGenerator[pb.RunEvent, None]:
-        steps = 0
+        steps = await self._runs.steps_until(run_id, after)
         async with aclosing(self._runs.watch(run_id, after)) as events:
             async for event in events:
                 message = pb.RunEvent(sequence=event.sequence, at=convert.timestamp(event.at))
@@ -82,6 +92,10 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
                 message.delta.text = str(event.payload["text"])
             case EventKind.ENDED:
                 message.ended.CopyFrom(convert.run_message(await self._runs.get(run_id)))
+            case EventKind.APPROVAL:
+                approval = convert.approval_message(await self._runs.approval(str(event.payload["id"])))
+                approval.state = pb.ApprovalState.Value(f"APPROVAL_STATE_{event.payload['state']}")  # type: ignore[assignment]
+                message.approval.CopyFrom(approval)
 
     async def StartRun(self, request: pb.StartRunRequest, context: Any) -> pb.StartRunResponse:
         """In the background."""
@@ -97,6 +111,8 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         runs, more = await self._runs.page(
             conversation_id=request.conversation_id,
             state=convert.run_state(request.state),
+            agent=request.agent,
+            stop_reasons=convert.stop_reasons(request.stop_reasons),
             size=request.page.page_size,
             token=request.page.page_token,
         )
@@ -111,6 +127,44 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         async with aclosing(self._events(request.id, request.after_sequence)) as events:
             async for event in events:
                 yield pb.WatchRunResponse(event=event)
+
+    async def ForkRun(self, request: pb.ForkRunRequest, context: Any) -> pb.ForkRunResponse:
+        """Goes on from a step of an ended run."""
+        run_id = await self._forks.fork(
+            request.id,
+            request.from_model_step,
+            instructions=request.instructions if request.HasField("instructions") else None,
+            model=request.model if request.HasField("model") else None,
+        )
+        return pb.ForkRunResponse(run=convert.run_message(await self._runs.get(run_id)))
+
+    async def RedriveRun(self, request: pb.RedriveRunRequest, context: Any) -> pb.RedriveRunResponse:
+        """Tries a failed run again."""
+        run_id = await self._forks.redrive(request.id)
+        return pb.RedriveRunResponse(run=convert.run_message(await self._runs.get(run_id)))
+
+    async def ListApprovals(self, request: pb.ListApprovalsRequest, context: Any) -> pb.ListApprovalsResponse:
+        """Newest first."""
+        found, more = await self._approvals.page(
+            run_id=request.run_id,
+            state=convert.approval_state(request.state),
+            size=request.page.page_size,
+            token=request.page.page_token,
+        )
+        listed = [convert.approval_message(approval) for approval in found]
+        return pb.ListApprovalsResponse(approvals=listed, next_page_token=more)
+
+    async def ApproveCall(self, request: pb.ApproveCallRequest, context: Any) -> pb.ApproveCallResponse:
+        """Lets a call run."""
+        decided = await self._approvals.approve(
+            request.approval_id, edited_arguments_json=request.edited_arguments_json, reason=request.reason
+        )
+        return pb.ApproveCallResponse(approval=convert.approval_message(decided))
+
+    async def RefuseCall(self, request: pb.RefuseCallRequest, context: Any) -> pb.RefuseCallResponse:
+        """Refuses a call."""
+        decided = await self._approvals.refuse(request.approval_id, reason=request.reason)
+        return pb.RefuseCallResponse(approval=convert.approval_message(decided))
 
     async def CreateConversation(
         self, request: pb.CreateConversationRequest, context: Any
@@ -128,9 +182,25 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         self, request: pb.ListConversationsRequest, context: Any
     ) -> pb.ListConversationsResponse:
         """The caller's own."""
-        found, more = await self._conversations.page(request.page.page_size, request.page.page_token)
+        found, more = await self._conversations.page(
+            request.page.page_size,
+            request.page.page_token,
+            text=request.query,
+            include_archived=request.include_archived,
+        )
         listed = [convert.conversation_message(conversation) for conversation in found]
         return pb.ListConversationsResponse(conversations=listed, next_page_token=more)
+
+    async def UpdateConversation(
+        self, request: pb.UpdateConversationRequest, context: Any
+    ) -> pb.UpdateConversationResponse:
+        """Title and archive."""
+        changed = await self._conversations.update(
+            request.id,
+            title=request.title if request.HasField("title") else None,
+            archived=request.archived if request.HasField("archived") else None,
+        )
+        return pb.UpdateConversationResponse(conversation=convert.conversation_message(changed))
 
     async def DeleteConversation(
         self, request: pb.DeleteConversationRequest, context: Any

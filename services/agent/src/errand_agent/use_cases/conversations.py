@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errand_common.db import Database
-from errand_common.errors import Conflict, NotFound
+from errand_common.errors import Conflict, InvalidArgument, NotFound
 from errand_common.principal import current_principal
 
 from errand_agent.domain.conversations import Conversation, Message
@@ -39,12 +39,17 @@ class ConversationUseCases:
                 raise NotFound("conversation", conversation_id)
             return to_conversation(row)
 
-    async def page(self, size: int, token: str) -> tuple[list[Conversation], str]:
-        """The caller's own, newest first."""
+    async def page(self, size: int, token: str, *, text: str, include_archived: bool) -> tuple[list[Conversation], str]:
+        """The caller's own, newest first; with a text those that have it in title or messages."""
         principal = current_principal()
         async with self._database.transaction(principal.tenant_id) as session:
             rows, more = await ConversationRepository(session).page(
-                principal.tenant_id, principal.id, page_size(size), token
+                principal.tenant_id,
+                principal.id,
+                page_size(size),
+                token,
+                text=text.strip(),
+                include_archived=include_archived,
             )
             return [to_conversation(row) for row in rows], more
 
@@ -53,6 +58,21 @@ class ConversationUseCases:
         await self.get(conversation_id)
         async with self._database.transaction(current_principal().tenant_id) as session:
             return await ConversationRepository(session).messages(conversation_id, page_size(size), token)
+
+    async def update(self, conversation_id: str, *, title: str | None, archived: bool | None) -> Conversation:
+        """Changes what is given; raises NotFound, and InvalidArgument for a blank title."""
+        if title is not None and not title.strip():
+            raise InvalidArgument("title: give 1 to 200 characters, not only blanks.", field="title")
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id) as session:
+            row = await ConversationRepository(session).row(
+                principal.tenant_id, conversation_id, visible_owner(principal)
+            )
+            if row is None:
+                raise NotFound("conversation", conversation_id)
+            row.title = row.title if title is None else title.strip()
+            row.archived = row.archived if archived is None else archived
+            return to_conversation(row)
 
     async def delete(self, conversation_id: str) -> None:
         """With its messages and runs; raises NotFound, or Conflict while a run answers."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 
 from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import Conflict, InvalidArgument, NotFound
 from errand_common.principal import current_principal
 
 from errand_agent.domain.agents import Agent
+from errand_agent.domain.approvals import Approval
 from errand_agent.domain.conversations import Role, title_of
-from errand_agent.domain.runs import EventKind, Run, RunEvent, RunState
+from errand_agent.domain.runs import EventKind, Run, RunEvent, RunState, StopReason
 from errand_agent.executor import RunExecutor
-from errand_agent.journal import Bell
+from errand_agent.journal import Bell, rung
+from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
 from errand_agent.storage.runs import RunRepository, to_run
@@ -56,9 +59,8 @@ class RunUseCases:
             )
             conversations = ConversationRepository(session)
             conversations.claim(conversation, run.id)
-            await runs.add(run, principal, named, idempotency_key)
+            row = await runs.add(run, principal, named, idempotency_key)
             await conversations.say(conversation, Role.USER, message, run.id)
-            row = await session.get_one(RunRow, run.id)
             await runs.append(row, "started", [(EventKind.STARTED, {})])
         await self._executor.submit(principal.tenant_id, run.id)
         return run.id
@@ -82,7 +84,7 @@ class RunUseCases:
         row = await conversations.row(principal.tenant_id, conversation_id, principal.id)
         if row is None:
             raise NotFound("conversation", conversation_id)
-        row.title = row.title or title_of(message)
+        row.title, row.archived = row.title or title_of(message), False
         return row
 
     async def get(self, run_id: str) -> Run:
@@ -91,7 +93,16 @@ class RunUseCases:
         async with self._database.transaction(principal.tenant_id) as session:
             runs = RunRepository(session)
             row = await self._visible(runs, run_id)
-            return to_run(row, await runs.steps(principal.tenant_id, run_id))
+            waiting = [to_approval(found) for found in await ApprovalRepository(session).pending(run_id)]
+            return replace(to_run(row, await runs.steps(principal.tenant_id, run_id)), approvals=tuple(waiting))
+
+    async def steps_until(self, run_id: str, sequence: int) -> int:
+        """Steps that events up to this one told; raises NotFound."""
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
+            runs = RunRepository(session)
+            await self._visible(runs, run_id)
+            return await runs.steps_until(principal.tenant_id, run_id, sequence) if sequence else 0
 
     async def _visible(self, runs: RunRepository, run_id: str) -> RunRow:
         principal = current_principal()
@@ -102,7 +113,14 @@ class RunUseCases:
         return row
 
     async def page(
-        self, *, conversation_id: str, state: RunState | None, size: int, token: str
+        self,
+        *,
+        conversation_id: str,
+        state: RunState | None,
+        agent: str,
+        stop_reasons: Sequence[StopReason],
+        size: int,
+        token: str,
     ) -> tuple[list[Run], str]:
         """Runs without their steps, newest first."""
         principal = current_principal()
@@ -112,6 +130,8 @@ class RunUseCases:
                 visible_owner(principal),
                 conversation_id=conversation_id,
                 state=state,
+                agent=agent,
+                stop_reasons=stop_reasons,
                 size=page_size(size),
                 token=token,
             )
@@ -133,15 +153,33 @@ class RunUseCases:
                 if events and events[-1].kind is EventKind.ENDED:
                     return
                 if not events:
-                    await _wait(watcher)
+                    await rung(watcher, _POLL_SECONDS)
         finally:
             self._bell.unwatch(run_id, watcher)
 
     async def wait(self, run_id: str) -> Run:
-        """The run, once it has ended."""
-        async for _ in self.watch(run_id, 0):
-            pass
+        """The run, once it has ended or waits for a person."""
+        async with aclosing(self.watch(run_id, 0)) as events:
+            async for event in events:
+                if event.kind is EventKind.APPROVAL:
+                    run = await self.get(run_id)
+                    if run.state is RunState.WAITING:
+                        return run
         return await self.get(run_id)
+
+    async def approval(self, approval_id: str) -> Approval:
+        """As it is now; raises NotFound."""
+        tenant_id = current_principal().tenant_id
+        async with self._database.transaction(tenant_id) as session:
+            row = await ApprovalRepository(session).row(tenant_id, approval_id)
+            if row is None:
+                raise NotFound("approval", approval_id)
+            return to_approval(row)
+
+    async def abandon(self, run_id: str) -> None:
+        """The caller went away: the run is cancelled, unless it waits for a person."""
+        if (await self.get(run_id)).state is not RunState.WAITING:
+            await self.cancel(run_id)
 
     async def cancel(self, run_id: str) -> Run:
         """Asks a run to end; one that has ended stays as it is. Raises NotFound."""
@@ -151,6 +189,7 @@ class RunUseCases:
             if row.state != RunState.ENDED.value:
                 row.cancel_requested = True
                 self._bell.cancellation(run_id).set()
+                self._bell.ring(run_id)
         return await self.get(run_id)
 
     async def give_feedback(self, run_id: str, *, helpful: bool, comment: str, correction: str) -> None:
@@ -162,14 +201,6 @@ class RunUseCases:
             if row.state != RunState.ENDED.value:
                 raise Conflict("The run has not ended yet; give feedback on its answer.", resource="run", id=run_id)
             await runs.put_feedback(principal, run_id, helpful, comment, correction)
-
-
-async def _wait(watcher: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(_POLL_SECONDS):
-            await watcher.wait()
-    except TimeoutError:
-        return
 
 
 def _same_request(known: RunRow, message: str) -> RunRow:

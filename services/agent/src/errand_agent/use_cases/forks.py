@@ -1,0 +1,94 @@
+"""Runs that go on from a step of another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from errand_common.db import Database, new_id, utc_now
+from errand_common.errors import Conflict, InvalidArgument, NotFound
+from errand_common.principal import current_principal
+
+from errand_agent.domain.agents import Agent
+from errand_agent.domain.conversations import Role
+from errand_agent.domain.runs import Run, RunState, StopReason
+from errand_agent.executor import RunExecutor
+from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.models import RunRow
+from errand_agent.storage.runs import RunRepository, agent_of
+from errand_agent.use_cases.access import visible_owner
+
+# What a run may end as for reasons that are gone later.
+DEAD_LETTERS = frozenset({StopReason.UNAVAILABLE, StopReason.INTERNAL})
+
+
+class ForkUseCases:
+    """Forks and redrives of the caller's runs."""
+
+    def __init__(self, database: Database, executor: RunExecutor) -> None:
+        self._database, self._executor = database, executor
+
+    async def fork(self, run_id: str, from_step: int, *, instructions: str | None, model: str | None) -> str:
+        """The new run's id. Raises NotFound, Conflict, InvalidArgument."""
+        row = await self._ended(run_id)
+        if from_step not in await self._executor.model_steps(run_id):
+            raise InvalidArgument(
+                f"from_model_step: the run has no model step {from_step}; read its steps again.",
+                field="from_model_step",
+            )
+        agent = agent_of(row)
+        changed = replace(
+            agent,
+            instructions=agent.instructions if instructions is None else instructions,
+            model=agent.model if model is None else model,
+        )
+        return await self._begin(row, changed, from_step)
+
+    async def redrive(self, run_id: str) -> str:
+        """The new run's id; it goes on at the last model step. Raises NotFound, Conflict."""
+        row = await self._ended(run_id)
+        steps = await self._executor.model_steps(run_id)
+        if row.stop_reason not in DEAD_LETTERS or not steps:
+            raise Conflict(
+                "Only a run that ended UNAVAILABLE or INTERNAL is tried again; start a new run.",
+                resource="run",
+                id=run_id,
+            )
+        return await self._begin(row, agent_of(row), steps[-1])
+
+    async def _ended(self, run_id: str) -> RunRow:
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
+            row = await RunRepository(session).row(principal.tenant_id, run_id)
+        owner = visible_owner(principal)
+        if row is None or (owner is not None and row.principal_id != owner):
+            raise NotFound("run", run_id)
+        if row.state != RunState.ENDED.value:
+            raise Conflict("The run has not ended yet; wait for it or cancel it.", resource="run", id=run_id)
+        return row
+
+    async def _begin(self, origin: RunRow, agent: Agent, from_step: int) -> str:
+        """A run with what the origin did before the step, in a conversation with what was said before."""
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id) as session:
+            runs, conversations = RunRepository(session), ConversationRepository(session)
+            title = (await conversations.title_of(origin.conversation_id)) or ""
+            conversation = await conversations.add(principal.tenant_id, principal.id, title=title, agent=origin.agent)
+            for message in await conversations.before_run(origin.conversation_id, origin.id):
+                await conversations.say(conversation, message.role, message.text, message.run_id)
+            run = Run(
+                id=new_id("run"),
+                tenant_id=principal.tenant_id,
+                principal_id=principal.id,
+                conversation_id=conversation.id,
+                agent=origin.agent,
+                message=origin.message,
+                state=RunState.QUEUED,
+                created_at=utc_now(),
+                forked_from=origin.id,
+            )
+            conversations.claim(conversation, run.id)
+            row = await runs.add(run, principal, agent, "")
+            await conversations.say(conversation, Role.USER, origin.message, run.id)
+            await runs.copy_events(row, origin.id, before=f"{from_step}.")
+        await self._executor.fork(origin.id, run.id, from_step)
+        return run.id
