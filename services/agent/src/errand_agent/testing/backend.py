@@ -31,7 +31,7 @@ ANSWER = ("The result ", "is 42.")
 class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
     """Calls the calculator when it is asked to "calculate", and answers from its result.
 
-    "wait" in the question holds the first turn, "hold" the turn after the tool, until `release` is set;
+    "fetch" calls http_get, which asks a person first. "wait" in the question holds the first turn, "hold" the turn after the tool, until `release` is set;
     "away" is a model that does not answer.
     """
 
@@ -57,6 +57,9 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
         result = inference.GenerateResponse(usage=usage, model="fake", finish_reason=inference.FINISH_REASON_STOP)
         if "calculate" in question and not answered:
             result.calls.add(name="calculator", arguments_json='{"expression": "6 * 7"}')
+            result.finish_reason = inference.FINISH_REASON_TOOL_CALLS
+        elif "fetch" in question and not answered:
+            result.calls.add(name="http_get", arguments_json='{"url": "https://example.com"}')
             result.finish_reason = inference.FINISH_REASON_TOOL_CALLS
         else:
             for piece in ANSWER:
@@ -84,13 +87,21 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
 
     def __init__(self) -> None:
         self.asked: Counter[tuple[str, int, int]] = Counter()
+        self.arguments: dict[str, str] = {}
 
     async def ListTools(  # noqa: N802 - the contract's name
         self, request: tools.ListToolsRequest, context: Any
     ) -> tools.ListToolsResponse:
-        """The built-in ones."""
+        """The built-in ones; http_get asks a person first."""
+        policies = {"http_get": tools.TOOL_POLICY_ASK}
         listed = [
-            tools.Tool(name=name, description="Computes.", parameters_json=PARAMETERS, enabled=True)
+            tools.Tool(
+                name=name,
+                description="Computes.",
+                parameters_json=PARAMETERS,
+                enabled=True,
+                policy=policies.get(name, tools.TOOL_POLICY_AUTO),
+            )
             for name in BUILTIN_TOOLS
         ]
         return tools.ListToolsResponse(tools=listed)
@@ -100,6 +111,7 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
     ) -> tools.ExecuteToolResponse:
         """42, whatever is asked."""
         self.asked[request.run_id, request.step, request.call_index] += 1
+        self.arguments[request.run_id] = request.arguments_json
         return tools.ExecuteToolResponse(status=tools.EXECUTION_STATUS_SUCCEEDED, result_json='{"result": 42}')
 
 
