@@ -9,12 +9,13 @@ STAMP := $(VENV)/.set-up
 SET_UP_FROM := $(wildcard requirements/*.txt protos/pyproject.toml services/*/pyproject.toml models/errand-tiny/model.safetensors)
 SOURCES := protos/generate.py services tests conftest.py
 BUF_VERSION := 1.75.0
+PROMTOOL := .cache/prometheus/usr/bin/promtool
 BUF := .cache/buf/node_modules/.bin/buf
 PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint eval train bench-chat clean
+.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,10 +38,10 @@ up: setup ## start the suite on this machine (Ctrl-C ends it)
 down: setup ## stop a suite that was started with `errand up --detach`
 	@$(BIN)/errand down
 
-test: setup ## run all tests: unit, integration, end to end
+test: setup $(PROMTOOL) ## run all tests: unit, integration, end to end
 	@$(BIN)/python -m pytest -q
 
-test-fast: setup ## run the tests without the end-to-end ones
+test-fast: setup $(PROMTOOL) ## run the tests without the end-to-end ones
 	@$(BIN)/python -m pytest -q -m "not e2e"
 
 check: lint types imports protos-check buf-lint test ## everything CI runs
@@ -71,6 +72,15 @@ $(BUF):
 
 buf-lint: protos-check $(BUF) ## lint the contracts
 	@cd protos && ../$(BUF) lint build/errand.binpb --path errand
+
+docs: setup ## write the metric page, alert rules and dashboards from the code
+	@$(BIN)/python -m charts.observability
+
+# Debian's package unpacked, no root needed; the tests of the alert rules run it.
+$(PROMTOOL):
+	@mkdir -p .cache/prometheus
+	@if command -v promtool >/dev/null; then mkdir -p $(@D) && ln -sf "$$(command -v promtool)" $@; \
+	else cd .cache/prometheus && apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; fi
 
 eval: setup ## score the bundled model through the real service
 	@$(BIN)/python tests/evaluate.py $(EVAL_ARGS)
