@@ -31,12 +31,16 @@ ANSWER = ("The result ", "is 42.")
 class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
     """Calls the calculator when it is asked to "calculate", and answers from its result.
 
-    "fetch" calls http_get, which asks a person first. "wait" in the question holds the first turn, "hold" the turn after the tool, until `release` is set;
-    "away" is a model that does not answer.
+    "fetch" calls http_get, which asks a person first. "wait" in the question holds the first turn,
+    "hold" the turn after the tool, until `release` is set; "away" is a model that does not answer, as is
+    every one while `is_away`.
     """
 
     def __init__(self) -> None:
         self.turns: Counter[str] = Counter()
+        self.models: list[str] = []
+        self.instructions: list[str] = []
+        self.is_away = False
         self.waiting = asyncio.Event()
         self.release = asyncio.Event()
         self.cancelled = asyncio.Event()
@@ -49,7 +53,9 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
         question = next(message.user.text for message in reversed(messages) if message.HasField("user"))
         answered = messages[-1].HasField("tool")
         self.turns[question] += 1
-        if "away" in question:
+        self.models.append(request.request.model)
+        self.instructions.append(request.request.instructions)
+        if self.is_away or "away" in question:
             raise Unavailable("inference")
         if ("hold" in question and answered) or ("wait" in question and not answered):
             await self._hold()
