@@ -18,10 +18,12 @@ from rich.table import Table
 from errand_cli import up as launcher
 from errand_cli.client import ApiError, Client
 from errand_cli.layout import LaunchError, Layout
+from errand_cli.rag import app as rag
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Errand: tool-calling agents on your own machine.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(keys, name="keys")
+app.add_typer(rag, name="rag")
 out = Console()
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="folder of the suite's state; default ./.errand")]

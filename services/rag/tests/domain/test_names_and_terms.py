@@ -3,7 +3,7 @@
 import pytest
 from errand_rag.domain.filenames import safe_filename
 from errand_rag.domain.fusion import fuse
-from errand_rag.domain.keywords import MAX_TERMS, query_terms
+from errand_rag.domain.keywords import MAX_TERMS, coverage, query_terms
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,22 @@ def test_terms_are_bounded() -> None:
 def test_agreement_of_both_lists_beats_the_first_place_of_one() -> None:
     scores = fuse(["a", "b", "c"], ["d", "b"])
     assert next(iter(scores)) == "b"
-    assert scores["b"] == pytest.approx(1 / 62 + 1 / 62)
+    assert scores["b"] == pytest.approx(1 / 12 + 1 / 12)
+
+
+def test_a_place_counts_by_its_weight() -> None:
+    assert fuse(["a"], ["b"], weights=({}, {"b": 0.25})) == {"a": pytest.approx(1 / 11), "b": pytest.approx(0.25 / 11)}
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "share"),
+    [
+        ("booked hotels", "Booking a hotel early", 1.0),
+        ("hotel oslo", "A hotel", 0.5),
+        ("E-417", "Code E-471", 0.5),
+        ("port", "An import of portfolios", 0.0),
+        ("?!", "anything", 0.0),
+    ],
+)
+def test_coverage_is_the_share_of_terms_a_text_holds(query: str, text: str, share: float) -> None:
+    assert coverage(query_terms(query), text) == share

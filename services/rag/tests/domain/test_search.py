@@ -84,9 +84,15 @@ async def test_hybrid_puts_what_both_sides_find_before_what_one_finds(library: L
     await library.add("meaning", "unrelated words", vector_of="hotel oslo cost")
     await library.add("words", "hotel oslo cost", vector_of="something else entirely")
     await library.add("filler", "other text", vector_of="hotel and more")
-    found = await library.search("hotel oslo cost", "one")
+    found = await library.search("hotel oslo", "one")
     assert ids(found)[0] == "both"
     assert {"meaning", "words"} < set(ids(found))
+
+
+async def test_a_common_word_does_not_lift_a_passage_over_one_that_means_the_query(library: Library) -> None:
+    await library.add("meaning", "unrelated text", vector_of="hotel oslo winter cost")
+    await library.add("word", "the winter garden", vector_of="hotel oslo station")
+    assert ids(await library.search("hotel oslo winter cost", "one")) == ["meaning", "word"]
 
 
 async def test_vectors_whose_rows_are_gone_are_never_hits_and_do_not_crowd_out_others(library: Library) -> None:

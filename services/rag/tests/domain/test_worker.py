@@ -170,6 +170,16 @@ async def test_stopping_gives_the_job_back() -> None:
     assert bench.jobs.log == [("released", "job_1")]
 
 
+async def test_stopping_just_as_a_job_ends_does_not_give_it_back() -> None:
+    bench = Bench(lambda _: asyncio.sleep(0), job())
+    async with asyncio.timeout(5):
+        await bench.worker.start()
+        while not bench.jobs.log:  # noqa: ASYNC110 - the fakes have no event
+            await asyncio.sleep(0)
+        await bench.worker.stop()
+    assert bench.jobs.log == [("done", "job_1")]
+
+
 async def test_a_lost_lease_stops_the_work_and_the_worker_goes_on() -> None:
     ended = []
 

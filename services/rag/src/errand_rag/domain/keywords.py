@@ -1,8 +1,11 @@
 """The words of a query that a keyword index is asked for."""
 
 import re
+from collections.abc import Sequence
 
 MAX_TERMS = 32
+_MIN_STEM_CHARACTERS = 4
+_ENDING_CHARACTERS = 3
 _WORD = re.compile(r"\w+", re.UNICODE)
 _STOP_WORDS = frozenset(
     [
@@ -81,3 +84,25 @@ def query_terms(text: str) -> tuple[str, ...]:
     words = dict.fromkeys(word.lower() for word in _WORD.findall(text))
     telling = [word for word in words if word not in _STOP_WORDS]
     return tuple((telling or list(words))[:MAX_TERMS])
+
+
+def coverage(terms: Sequence[str], text: str) -> float:
+    """Share of the terms that a text holds, 0 to 1; other endings of a word count as the word.
+
+    It tells a passage that answers the words of a query from one that shares a common word with it.
+    """
+    if not terms:
+        return 0.0
+    words = {word.lower() for word in _WORD.findall(text)}
+    return sum(_holds(words, term) for term in terms) / len(terms)
+
+
+def _holds(words: set[str], term: str) -> bool:
+    if term in words:
+        return True
+    # Codes and numbers have no other forms.
+    if len(term) < _MIN_STEM_CHARACTERS or not term.isalpha():
+        return False
+    stem = term[: max(_MIN_STEM_CHARACTERS, len(term) - _ENDING_CHARACTERS)]
+    longest = len(term) + _ENDING_CHARACTERS
+    return any(word.startswith(stem) and len(word) <= longest for word in words)

@@ -16,7 +16,7 @@ from errand_common.errors import (
 
 from errand_rag.domain.access import may_search
 from errand_rag.domain.fusion import fuse
-from errand_rag.domain.keywords import query_terms
+from errand_rag.domain.keywords import coverage, query_terms
 from errand_rag.domain.models import (
     Collection,
     Passage,
@@ -179,7 +179,7 @@ def _rank(query: SearchQuery, found: _Found) -> tuple[SearchHit, ...]:
     similarity = found.side.similarity
     hits = (
         SearchHit(passage=found.passages[id_], score=score, similarity=similarity.get(id_, 0.0))
-        for id_, score in _scores(query.mode, found).items()
+        for id_, score in _scores(query, found).items()
     )
     # A bound that cannot be checked is not applied: `degraded` tells the caller.
     bounded = query.min_similarity != 0.0 and not found.side.away
@@ -187,9 +187,16 @@ def _rank(query: SearchQuery, found: _Found) -> tuple[SearchHit, ...]:
     return tuple(islice(kept, query.top_k))
 
 
-def _scores(mode: SearchMode, found: _Found) -> dict[str, float]:
-    if mode is SearchMode.HYBRID:
-        return fuse(found.by_vector, list(found.by_words))
-    if mode is SearchMode.VECTOR and not found.side.away:
+def _scores(query: SearchQuery, found: _Found) -> dict[str, float]:
+    if query.mode is SearchMode.HYBRID:
+        return fuse(found.by_vector, list(found.by_words), weights=({}, _word_weights(query, found)))
+    if query.mode is SearchMode.VECTOR and not found.side.away:
         return {id_: found.side.similarity[id_] for id_ in found.by_vector}
     return found.by_words
+
+
+def _word_weights(query: SearchQuery, found: _Found) -> dict[str, float]:
+    """How much a place among the words' hits counts: squared, so that one common word counts little."""
+    terms = query_terms(query.text)
+    texts = {id_: found.passages[id_] for id_ in found.by_words}
+    return {id_: coverage(terms, f"{p.title} {p.heading} {p.text}") ** 2 for id_, p in texts.items()}

@@ -96,12 +96,14 @@ class Worker:
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            stopping = not work.cancelled()
+            if work.cancelled():
+                return  # another process has the job by now
+            settled = work.done()
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-            if stopping:
+            if not settled:
                 await self._jobs.release(job.id, self._owner)
-                raise
+            raise
         finally:
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)

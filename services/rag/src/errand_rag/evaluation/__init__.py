@@ -1,0 +1,1 @@
+"""Quality of search, measured on a labelled set of our own writing."""
