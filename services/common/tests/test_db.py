@@ -170,6 +170,20 @@ async def test_a_wrong_statement_is_no_outage(database: Database) -> None:
             await session.execute(sa.text("SELECT * FROM nowhere"))
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_code_that_was_rolled_back_leaves_a_newer_database_alone(
+    kind: str, tmp_path: Path, package: str, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/n.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    later = tmp_path / package / "versions" / "0002_later.py"
+    later.write_text(_MIGRATION.replace('"0001", None', '"0002", "0001"').replace('"notes"', '"later"'))
+    migrate(url, package=package, schema="test")
+    later.unlink()
+    migrate(url, package=package, schema="test")
+    later.write_text(_MIGRATION.replace('"0001", None', '"0002", "0001"').replace('"notes"', '"later"'))
+    migrate(url, package=package, schema="test")
+
+
 def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, package: str) -> None:
     versions = tmp_path / package / "versions"
     broken = _MIGRATION.replace('"0001", None', '"0002", "0001"').replace('"notes"', '"others"')

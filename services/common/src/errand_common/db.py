@@ -242,6 +242,7 @@ def enable_tenant_isolation(op: Operations, table_name: str) -> None:
 def migrate(url: str, *, package: str, schema: str) -> None:
     """Brings the database to the newest version of the package's migrations, all of them or none.
 
+    A database that a later version of the code has migrated is left as it is.
     May be called by several processes at once: one migrates, the others wait.
     """
     synchronous = make_url(url)
@@ -284,8 +285,13 @@ def _upgrade(connection: Connection, package: str, schema: str | None) -> None:
     config.set_main_option("path_separator", "os")
     script = ScriptDirectory.from_config(config)
     head = script.get_current_head()
+    # After a rollback the tables are those of the version that was left; each version works with the next one's.
+    known = {step.revision for step in script.walk_revisions()}
 
     def steps(revision: Any, _context: Any) -> Any:
+        if newer := [name for name in revision if name not in known]:
+            _log.warning("the database is newer than this code, nothing is migrated", found=newer, known=head)
+            return []
         return script._upgrade_revs("head", revision)  # what alembic's own command calls
 
     with EnvironmentContext(config, script, fn=steps, destination_rev=head) as environment:

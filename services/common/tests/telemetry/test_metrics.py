@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from errand_common.telemetry.metrics import METRICS, counter, serve_metrics
+from errand_common.telemetry.metrics import METRICS, counter, serve_metrics, set_serving
 from errand_common.testing.keys import free_port
 from prometheus_client import CollectorRegistry
 
@@ -14,6 +14,9 @@ def test_the_page_shows_the_table_s_rows_and_health() -> None:
     try:
         page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "ok\n"
+        for serving, status in ((False, 503), (True, 200), (False, 503)):
+            set_serving(serving)
+            assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == status
         assert httpx.get(f"http://127.0.0.1:{port}/other").status_code == 404
     finally:
         server.shutdown()

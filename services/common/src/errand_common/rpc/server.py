@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from errand_common.rpc.interceptors import ServiceInterceptor
 from errand_common.settings import ServiceSettings
+from errand_common.telemetry import metrics
 from errand_common.tokens import TokenVerifier
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -82,6 +83,7 @@ class RpcServer:
         status = health_pb2.HealthCheckResponse
         for name in self._names:
             await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
+        metrics.set_serving(serving)
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes no new calls, gives running ones `grace_seconds`, then ends them."""

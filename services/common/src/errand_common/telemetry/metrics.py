@@ -87,8 +87,19 @@ RPC_IN_FLIGHT = gauge("rpc_server_in_flight", "gRPC calls being served now", "me
 SPANS_DROPPED = counter("telemetry_spans_dropped_total", "Spans lost because the buffer was full")
 
 
+_serving = threading.Event()
+
+
+def set_serving(serving: bool) -> None:
+    """What /readyz answers from now on: it says over HTTP what gRPC health says."""
+    if serving:
+        _serving.set()
+    else:
+        _serving.clear()
+
+
 def serve_metrics(port: int, host: str = "127.0.0.1") -> WSGIServer | None:
-    """Serves /metrics and /healthz in a thread of its own; a port of 0 serves nothing.
+    """Serves /metrics, /healthz and /readyz in a thread of its own; a port of 0 serves nothing.
 
     Raises OSError when the port is taken.
     """
@@ -109,9 +120,13 @@ def _pages() -> WSGIApplication:
             case "/healthz":
                 start("200 OK", [("Content-Type", "text/plain")])
                 return [b"ok\n"]
+            case "/readyz":
+                ready = _serving.is_set()
+                start("200 OK" if ready else "503 Service Unavailable", [("Content-Type", "text/plain")])
+                return [b"ready\n" if ready else b"not ready\n"]
             case _:
                 start("404 Not Found", [("Content-Type", "text/plain")])
-                return [b"There are /metrics and /healthz.\n"]
+                return [b"There are /metrics, /healthz and /readyz.\n"]
 
     return pages
 

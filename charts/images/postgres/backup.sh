@@ -1,0 +1,34 @@
+#!/bin/sh
+# backup.sh dump FOLDER KEEP: one dump of each database, the newest KEEP stay.  backup.sh restore FOLDER/NAME
+set -eu
+export PGUSER=postgres PGPASSWORD="${POSTGRES_PASSWORD:?is not set}"
+: "${PGHOST:?is not set}"
+
+dump() {
+    folder=$1 keep=$2 name=$(date -u +%Y%m%dT%H%M%SZ)
+    # Unfinished dumps are never taken for whole ones.
+    rm -rf "$folder"/*.partial
+    mkdir -p "$folder/$name.partial"
+    for database in errand mlflow; do
+        pg_dump --format=custom --compress=6 --file="$folder/$name.partial/$database.dump" "$database"
+        pg_restore --list "$folder/$name.partial/$database.dump" > /dev/null
+    done
+    mv "$folder/$name.partial" "$folder/$name"
+    echo "backup $folder/$name: $(du -sh "$folder/$name" | cut -f1)"
+    ls -1d "$folder"/*Z | sort -r | tail -n +$((keep + 1)) | xargs -r rm -rf
+}
+
+restore() {
+    for database in errand mlflow; do
+        # All or nothing: a database is as it was, or as the backup is.
+        pg_restore --clean --if-exists --single-transaction --dbname="$database" "$1/$database.dump"
+    done
+    echo "restored $1"
+}
+
+command=$1; shift
+case $command in
+    dump) dump "$@" ;;
+    restore) restore "$@" ;;
+    *) echo "backup.sh dump FOLDER KEEP | restore FOLDER/NAME" >&2; exit 2 ;;
+esac
