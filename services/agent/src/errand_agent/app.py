@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from errand_agent.domain.loop import RetrievalOptions
 from errand_agent.executor import RunExecutor
 from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
+from errand_agent.takeover import Takeover
 from errand_agent.transport.servicer import AgentServicer
 from errand_agent.use_cases.agents import AgentUseCases
 from errand_agent.use_cases.approvals import ApprovalUseCases
@@ -64,6 +66,7 @@ async def serve(settings: AgentSettings) -> None:
             options,
             approval_seconds=settings.approval_seconds,
         )
+        await _watched(stack, database, settings)
         await executor.start(settings.dbos_url(), settings.executor_id)
         stack.push_async_callback(executor.close, settings.drain_seconds / 2)
         agents = AgentUseCases(database, toolbox, retriever)
@@ -81,6 +84,16 @@ async def serve(settings: AgentSettings) -> None:
         _log.info("serving", port=port)
         await wait_for_shutdown()
     shutdown_tracing()
+
+
+async def _watched(stack: AsyncExitStack, database: Database, settings: AgentSettings) -> None:
+    """The heartbeat, where there can be other replicas. It beats until the runs of this one have ended."""
+    if not database.is_postgres or settings.dbos_url().startswith("sqlite"):
+        return
+    takeover = Takeover(database, settings.executor_id)
+    await takeover.start()
+    beating = asyncio.create_task(takeover.run())
+    stack.callback(beating.cancel)
 
 
 def _registration(servicer: AgentServicer) -> Registration:

@@ -120,6 +120,15 @@ class ApprovalRow(Base):  # type: ignore[valid-type, misc]
     decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class ExecutorRow(Base):  # type: ignore[valid-type, misc]
+    """A replica, and when it last told that it lives. It belongs to no tenant."""
+
+    __tablename__ = "executors"
+
+    executor_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class FeedbackRow(Base):  # type: ignore[valid-type, misc]
     """What a person thinks of a run's answer; one a person and run."""
 
