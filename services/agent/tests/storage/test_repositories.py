@@ -1,0 +1,213 @@
+"""Runs, events, approvals, agents: the same on SQLite and on Postgres."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from errand_agent.domain.agents import Agent
+from errand_agent.domain.approvals import ApprovalState
+from errand_agent.domain.conversations import Role
+from errand_agent.domain.ports import Call
+from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunState, Step, StepKind, StopReason, Usage
+from errand_agent.storage.agents import AgentRepository
+from errand_agent.storage.approvals import ApprovalRepository
+from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.models import Base, EventRow, RunRow
+from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
+from errand_agent.takeover import DEAD_AFTER_SECONDS, Takeover
+from errand_common.db import Database, new_id, utc_now
+from errand_common.errors import Conflict
+from errand_common.testing.keys import principal
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+TENANT = "t1"
+AGENT = Agent("helper", instructions="Help.", tools=("calculator",), collections=("handbook",), max_steps=4)
+PERSON = principal(TENANT, "ann", roles=("user",))
+
+
+async def stored(database: Database, key: str = "", message: str = "Hello") -> str:
+    """A run with its conversation, message and first event."""
+    async with database.transaction(TENANT) as session:
+        runs, conversations = RunRepository(session), ConversationRepository(session)
+        conversation = await conversations.add(TENANT, PERSON.id, title="A talk", agent=AGENT.name)
+        run = Run(new_id("run"), TENANT, PERSON.id, conversation.id, AGENT.name, message, RunState.QUEUED, utc_now())
+        conversations.claim(conversation, run.id)
+        row = await runs.add(run, PERSON, AGENT, key)
+        await conversations.say(conversation, Role.USER, message, run.id)
+        await runs.append(row, "started", [(EventKind.STARTED, {})])
+    return run.id
+
+
+async def test_a_run_comes_back_as_it_was_stored(database: Database) -> None:
+    run_id = await stored(database)
+    step = Step(StepKind.ACT, "calls it", "calculator", '{"expression": "ü"}', usage=Usage(1, 2, 3))
+    citation = Citation(1, "c1", "d1", "Handbook", "3 years", 4, 5, 6)
+    outcome = Outcome(StopReason.ANSWER, "Ja: [1]", (citation,), Usage(10, 20, 5))
+    async with database.transaction(TENANT) as session:
+        runs = RunRepository(session)
+        row = await session.get_one(RunRow, run_id)
+        await runs.append(row, "1.act", [(EventKind.STEP, step.to_json())])
+        runs.end(row, outcome, utc_now())
+    async with database.transaction(TENANT, read_only=True) as session:
+        found = await RunRepository(session).row(TENANT, run_id)
+        assert found is not None
+        run = to_run(found, await RunRepository(session).steps(TENANT, run_id))
+    assert (run.state, run.stop_reason, run.answer) == (RunState.ENDED, StopReason.ANSWER, "Ja: [1]")
+    assert (run.citations, run.usage, run.steps) == ((citation,), outcome.usage, (step,))
+    assert (principal_of(found), agent_of(found)) == (PERSON, AGENT)
+
+
+async def test_events_told_at_once_have_no_gaps(database: Database) -> None:
+    run_id = await stored(database)
+
+    async def tell(writer: int) -> None:
+        for number in range(3):
+            async with database.transaction(TENANT) as session:
+                row = await session.get_one(RunRow, run_id, with_for_update=True)
+                events = [(EventKind.DELTA, {"text": "a"}), (EventKind.DELTA, {"text": "b"})]
+                await RunRepository(session).append(row, f"{writer}.{number}", events)
+
+    await asyncio.gather(*(tell(writer) for writer in range(6)))
+    async with database.transaction(TENANT, read_only=True) as session:
+        events = await RunRepository(session).events(TENANT, run_id, 0)
+        after = await RunRepository(session).events(TENANT, run_id, 30)
+    assert [event.sequence for event in events] == list(range(1, 38))
+    assert [event.sequence for event in after] == list(range(31, 38))
+
+
+async def test_the_same_key_tells_nothing_twice(database: Database) -> None:
+    run_id = await stored(database)
+    told = []
+    for _ in range(2):
+        async with database.transaction(TENANT) as session:
+            row = await session.get_one(RunRow, run_id, with_for_update=True)
+            told.append(await RunRepository(session).append(row, "1.think", [(EventKind.DELTA, {"text": "x"})]))
+    assert told == [True, False]
+    async with database.transaction(TENANT, read_only=True) as session:
+        assert (await session.get_one(RunRow, run_id)).last_sequence == 2
+
+
+async def test_one_idempotency_key_is_one_run(database: Database) -> None:
+    run_id = await stored(database, key="key-1")
+    with pytest.raises(IntegrityError):
+        await stored(database, key="key-1")
+    await stored(database), await stored(database)
+    async with database.transaction(TENANT) as session:
+        found = await RunRepository(session).by_key(PERSON, "key-1")
+        assert found is not None
+        assert found.id == run_id
+        assert await RunRepository(session).by_key(principal(TENANT, "bob"), "key-1") is None
+
+
+async def test_a_conversation_is_claimed_by_one_run(database: Database) -> None:
+    run_id = await stored(database)
+    async with database.transaction(TENANT) as session:
+        conversations = ConversationRepository(session)
+        row = await conversations.row(TENANT, (await session.get_one(RunRow, run_id)).conversation_id, None)
+        assert row is not None
+        with pytest.raises(Conflict):
+            conversations.claim(row, "run_other")
+        conversations.release(row, "run_other")
+        assert row.active_run_id == run_id, "only the run that holds it lets it go"
+        conversations.release(row, run_id)
+        conversations.claim(row, "run_other")
+
+
+async def test_a_call_is_asked_for_once(database: Database) -> None:
+    run_id = await stored(database)
+    calls = {0: Call("http_get", "{}"), 2: Call("http_get", '{"url": "x"}')}
+    asked: list[int] = []
+    for _ in range(2):
+        async with database.transaction(TENANT) as session:
+            run = await session.get_one(RunRow, run_id)
+            asked.append(len(await ApprovalRepository(session).ask(run, 1, calls, 60)))
+    assert asked == [2, 0]
+    async with database.transaction(TENANT) as session:
+        approvals = ApprovalRepository(session)
+        rows = await approvals.of_step(run_id, 1)
+        assert sorted(rows) == [0, 2]
+        assert rows[0].expires_at - rows[0].created_at == timedelta(seconds=60)
+        approvals.decide(rows[0], ApprovalState.REFUSED, utc_now(), by="ann", reason="no")
+    async with database.transaction(TENANT, read_only=True) as session:
+        pending = await ApprovalRepository(session).pending(run_id)
+        assert [row.call_index for row in pending] == [2]
+
+
+async def test_versions_of_an_agent_are_only_added(database: Database) -> None:
+    async with database.transaction(TENANT) as session:
+        agents = AgentRepository(session)
+        await agents.put(TENANT, AGENT, 1)
+        await agents.put(TENANT, Agent("helper", instructions="More."), 2)
+        found, version = await agents.latest(TENANT, "helper")
+        assert found is not None
+        assert (found.instructions, version) == ("More.", 2)
+        await agents.put(TENANT, found, 3, deleted=True)
+        assert await agents.latest(TENANT, "helper") == (None, 3)
+        assert await agents.all(TENANT) == []
+    with pytest.raises(Conflict):
+        async with database.transaction(TENANT) as session:
+            await AgentRepository(session).put(TENANT, AGENT, 2)
+
+
+async def test_deleting_a_conversation_deletes_all_of_it(database: Database) -> None:
+    run_id = await stored(database)
+    async with database.transaction(TENANT) as session:
+        conversations = ConversationRepository(session)
+        row = await conversations.row(TENANT, (await session.get_one(RunRow, run_id)).conversation_id, None)
+        assert row is not None
+        await conversations.delete(row)
+    async with database.transaction(TENANT, read_only=True) as session:
+        assert await session.scalar(sa.select(sa.func.count()).select_from(RunRow)) == 0
+        assert await session.scalar(sa.select(sa.func.count()).select_from(EventRow)) == 0
+
+
+TENANT_TABLES = [table for table in Base.metadata.sorted_tables if "tenant_id" in table.columns]
+
+
+async def test_only_replicas_belong_to_no_tenant() -> None:
+    others = {table.name for table in Base.metadata.sorted_tables} - {table.name for table in TENANT_TABLES}
+    assert others == {"executors"}
+
+
+async def test_postgres_shows_a_tenant_its_own_rows_only(postgres: Database) -> None:
+    """Even to a query that forgot the tenant, in every table."""
+    await fill(postgres)
+    for table in TENANT_TABLES:
+        query = sa.select(sa.func.count()).select_from(table)
+        for tenant, count in ((TENANT, 1), ("t2", 0), (None, 0)):
+            async with postgres.transaction(tenant) as session:
+                assert bool(await session.scalar(query)) == bool(count), (table.name, tenant)
+        async with postgres.transaction("t2") as session:
+            changed: Any = await session.execute(sa.update(table).values(tenant_id="t2"))
+            assert changed.rowcount == 0, table.name
+    for table in TENANT_TABLES:
+        with pytest.raises(DBAPIError, match="row-level security"):
+            async with postgres.transaction(TENANT) as session:
+                await session.execute(sa.update(table).values(tenant_id="t2"))
+
+
+async def fill(database: Database) -> None:
+    """A row in every table."""
+    run_id = await stored(database)
+    async with database.transaction(TENANT) as session:
+        await AgentRepository(session).put(TENANT, AGENT, 1)
+        await RunRepository(session).put_feedback(PERSON, run_id, True, "", "")
+        run = await session.get_one(RunRow, run_id)
+        await ApprovalRepository(session).ask(run, 1, {0: Call("http_get", "{}")}, 60)
+
+
+async def test_a_replica_declared_dead_is_fenced(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("errand_agent.takeover.BEAT_SECONDS", 0.01)
+    fenced = asyncio.Event()
+    takeover = Takeover(postgres, "agent-0", fence=fenced.set)
+    await takeover.start()
+    beating = asyncio.create_task(takeover.run())
+    await asyncio.sleep(0.2)
+    assert not fenced.is_set()
+    async with postgres.transaction() as session:
+        await session.execute(sa.text("DELETE FROM executors"))
+    await asyncio.wait_for(fenced.wait(), 10)
+    beating.cancel()
+    assert DEAD_AFTER_SECONDS < 15
