@@ -22,14 +22,18 @@ from errand_gateway.domain.admin import bootstrap
 from errand_gateway.domain.auth import Authenticator, CredentialCache
 from errand_gateway.domain.health import Probe, ReadinessMonitor
 from errand_gateway.domain.keys import Pepper
+from errand_gateway.domain.pricing import Price, PriceTable
+from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
 from errand_gateway.settings import GatewaySettings
 from errand_gateway.storage.keys import SqlKeyRepository
 from errand_gateway.storage.limits import WindowRateLimiter, rate_limit_storage
 from errand_gateway.storage.models import SCHEMA
+from errand_gateway.storage.quotas import SqlQuotaRepository
 from errand_gateway.storage.records import SqlRecordRepository
 from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
+from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.errors import install_error_handlers
 from errand_gateway.transport.middleware import BodyLimits, EdgeMiddleware
 from errand_gateway.transport.recording import RECORDS_DROPPED, record_request
@@ -113,6 +117,13 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         await stack.enter_async_context(_recording(recorder, records, settings.drain_seconds))
         channels = await _open_channels(stack, settings)
         credentials = CredentialCache(keys)
+        quotas = SqlQuotaRepository(database)
+        keeper = QuotaKeeper(quotas, holder=new_id("gw"), now=utc_now, on_failure=_quota_failure)
+        await stack.enter_async_context(_keeping(keeper, settings.drain_seconds))
+        signer = read_signer(settings)
+        agents = GrpcAgentBackend(channels["agent"])
+        background = BackgroundRuns(agents, signer, recorder)
+        stack.push_async_callback(background.close)
         yield Services(
             authenticator=Authenticator(credentials, pepper),
             credentials=credentials,
@@ -120,20 +131,40 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             keys=keys,
             tenants=tenants,
             records=records,
-            signer=read_signer(settings),
+            quotas=quotas,
+            keeper=keeper,
+            prices=PriceTable({name: Price(**price.model_dump()) for name, price in settings.prices.items()}),
+            run_reserve_tokens=settings.run_reserve_tokens,
+            background=background,
+            signer=signer,
             limiter=WindowRateLimiter(
                 settings.rate_limit,
                 rate_limit_storage(settings.rate_limit_storage.get_secret_value()),
                 on_failure=settings.rate_limit_on_failure,
             ),
             readiness=ReadinessMonitor(_probes(database, channels)),
-            agents=GrpcAgentBackend(channels["agent"]),
+            agents=agents,
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
             models=GrpcModelBackend(channels["inference"]),
             max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
             heartbeat_seconds=settings.heartbeat_seconds,
         )
+
+
+def _quota_failure(error: Exception) -> None:
+    _log.error("quota_spending_not_booked", error=type(error).__name__)
+
+
+@contextlib.asynccontextmanager
+async def _keeping(keeper: QuotaKeeper, drain_seconds: float) -> AsyncIterator[None]:
+    task = asyncio.create_task(keeper.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await keeper.close(seconds=max(1.0, drain_seconds))
 
 
 def read_pepper(settings: GatewaySettings) -> Pepper:

@@ -3,12 +3,27 @@
 from typing import Annotated, Literal
 
 from errand_common.settings import ServiceSettings
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from errand_gateway.domain.keys import parse_key
 
 Mebibytes = Annotated[int, Field(ge=1, le=1024)]
+
+
+ModelName = Annotated[str, Field(min_length=1, max_length=256)]
+Dollars = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+
+
+class PriceSetting(BaseModel):
+    """US dollars for a million tokens, and for a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: Dollars = 0.0
+    output: Dollars = 0.0
+    cached_input: Dollars | None = None
+    request: Dollars = 0.0
 
 
 class GatewaySettings(ServiceSettings):
@@ -45,6 +60,19 @@ class GatewaySettings(ServiceSettings):
     heartbeat_seconds: float = Field(default=15, ge=1, le=300, description="between SSE comments")
     record_flush_seconds: float = Field(
         default=0.5, ge=0.05, le=60, description="longest that usage and audit rows wait in memory"
+    )
+
+    prices: dict[ModelName, PriceSetting] = Field(
+        default_factory=dict,
+        max_length=1000,
+        description="JSON: prices by model, 'agent:NAME', or '*' for all others, such as "
+        '{"*": {"input": 0.1, "output": 0.4}} in US dollars for a million tokens',
+    )
+    run_reserve_tokens: int = Field(
+        default=4096,
+        ge=1,
+        le=10_000_000,
+        description="tokens held against quotas while an agent runs; what it used is booked when it ends",
     )
 
     @field_validator("bootstrap_admin_key")

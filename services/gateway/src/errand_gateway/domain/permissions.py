@@ -31,6 +31,8 @@ class Permission(StrEnum):
     EFFECTS_SETTLE = "effects:settle"
     TOKENS_CREATE = "tokens:create"
     USAGE_READ = "usage:read"
+    QUOTAS_READ = "quotas:read"
+    QUOTAS_WRITE = "quotas:write"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     AUDIT_READ = "audit:read"
@@ -80,12 +82,14 @@ _DEVELOPER: Final = _USER | {
     P.TOOLS_WRITE,
     P.EFFECTS_READ,
     P.USAGE_READ,
+    P.QUOTAS_READ,
 }
 _ADMIN: Final = _DEVELOPER | {
     P.EFFECTS_SETTLE,
     P.KEYS_READ,
     P.KEYS_WRITE,
     P.AUDIT_READ,
+    P.QUOTAS_WRITE,
 }
 
 ROLE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType(
@@ -129,6 +133,8 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
                 P.AGENTS_READ,
                 P.AGENTS_WRITE,
                 P.USAGE_READ,
+                P.QUOTAS_READ,
+                P.QUOTAS_WRITE,
                 P.KEYS_READ,
                 P.KEYS_WRITE,
                 P.AUDIT_READ,

@@ -8,11 +8,13 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Final, Protocol
 
 from errand_gateway.domain.resources import Page, PageQuery
 
 FIRST_HASH: Final = "0" * 64
+REPORT_ROWS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class UsageRecord:
     cached_tokens: int
     duration_ms: float
     created_at: datetime
+    project: str = ""
+    cost_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +129,38 @@ class ChainVerifier:
         return ChainCheck(self._broken_at is None, self._sequence, self._broken_at)
 
 
+class UsageGroup(StrEnum):
+    """What a usage report adds up by."""
+
+    PROJECT = "project"
+    AGENT = "agent"
+    MODEL = "model"
+    KEY = "key"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotals:
+    """What the requests of one group used; `group` has a value for each name that was asked for."""
+
+    group: Mapping[str, str]
+    requests: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    cost_micros: int
+    average_ms: float
+
+
 class RecordReader(Protocol):
     """Where records are read."""
+
+    async def report_usage(
+        self, tenant_id: str, by: Sequence[UsageGroup], *, since: datetime, until: datetime
+    ) -> Sequence[UsageTotals]:
+        """Totals of the tenant's usage, the dearest groups first, at most REPORT_ROWS."""
+        ...
 
     async def list_usage(
         self,

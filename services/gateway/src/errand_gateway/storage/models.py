@@ -74,6 +74,8 @@ class UsageRow(Base):
     cached_tokens: Mapped[int]
     duration_ms: Mapped[float]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    project: Mapped[str] = mapped_column(sa.String(64))
+    cost_micros: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class AuditRow(Base):
@@ -94,5 +96,55 @@ class AuditRow(Base):
     hash: Mapped[str] = mapped_column(sa.String(64))
 
 
-TENANT_TABLES = (ApiKeyRow.__tablename__, UsageRow.__tablename__, AuditRow.__tablename__)
+class QuotaRow(Base):
+    """A limit on what a tenant, a key or a user spends."""
+
+    __tablename__ = "quotas"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id", ondelete="CASCADE"))
+    subject: Mapped[str] = mapped_column(sa.String(16))
+    subject_id: Mapped[str] = mapped_column(sa.String(64))
+    period: Mapped[str] = mapped_column(sa.String(16))
+    measure: Mapped[str] = mapped_column(sa.String(16))
+    amount: Mapped[int] = mapped_column(sa.BigInteger)
+    version: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (sa.UniqueConstraint("tenant_id", "subject", "subject_id", "period", "measure"),)
+
+
+class QuotaCounterRow(Base):
+    """What is spent of a quota in one period, and what gateways have leased and not yet spent."""
+
+    __tablename__ = "quota_counters"
+
+    quota_id: Mapped[str] = mapped_column(sa.ForeignKey("quotas.id", ondelete="CASCADE"), primary_key=True)
+    period_start: Mapped[str] = mapped_column(sa.String(10), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.String(64))
+    spent: Mapped[int] = mapped_column(sa.BigInteger)
+    leased: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class QuotaLeaseRow(Base):
+    """What one gateway has leased of a quota and not yet spent."""
+
+    __tablename__ = "quota_leases"
+
+    quota_id: Mapped[str] = mapped_column(sa.ForeignKey("quotas.id", ondelete="CASCADE"), primary_key=True)
+    period_start: Mapped[str] = mapped_column(sa.String(10), primary_key=True)
+    holder: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.String(64))
+    held: Mapped[int] = mapped_column(sa.BigInteger)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+TENANT_TABLES = (
+    ApiKeyRow.__tablename__,
+    UsageRow.__tablename__,
+    AuditRow.__tablename__,
+    QuotaRow.__tablename__,
+    QuotaCounterRow.__tablename__,
+    QuotaLeaseRow.__tablename__,
+)
 """Tables that row-level security guards on Postgres."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any, Final
 
 import sqlalchemy as sa
 from errand_common.db import Database, decode_page_token, encode_page_token
@@ -9,17 +10,32 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_gateway.domain.records import (
     FIRST_HASH,
+    REPORT_ROWS,
     AuditEntry,
     AuditEvent,
     ChainCheck,
     ChainVerifier,
+    UsageGroup,
     UsageRecord,
+    UsageTotals,
     chain,
 )
 from errand_gateway.domain.resources import Page, PageQuery
 from errand_gateway.storage.models import ApiKeyRow, AuditRow, TenantRow, UsageRow
 
 _VERIFY_BATCH = 1_000
+_GROUPS: Final[Mapping[UsageGroup, sa.ColumnElement[str]]] = {
+    UsageGroup.PROJECT: UsageRow.project.expression,
+    UsageGroup.AGENT: UsageRow.agent.expression,
+    UsageGroup.MODEL: UsageRow.model.expression,
+    UsageGroup.KEY: UsageRow.key_id.expression,
+}
+_SUMMED: Final = (
+    UsageRow.prompt_tokens,
+    UsageRow.completion_tokens,
+    UsageRow.cached_tokens,
+    UsageRow.cost_micros,
+)
 
 
 class SqlRecordRepository:
@@ -90,6 +106,36 @@ class SqlRecordRepository:
         token = encode_page_token([rows[size - 1].id]) if len(rows) > size else ""
         return Page([_usage(row) for row in rows[:size]], token)
 
+    async def report_usage(
+        self, tenant_id: str, by: Sequence[UsageGroup], *, since: datetime, until: datetime
+    ) -> Sequence[UsageTotals]:
+        """Totals of the tenant's usage, the dearest groups first."""
+        columns = [self._group_column(group).label(group.value) for group in by]
+        failed = sa.func.sum(sa.case((UsageRow.status >= 400, 1), else_=0))
+        totals = [
+            sa.func.count().label("requests"),
+            failed.label("failed"),
+            *(sa.cast(sa.func.sum(column), sa.BigInteger) for column in _SUMMED),
+            sa.func.avg(UsageRow.duration_ms),
+        ]
+        query = (
+            sa.select(*columns, *totals)
+            .where(UsageRow.tenant_id == tenant_id, UsageRow.created_at >= since, UsageRow.created_at < until)
+            .group_by(*columns)
+            .order_by(sa.func.sum(UsageRow.cost_micros).desc(), *columns)
+            .limit(REPORT_ROWS)
+        )
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            rows = (await session.execute(query)).all()
+        return [_totals(by, tuple(row)) for row in rows if row[len(by)]]
+
+    def _group_column(self, group: UsageGroup) -> sa.ColumnElement[str]:
+        if group is not UsageGroup.DAY:
+            return _GROUPS[group]
+        if self._database.is_postgres:
+            return sa.func.to_char(sa.func.timezone("UTC", UsageRow.created_at), sa.literal_column("'YYYY-MM-DD'"))
+        return sa.func.strftime(sa.literal_column("'%Y-%m-%d'"), UsageRow.created_at)
+
     async def list_audit(self, tenant_id: str, page: PageQuery) -> Page[AuditEntry]:
         """The tenant's audit entries, newest first."""
         size = page.size or 50
@@ -128,6 +174,13 @@ class SqlRecordRepository:
 
 def _whole(value: object) -> int:
     return value if isinstance(value, int) and 0 <= value < 2**63 else 0
+
+
+def _totals(by: Sequence[UsageGroup], row: Sequence[Any]) -> UsageTotals:
+    names, figures = row[: len(by)], row[len(by) :]
+    requests, failed, prompt, completion, cached, cost, average = figures
+    group = {name.value: str(value) for name, value in zip(by, names, strict=True)}
+    return UsageTotals(group, requests, failed, prompt, completion, cached, cost, round(average, 3))
 
 
 def _usage_values(record: UsageRecord) -> dict[str, object]:

@@ -7,6 +7,11 @@ from typing import Final
 from errand_common.principal import Principal
 from starlette.types import Scope
 
+from errand_gateway.domain.pricing import Price
+from errand_gateway.domain.quota_keeper import Reservation
+from errand_gateway.domain.quotas import Spend
+from errand_gateway.domain.resources import Usage
+
 _SCOPE_KEY: Final = "errand"
 
 
@@ -26,7 +31,27 @@ class RequestContext:
     completion_tokens: int = 0
     cached_tokens: int = 0
     stop_reason: str = ""
+    project: str = ""
+    cost_micros: int = 0
+    reservation: Reservation | None = None
+    price: Price = field(default_factory=Price)
+    prompt_estimate: int = 0
+    deltas: int = 0
     streamed: bool = False
+
+    def settle(self) -> None:
+        """Books what the request used, at its price, and frees the rest of what it held.
+
+        Work that was broken off while it streamed is counted by the pieces that were sent.
+        """
+        if not (self.prompt_tokens or self.completion_tokens) and self.deltas:
+            self.prompt_tokens, self.completion_tokens = self.prompt_estimate, self.deltas
+        tokens = self.prompt_tokens + self.completion_tokens
+        if tokens:
+            usage = Usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+            self.cost_micros = self.price.micros(usage)
+        if self.reservation is not None:
+            self.reservation.settle(Spend(tokens, self.cost_micros))
 
     @property
     def principal_id(self) -> str:

@@ -1,5 +1,6 @@
 """Types of fields that many bodies and paths share."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -39,6 +40,7 @@ ResourceName = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Z
 """Ids and names as paths carry them."""
 
 ID_PATTERN = r"^[A-Za-z0-9._-]*$"
+PROJECT_PATTERN = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
 def bounded_json(max_bytes: int) -> Callable[[Any], Any]:
@@ -84,6 +86,7 @@ IdempotencyKey = Annotated[
 
 __all__ = [
     "ID_PATTERN",
+    "PROJECT_PATTERN",
     "Body",
     "Field",
     "IdempotencyKey",

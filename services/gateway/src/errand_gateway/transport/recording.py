@@ -35,6 +35,7 @@ def record_request(recorder: Recorder, scope: Scope, context: RequestContext, st
     status = status or _CLIENT_GONE
     REQUESTS.labels(method, route, str(status)).inc()
     DURATION.labels(route).observe(seconds)
+    context.settle()
     if context.principal is not None:
         recorder.record(_audit(scope, context, status), _usage(context, status, seconds * 1000))
 
@@ -55,7 +56,7 @@ def _audit(scope: Scope, context: RequestContext, status: int) -> AuditEvent:
 
 def _usage(context: RequestContext, status: int, milliseconds: float) -> UsageRecord | None:
     principal = context.principal
-    if principal is None or context.action not in _PAID:
+    if principal is None or not (context.action in _PAID or context.prompt_tokens):
         return None
     return UsageRecord(
         id=new_id("use"),
@@ -73,4 +74,6 @@ def _usage(context: RequestContext, status: int, milliseconds: float) -> UsageRe
         cached_tokens=context.cached_tokens,
         duration_ms=round(milliseconds, 3),
         created_at=utc_now(),
+        project=context.project,
+        cost_micros=context.cost_micros,
     )

@@ -31,6 +31,8 @@ def note_event(item: RunEvent, context: RequestContext) -> None:
     """Keeps what the usage row of the request needs."""
     if isinstance(item.body, RunStarted):
         context.run_id, context.agent = item.body.run_id, item.body.agent
+    elif isinstance(item.body, TextDelta):
+        context.deltas += 1
     elif isinstance(item.body, Run):
         note_run(item.body, context)
 

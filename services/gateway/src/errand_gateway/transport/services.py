@@ -13,7 +13,11 @@ from errand_gateway.domain.health import ReadinessMonitor
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import RateLimiter
 from errand_gateway.domain.ports import AgentBackend, DocumentBackend, ToolBackend
+from errand_gateway.domain.pricing import PriceTable
+from errand_gateway.domain.quota_keeper import QuotaKeeper
+from errand_gateway.domain.quotas import QuotaAdmin
 from errand_gateway.domain.records import RecordReader
+from errand_gateway.transport.background import BackgroundRuns
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,11 @@ class Services:
     keys: KeyStore
     tenants: TenantStore
     records: RecordReader
+    quotas: QuotaAdmin
+    keeper: QuotaKeeper
+    prices: PriceTable
+    run_reserve_tokens: int
+    background: BackgroundRuns
     signer: TokenSigner
     limiter: RateLimiter
     readiness: ReadinessMonitor

@@ -143,6 +143,7 @@ async def turn_chunks(
     async with aclosing(events) as open_events:  # type: ignore[type-var]
         async for item in open_events:
             if isinstance(item, str):
+                context.deltas += 1
                 yield completion.chunk({**first, "content": item})
                 first = {}
             elif isinstance(item, g.Call):

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from errand_gateway.transport.routes import (
     admin_audit,
     admin_keys,
+    admin_quotas,
     admin_tenants,
     agents,
     chat,
@@ -39,6 +40,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     usage.router,
     admin_tenants.router,
     admin_keys.router,
+    admin_quotas.router,
     admin_audit.router,
     tokens.router,
     openai_chat.router,

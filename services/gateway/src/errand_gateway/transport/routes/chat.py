@@ -21,6 +21,7 @@ from errand_gateway.transport.fields import ID_PATTERN, Body, IdempotencyKey, Sp
 from errand_gateway.transport.presence import until_gone, wants_stream
 from errand_gateway.transport.run_events import chat_answer, note_run, run_events
 from errand_gateway.transport.services import ServicesDep
+from errand_gateway.transport.spending import hold_for_run
 from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
 from errand_gateway.transport.tracing import describe_chat
 
@@ -121,6 +122,7 @@ async def chat(
     command = body.command(idempotency_key)
     context.agent = command.agent
     describe_chat(command.message, session=command.conversation_id, user=caller.id)
+    await hold_for_run(request, services, caller, command.agent)
     if wants_stream(request):
         return await _streamed(request, services, command)
     run = await until_gone(request, services.agents.run(command))

@@ -22,6 +22,7 @@ from errand_gateway.transport.access import (
 from errand_gateway.transport.fields import PageDep, ResourceId
 from errand_gateway.transport.routes.collections import Reader, Writer
 from errand_gateway.transport.services import Services, ServicesDep
+from errand_gateway.transport.spending import INGESTION_MODEL, hold_for_text, note_text
 
 router = guarded_router(prefix="/api/v1/collections/{collection_id}/documents", tags=["documents"])
 
@@ -57,7 +58,7 @@ Uploader = Annotated[Principal, Depends(Requires(Permission.DOCUMENTS_WRITE, med
     responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT},
 )
 async def upload_document(
-    collection_id: ResourceId, request: Request, services: ServicesDep, _caller: Uploader
+    collection_id: ResourceId, request: Request, services: ServicesDep, caller: Uploader
 ) -> StoredDocument:
     """Stores a document; ingestion goes on in the background and its `state` tells how far it is.
 
@@ -67,7 +68,11 @@ async def upload_document(
     form = await _form(request)
     try:
         file = _file(form, services.max_upload_bytes)
-        return await store_document(services.documents, collection_id, _filename(file), _pieces(file))
+        await hold_for_text(request, services, caller, INGESTION_MODEL, file.size or 0)
+        stored = await store_document(services.documents, collection_id, _filename(file), _pieces(file))
+        if not stored.duplicate:
+            note_text(request, INGESTION_MODEL)
+        return stored
     finally:
         await form.close()
 

@@ -26,6 +26,7 @@ from errand_gateway.transport.openai.requests import AGENT_PREFIX, generate_comm
 from errand_gateway.transport.presence import until_gone
 from errand_gateway.transport.run_events import note_run
 from errand_gateway.transport.services import Services, ServicesDep
+from errand_gateway.transport.spending import DEFAULT_MAX_TOKENS, hold_for_model, hold_for_run
 from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
 from errand_gateway.transport.tracing import describe_chat
 
@@ -75,7 +76,11 @@ async def create_chat_completion(
     completion = Completion(body.model, include_usage=bool(options and options.include_usage))
     if body.model.startswith(AGENT_PREFIX):
         require(caller, Permission.RUNS_CREATE)
+        await hold_for_run(request, services, caller, body.model.removeprefix(AGENT_PREFIX))
         return await _by_agent(body, request, services, completion, idempotency_key)
+    most = body.max_completion_tokens or body.max_tokens or DEFAULT_MAX_TOKENS
+    size = len(await request.body())
+    await hold_for_model(request, services, caller, body.model, prompt_bytes=size, max_tokens=most)
     return await _by_model(body, request, services, completion)
 
 

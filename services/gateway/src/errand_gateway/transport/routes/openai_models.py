@@ -17,6 +17,7 @@ from errand_gateway.transport.context import context_of
 from errand_gateway.transport.openai.bodies import EmbeddingRequest
 from errand_gateway.transport.openai.requests import AGENT_PREFIX
 from errand_gateway.transport.services import Services, ServicesDep
+from errand_gateway.transport.spending import hold_for_model
 
 router = openai_router(prefix="/v1", tags=["openai"])
 
@@ -95,10 +96,12 @@ async def _models(services: Services) -> list[ModelBody]:
 
 @router.post("/embeddings", summary="Embed texts")
 async def create_embeddings(
-    body: EmbeddingRequest, request: Request, services: ServicesDep, _caller: User
+    body: EmbeddingRequest, request: Request, services: ServicesDep, caller: User
 ) -> EmbeddingList:
     """Vectors of unit length; texts past the model's window are cut."""
     texts = [body.input] if isinstance(body.input, str) else body.input
+    size = sum(len(text.encode()) for text in texts)
+    await hold_for_model(request, services, caller, body.model, prompt_bytes=size + 2 * len(texts), max_tokens=0)
     found = await services.models.embed(body.model, texts)
     context = context_of(request.scope)
     context.model, context.prompt_tokens = found.model, found.usage.prompt_tokens

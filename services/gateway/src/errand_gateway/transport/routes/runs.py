@@ -17,8 +17,9 @@ from errand_gateway.transport.access import (
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.fields import ID_PATTERN, IdempotencyKey, PageDep, ResourceId
 from errand_gateway.transport.routes.chat import ChatRequest
-from errand_gateway.transport.run_events import note_run, run_events
+from errand_gateway.transport.run_events import run_events
 from errand_gateway.transport.services import ServicesDep
+from errand_gateway.transport.spending import hold_for_run
 from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
 
 router = guarded_router(prefix="/api/v1/runs", tags=["runs"])
@@ -39,12 +40,16 @@ async def start_run(
     request: Request,
     response: Response,
     services: ServicesDep,
-    _caller: Starter,
+    caller: Starter,
     idempotency_key: IdempotencyKey = None,
 ) -> Run:
     """Returns at once; the run goes on whether or not anybody watches."""
+    context = context_of(request.scope)
+    await hold_for_run(request, services, caller, body.agent)
     run = await services.agents.start(body.command(idempotency_key))
-    note_run(run, context_of(request.scope))
+    context.run_id, context.agent = run.id, run.agent
+    if run.state is not RunState.ENDED:
+        services.background.follow(run, context)
     response.headers["Location"] = f"/api/v1/runs/{run.id}"
     return run
 

@@ -3,14 +3,15 @@
 from typing import Annotated
 
 from errand_common.principal import Principal
-from fastapi import Depends
+from fastapi import Depends, Request
 from pydantic import ConfigDict, Field
 
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import SearchCommand, SearchMode, SearchResult
 from errand_gateway.transport.access import BODY_RESPONSES, NOT_FOUND, Requires, guarded_router
 from errand_gateway.transport.fields import Body, ResourceId, SpokenText
-from errand_gateway.transport.services import ServicesDep
+from errand_gateway.transport.services import Services, ServicesDep
+from errand_gateway.transport.spending import SEARCH_MODEL, hold_for_text, note_text
 
 router = guarded_router(prefix="/api/v1", tags=["documents"])
 
@@ -50,16 +51,23 @@ class Search(CollectionSearch):
     responses={**BODY_RESPONSES, **NOT_FOUND},
 )
 async def search_collection(
-    collection_id: ResourceId, body: CollectionSearch, services: ServicesDep, _caller: Reader
+    collection_id: ResourceId, body: CollectionSearch, request: Request, services: ServicesDep, caller: Reader
 ) -> SearchResult:
     """Passages of one collection, best first."""
-    return await services.documents.search(_command(body, [collection_id]))
+    return await _search(request, services, caller, _command(body, [collection_id]))
 
 
 @router.post("/search", summary="Search all collections", responses={**BODY_RESPONSES, **NOT_FOUND})
-async def search(body: Search, services: ServicesDep, _caller: Reader) -> SearchResult:
+async def search(body: Search, request: Request, services: ServicesDep, caller: Reader) -> SearchResult:
     """Passages of the collections named, or of all, best first."""
-    return await services.documents.search(_command(body, body.collections))
+    return await _search(request, services, caller, _command(body, body.collections))
+
+
+async def _search(request: Request, services: Services, caller: Principal, command: SearchCommand) -> SearchResult:
+    await hold_for_text(request, services, caller, SEARCH_MODEL, len(command.query.encode()))
+    found = await services.documents.search(command)
+    note_text(request, SEARCH_MODEL)
+    return found
 
 
 def _command(body: CollectionSearch, collections: list[str]) -> SearchCommand:

@@ -7,6 +7,7 @@ from fastapi import Depends
 from pydantic import BaseModel, Field
 
 from errand_gateway.domain.permissions import Permission
+from errand_gateway.domain.quotas import Spend
 from errand_gateway.transport.access import Requires, guarded_router
 from errand_gateway.transport.services import ServicesDep
 
@@ -29,5 +30,8 @@ async def create_token(
     caller: Annotated[Principal, Depends(Requires(Permission.TOKENS_CREATE))],
 ) -> Token:
     """A token that says who you are and what you may do, for five minutes."""
+    # What is done with the token is not counted here, so a caller whose quota is spent gets none.
+    reservation = await services.keeper.reserve(caller, Spend(tokens=1, cost_micros=1))
+    reservation.settle(Spend())
     text = services.signer.sign(caller, ttl_seconds=TOKEN_SECONDS)
     return Token(access_token=text, expires_in=TOKEN_SECONDS)
