@@ -6,14 +6,36 @@ import argparse
 import sys
 from pathlib import Path
 
-from charts.observability.table import PROJECT, page
+import yaml
 
-METRICS_PAGE = PROJECT / "docs" / "operations" / "metrics.md"
+from charts.observability import slo, table
+from charts.observability.alerts import alert_groups
+from charts.observability.table import PROJECT
+
+_PAGES = PROJECT / "docs" / "operations"
+_FILES = PROJECT / "charts" / "errand" / "files"
+_TABLE_BEGIN, _TABLE_END = "<!-- objectives: made by `make docs` -->\n", "<!-- end of objectives -->\n"
 
 
 def outputs() -> dict[Path, str]:
     """Every file with what it must hold."""
-    return {METRICS_PAGE: page()}
+    return {
+        _PAGES / "metrics.md": table.page(),
+        _PAGES / "slo.md": _objectives(),
+        _FILES / "alerts.yaml": _rules(alert_groups()),
+        _FILES / "recording-rules.yaml": _rules(slo.recording_groups()),
+    }
+
+
+def _objectives() -> str:
+    """The page as written by hand, its table made anew."""
+    before, _, rest = (_PAGES / "slo.md").read_text(encoding="utf-8").partition(_TABLE_BEGIN)
+    return before + _TABLE_BEGIN + slo.page() + _TABLE_END + rest.partition(_TABLE_END)[2]
+
+
+def _rules(groups: list[dict[str, object]]) -> str:
+    head = "# Made by `make docs`; edit charts/observability.\n"
+    return head + yaml.safe_dump({"groups": groups}, sort_keys=False, width=10_000, allow_unicode=True)
 
 
 def stale() -> list[Path]:

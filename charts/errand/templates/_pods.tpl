@@ -55,7 +55,8 @@ topologySpreadConstraints:
 {{- define "errand.text" -}}
 {{- if kindIs "float64" . -}}
 {{- if eq . (floor .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
-{{- else if or (kindIs "map" .) (kindIs "slice" .) -}}{{ toJson . }}
+{{- else if kindIs "slice" . -}}{{ join "," . }}
+{{- else if kindIs "map" . -}}{{ toJson . }}
 {{- else -}}{{ . }}{{ end -}}
 {{- end }}
 
@@ -64,8 +65,9 @@ topologySpreadConstraints:
 {{- $probe := "" -}}
 {{- $alive := "" -}}
 {{- if eq .name "gateway" -}}
-{{- $probe = "httpGet: {path: /readyz, port: http}" -}}
-{{- $alive = "httpGet: {path: /healthz, port: http}" -}}
+{{- /* Not /readyz: it asks the other services too, and one that is away would take every gateway out of the Service. */ -}}
+{{- $probe = "httpGet: {path: /healthz, port: http}" -}}
+{{- $alive = $probe -}}
 {{- else if eq .root.Values.defaults.probes "http" -}}
 {{- $probe = "httpGet: {path: /readyz, port: metrics}" -}}
 {{- $alive = "httpGet: {path: /healthz, port: metrics}" -}}
@@ -74,7 +76,7 @@ topologySpreadConstraints:
 {{- $alive = $probe -}}
 {{- end -}}
 startupProbe:
-  {{ eq .name "gateway" | ternary $alive $probe }}
+  {{ $probe }}
   periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 300
@@ -169,9 +171,10 @@ agent: [gateway]
 inference: [gateway, agent, rag]
 rag: [gateway, agent, tools]
 tools: [gateway, agent]
+gateway: [test]
 postgres: [gateway, agent, rag, tools, mlflow, migrate, backup]
 redis: [gateway]
-chroma: [rag, backup]
+chroma: [rag]
 mlflow: [gateway, agent, inference, rag, tools]
 {{- end }}
 

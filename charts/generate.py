@@ -1,0 +1,310 @@
+"""Generates the chart's values.schema.json and docs/operations/chart-values.md; --check fails when they are stale.
+
+Which settings a service has is told by the service's own settings class, so a setting that does not exist, or a value
+that the service would refuse at start, is refused before anything is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from errand_agent.settings import AgentSettings
+from errand_common.settings import ServiceSettings
+from errand_gateway.settings import GatewaySettings
+from errand_inference.settings import InferenceSettings
+from errand_rag.settings import RagSettings
+from errand_tools.settings import ToolsSettings
+
+CHART = Path(__file__).parent / "errand"
+PAGE = Path(__file__).parents[1] / "docs" / "operations" / "chart-values.md"
+SERVICES: dict[str, type[ServiceSettings]] = {
+    "gateway": GatewaySettings,
+    "agent": AgentSettings,
+    "inference": InferenceSettings,
+    "rag": RagSettings,
+    "tools": ToolsSettings,
+}
+# What the chart itself decides, or takes from a Secret.
+MANAGED = {
+    *("host", "port", "metrics_port", "data_dir", "database_url", "jwks", "signing_key_file", "drain_seconds"),
+    *("otlp_endpoint", "mlflow_endpoint", "mlflow_headers", "otlp_headers", "agent_target", "inference_target"),
+    *("rag_target", "tools_target", "dbos_database_url", "executor_id", "worker_name", "chroma_url", "hub_id"),
+    *("hub_token", "bootstrap_admin_key", "key_pepper", "rate_limit_storage", "cache_dir"),
+}
+Schema = dict[str, Any]
+
+
+def closed(properties: Schema, description: str = "") -> Schema:
+    """An object with these keys and no others."""
+    shown = {"description": description} if description else {}
+    return {**shown, "type": "object", "additionalProperties": False, "properties": properties}
+
+
+def text(description: str = "", **rules: Any) -> Schema:
+    return {"type": "string", **({"description": description} if description else {}), **rules}
+
+
+def whole(least: int, most: int, description: str = "") -> Schema:
+    return {
+        "type": "integer",
+        "minimum": least,
+        "maximum": most,
+        **({"description": description} if description else {}),
+    }
+
+
+def one_of(*names: str, description: str = "") -> Schema:
+    return text(description, enum=list(names))
+
+
+FLAG: Schema = {"type": "boolean"}
+NAME = text(maxLength=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
+SIZE = text("a quantity such as 8Gi", pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")
+URL = text(pattern=r"^(https?://[^\s]+)?$")
+TAG = text(pattern=r"^[A-Za-z0-9_.-]*$", maxLength=128)
+LABELS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+LIST: Schema = {"type": "array", "items": {"type": "object"}}
+NAMES: Schema = {"type": "array", "items": {"type": "string"}}
+IMAGE = closed({"repository": text(minLength=1), "tag": TAG})
+QUANTITY: Schema = {"anyOf": [{"type": "string", "pattern": r"^[0-9.]+(m|Ki|Mi|Gi|Ti)?$"}, {"type": "number"}]}
+AMOUNTS: Schema = {"type": "object", "additionalProperties": QUANTITY}
+RESOURCES = closed({"requests": AMOUNTS, "limits": AMOUNTS})
+VOLUME = {"storage": SIZE, "storageClass": NAME}
+AUTOSCALING = closed(
+    {
+        "enabled": FLAG,
+        "minReplicas": whole(1, 1000),
+        "maxReplicas": whole(1, 1000),
+        "cpuPercent": whole(1, 100, "mean CPU use, in percent of the request, that replicas are added at"),
+        "metrics": {**LIST, "description": "more metrics, as in a HorizontalPodAutoscaler"},
+    }
+)
+PLACEMENT = {"nodeSelector": LABELS, "tolerations": LIST}
+
+
+_DROPPED = {"default", "title", "format", "writeOnly", "anyOf", "prefixItems", "minItems", "maxItems", "$ref"}
+
+
+def setting(given: Schema, named: Schema) -> Schema:
+    """One field of a settings class without what only pydantic reads; `named` holds what it refers to."""
+    schema = dict(given)
+    if "$ref" in schema:
+        schema = {**named[schema["$ref"].rpartition("/")[2]], **schema}
+    for choice in schema.get("anyOf", []):
+        if choice.get("type") != "null":
+            schema = {**setting(choice, named), **schema}
+    return {
+        key: setting(value, named) if key in ("items", "additionalProperties") and isinstance(value, dict) else value
+        for key, value in schema.items()
+        if key not in _DROPPED
+    }
+
+
+def settings(kind: type[ServiceSettings]) -> Schema:
+    """The settings of a service that an operator may choose."""
+    root = kind.model_json_schema()
+    named = root.get("$defs", {})
+    fields = {name: setting(schema, named) for name, schema in sorted(root["properties"].items())}
+    return closed({name: schema for name, schema in fields.items() if name not in MANAGED})
+
+
+def service(name: str, **more: Schema) -> Schema:
+    own = {
+        "replicas": whole(0, 1000),
+        "image": IMAGE,
+        "settings": settings(SERVICES[name]),
+        "resources": RESOURCES,
+        "autoscaling": AUTOSCALING,
+        "disruptionBudget": FLAG,
+    }
+    return closed({**own, **PLACEMENT, **more})
+
+
+def backend(*kinds: str, **more: Schema) -> Schema:
+    return closed({"kind": one_of(*kinds), "image": IMAGE, "resources": RESOURCES, **more})
+
+
+def needs(kind: str, *keys: str) -> Schema:
+    """A kind that is nothing without these keys."""
+    return {
+        "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
+        "then": {"properties": {key: {"minLength": 1} for key in keys}, "required": list(keys)},
+    }
+
+
+def schema() -> Schema:
+    """The schema of values.yaml."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of the errand chart",
+        **closed(
+            {
+                "global": {"type": "object", "description": "Helm's own; not used"},
+                "image": closed(
+                    {
+                        "registry": text("put before each image's name"),
+                        "tag": TAG,
+                        "pullPolicy": one_of("Always", "IfNotPresent", "Never"),
+                        "pullSecrets": NAMES,
+                    }
+                ),
+                "clusterDomain": NAME,
+                "secrets": closed({"existingSecret": NAME}),
+                "database": {
+                    **backend("sqlite", "bundled", "external", existingSecret=NAME, **VOLUME),
+                    **needs("external", "existingSecret"),
+                },
+                "redis": {
+                    **backend("memory", "bundled", "external", existingSecret=NAME),
+                    **needs("external", "existingSecret"),
+                },
+                "chroma": {
+                    **backend("embedded", "bundled", "external", url=URL, **VOLUME),
+                    **needs("external", "url"),
+                },
+                "mlflow": {
+                    **backend(
+                        *("off", "bundled", "external"),
+                        url=URL,
+                        experimentId=text(pattern=r"^[0-9]+$"),
+                        allowedHosts=NAMES,
+                        **VOLUME,
+                    ),
+                    **needs("external", "url"),
+                },
+                "telemetry": closed({"otlpEndpoint": URL}),
+                "defaults": closed(
+                    {
+                        "probes": one_of("grpc", "http"),
+                        "preStopSeconds": whole(0, 120, "seconds"),
+                        "drainSeconds": whole(1, 600, "seconds"),
+                        "priorityClassName": NAME,
+                        "podAnnotations": LABELS,
+                        **PLACEMENT,
+                    }
+                ),
+                "gateway": service(
+                    "gateway",
+                    service=closed(
+                        {
+                            "type": one_of("ClusterIP", "NodePort", "LoadBalancer"),
+                            "port": whole(1, 65535),
+                            "annotations": LABELS,
+                        }
+                    ),
+                    canary=closed({"replicas": whole(0, 100), "tag": TAG}),
+                ),
+                "agent": service("agent"),
+                "inference": service(
+                    "inference",
+                    hubId=text(pattern=r"^([\w.-]+/[\w.-]+)?$"),
+                    hubSecret=NAME,
+                    modelClaim=NAME,
+                    cache=closed({"storage": text(pattern=r"^([1-9][0-9]*(Ki|Mi|Gi|Ti))?$"), "storageClass": NAME}),
+                    gpus=whole(0, 16),
+                    runtimeClassName=NAME,
+                ),
+                "rag": service("rag"),
+                "tools": service("tools"),
+                "ingress": closed(
+                    {
+                        "enabled": FLAG,
+                        "className": NAME,
+                        "host": text(minLength=1),
+                        "tlsSecret": NAME,
+                        "annotations": LABELS,
+                    }
+                ),
+                "httpRoute": {
+                    **closed(
+                        {
+                            "enabled": FLAG,
+                            "gateway": closed({"name": NAME, "namespace": NAME}),
+                            "hostnames": NAMES,
+                        }
+                    ),
+                    "if": {"properties": {"enabled": {"const": True}}, "required": ["enabled"]},
+                    "then": {"properties": {"gateway": {"properties": {"name": {"minLength": 1}}}}},
+                },
+                "networkPolicy": closed(
+                    {
+                        "enabled": FLAG,
+                        "gatewayFrom": LIST,
+                        "metricsFrom": LIST,
+                        "grpcFrom": LIST,
+                        "internet": FLAG,
+                    }
+                ),
+                "serviceMonitor": closed(
+                    {"enabled": FLAG, "interval": text(pattern=r"^[0-9]+(s|m)$"), "labels": LABELS}
+                ),
+                "backup": closed(
+                    {
+                        "enabled": FLAG,
+                        "schedule": text("cron, UTC", pattern=r"^\S+ \S+ \S+ \S+ \S+$"),
+                        "keep": whole(1, 365, "how many backups stay"),
+                        **VOLUME,
+                    }
+                ),
+            }
+        ),
+    }
+
+
+def page(root: Schema) -> str:
+    """All values as a table: path, default, rule."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    lines = [
+        "# Values of the chart",
+        "",
+        "Generated by `charts/generate.py` from `values.yaml`, the schema and the services' own settings.",
+        "What a value is for stands in `charts/errand/values.yaml`.",
+        "",
+        "| value | default | allowed |",
+        "|---|---|---|",
+    ]
+    for path, rule, default in _rows(root, defaults, ""):
+        lines.append(f"| `{path}` | {default} | {rule} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(root: Schema, default: Any, path: str) -> list[tuple[str, str, str]]:
+    if root.get("properties"):
+        rows: list[tuple[str, str, str]] = []
+        for name, child in root["properties"].items():
+            below = default.get(name) if isinstance(default, dict) else None
+            rows += _rows(child, below, f"{path}.{name}" if path else name)
+        return rows
+    shown = "" if default is None else f"`{json.dumps(default)}`"
+    return [(path, _rule(root), shown)]
+
+
+def _rule(root: Schema) -> str:
+    parts = [str(root.get("type", "")), root.get("description", "")]
+    if "enum" in root:
+        parts[0] = " or ".join(f"`{name}`" for name in root["enum"])
+    if "minimum" in root and "maximum" in root:
+        parts[0] += f" {root['minimum']} to {root['maximum']}"
+    return "; ".join(part for part in parts if part).replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> int:
+    """Writes both files, or compares them."""
+    root = schema()
+    wanted = {CHART / "values.schema.json": json.dumps(root, indent=2) + "\n", PAGE: page(root)}
+    if "--check" not in sys.argv:
+        for path, content in wanted.items():
+            path.write_text(content)
+        return 0
+    stale = [path for path, content in wanted.items() if not path.exists() or path.read_text() != content]
+    for path in stale:
+        sys.stderr.write(f"{path} is out of date: run python charts/generate.py\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
