@@ -34,6 +34,7 @@ from errand_tools.engines.sandbox import MontySandbox
 from errand_tools.settings import ToolsSettings
 from errand_tools.storage.effects import SqlEffectStore
 from errand_tools.storage.tools import SqlToolStore
+from errand_tools.testing import secret_book
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 CALLERS = 16
@@ -126,10 +127,11 @@ async def ledger(url: str) -> dict[SideEffect, float]:
         )
         await store.add("t1", tool, most=10)
     executor = ToolExecutor(
-        ToolRegistry(store, []),
+        ToolRegistry(store, [], secret_book()),
         {},
         Instant(),
         EffectLedger(SqlEffectStore(database, exclusive=False), owner="bench", clock=db.utc_now),
+        secrets=secret_book(),
         limit=ConcurrencyLimit(running=16, waiting=16),
         breaker=CircuitBreaker(clock=time.monotonic),
         report=lambda *_: None,

@@ -26,6 +26,7 @@ def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("SECRET_KEYS", "short"),
         ("HTTP_ALLOW_LIST", "*"),
         ("HTTP_ALLOW_LIST", "http://a.example/"),
         ("HTTP_PORTS", "https"),

@@ -23,14 +23,17 @@ from errand_tools.builtin.current_time import zones as load_zones
 from errand_tools.clients.http import GuardedHttpCaller, GuardedWebFetcher
 from errand_tools.clients.rag import RagKnowledgeBase
 from errand_tools.domain.execution import ToolExecutor
+from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.ledger import EffectLedger
 from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
 from errand_tools.domain.ports import EffectStore, HttpCaller, ToolStore
 from errand_tools.domain.registry import ToolRegistry
+from errand_tools.domain.secrets import SecretBook, SecretStore
 from errand_tools.domain.settlement import EffectBook
 from errand_tools.engines.sandbox import MontySandbox
 from errand_tools.settings import ToolsSettings
 from errand_tools.storage.effects import SqlEffectStore
+from errand_tools.storage.secrets import SqlSecretStore
 from errand_tools.storage.tools import SqlToolStore
 from errand_tools.telemetry import ObservedExecutor, configure
 from errand_tools.transport.servicer import ToolsServicer
@@ -58,18 +61,27 @@ class ToolsApp:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where things are kept."""
+
+    tools: ToolStore
+    effects: EffectStore
+    secrets: SecretStore
+
+
 def build(
     settings: ToolsSettings,
     services: Services,
     *,
     http: HttpCaller,
-    tools: ToolStore,
-    effects: EffectStore,
+    stores: Stores,
 ) -> ToolsApp:
     """Wires the domain over the given parts."""
-    registry = ToolRegistry(tools, [builtin.as_tool() for builtin in BUILTIN_TOOLS])
+    secrets = SecretBook(stores.secrets, settings.cipher, utc_now)
+    registry = ToolRegistry(stores.tools, [builtin.as_tool() for builtin in BUILTIN_TOOLS], secrets)
     ledger = EffectLedger(
-        effects,
+        stores.effects,
         owner=new_id("tools"),
         clock=utc_now,
         retention_days=settings.effect_retention_days,
@@ -79,12 +91,19 @@ def build(
         {builtin.name: builtin.build(services) for builtin in BUILTIN_TOOLS},
         http,
         ledger,
+        secrets=secrets,
         limit=ConcurrencyLimit(running=settings.running_per_tool, waiting=settings.waiting_per_tool),
         breaker=CircuitBreaker(clock=time.monotonic),
         report=_report,
     )
     builtin_names = frozenset(builtin.name for builtin in BUILTIN_TOOLS)
-    servicer = ToolsServicer(registry, ObservedExecutor(executor, builtin_names), EffectBook(effects, utc_now))
+    servicer = ToolsServicer(
+        registry,
+        ObservedExecutor(executor, builtin_names),
+        EffectBook(stores.effects, utc_now),
+        secrets,
+        OpenApiImporter(registry),
+    )
     return ToolsApp(servicer, ledger)
 
 
@@ -107,8 +126,11 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
             settings,
             Services(threads, RagKnowledgeBase(channel), web, sandbox),
             http=http,
-            tools=SqlToolStore(database),
-            effects=SqlEffectStore(database, exclusive=settings.is_embedded),
+            stores=Stores(
+                SqlToolStore(database),
+                SqlEffectStore(database, exclusive=settings.is_embedded),
+                SqlSecretStore(database),
+            ),
         )
 
 

@@ -4,10 +4,11 @@ from ipaddress import ip_network
 from typing import Annotated
 
 from errand_common.settings import ServiceSettings
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from errand_tools.clients.http import Reach
+from errand_tools.storage.secrets import FernetCipher, key_of_file
 
 
 def _parted(value: object) -> object:
@@ -19,6 +20,7 @@ def _parted(value: object) -> object:
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+SecretKeys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_parted)]
 PortList = Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_parted)]
 # Where clouds answer with the machine's credentials: never a tool's business.
 _METADATA = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::/32"))
@@ -43,6 +45,11 @@ class ToolsSettings(ServiceSettings):
     http_tool_hosts: CommaList = Field(
         default=(), description="Hosts tenants' HTTP tools may call; empty for every public host."
     )
+    secret_keys: SecretKeys = Field(
+        default=(),
+        description="Keys that seal secrets, with commas: 32 bytes in URL-safe base64 each. The first seals, all open."
+        " Empty: a key file in the data folder where the database is SQLite, else secrets are off.",
+    )
     sandbox_processes: int = Field(default=2, ge=1, le=64, description="Python sandboxes at once.")
     running_per_tool: int = Field(default=16, ge=1, le=1024, description="Calls of one tool at once.")
     waiting_per_tool: int = Field(default=64, ge=0, le=10_000, description="Calls of one tool that wait.")
@@ -66,6 +73,24 @@ class ToolsSettings(ServiceSettings):
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         Reach(hosts).policy(redirects=0)
         return hosts
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        try:
+            FernetCipher(tuple(key.get_secret_value() for key in keys))
+        except ValueError:
+            raise ValueError("each key must be 32 bytes in URL-safe base64") from None
+        return keys
+
+    @property
+    def cipher(self) -> FernetCipher:
+        """What seals secrets. Raises OSError when the embedded key file cannot be read."""
+        keys = tuple(key.get_secret_value() for key in self.secret_keys)
+        if not keys and self.is_embedded:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            keys = (key_of_file(self.data_dir / "tools-secrets.key"),)
+        return FernetCipher(keys)
 
     @property
     def web_reach(self) -> Reach:

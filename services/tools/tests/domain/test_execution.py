@@ -29,7 +29,7 @@ from errand_tools.domain.tools import (
     ToolNotFound,
     ToolPolicy,
 )
-from errand_tools.testing import InMemoryEffectStore, InMemoryToolStore, ScriptedHttpCaller
+from errand_tools.testing import InMemoryEffectStore, InMemoryToolStore, ScriptedHttpCaller, secret_book
 
 SCHEMA: JsonObject = {
     "type": "object",
@@ -54,13 +54,15 @@ class Bench:
         builtins = [
             Tool(name, "A built-in tool.", SCHEMA, timeout_ms=300, kind=ToolKind.BUILTIN) for name in self.runners
         ]
-        self.registry = ToolRegistry(self.tools, builtins, cache_seconds=0)
+        self.secrets = secret_book()
+        self.registry = ToolRegistry(self.tools, builtins, self.secrets, cache_seconds=0)
         self.ledger = EffectLedger(self.effects, owner=f"p{id(object())}", clock=lambda: datetime.now(UTC))
         self.executor = ToolExecutor(
             self.registry,
             self.runners,
             self.http,
             self.ledger,
+            secrets=self.secrets,
             limit=ConcurrencyLimit(running=running, waiting=waiting),
             breaker=CircuitBreaker(failures=3, open_seconds=30, clock=lambda: self.now),
             report=lambda tool, error: self.reported.append((tool, error)),

@@ -15,7 +15,7 @@ from errand_common.testing.keys import principal
 from errand_tools.domain.ports import Page
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.tools import HttpBinding, SideEffect, Tool, ToolKind, schema_hash
-from errand_tools.testing import InMemoryToolStore
+from errand_tools.testing import InMemoryToolStore, secret_book
 
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
 ADMIN = principal("t1")
@@ -29,7 +29,7 @@ def tool(name: str = "lookup", **changes: Any) -> Tool:
 @pytest.fixture
 def registry() -> ToolRegistry:
     builtins = [Tool(name, "A built-in.", SCHEMA, kind=ToolKind.BUILTIN) for name in ("zeta", "alpha")]
-    return ToolRegistry(InMemoryToolStore(), builtins, cache_seconds=60)
+    return ToolRegistry(InMemoryToolStore(), builtins, secret_book(), cache_seconds=60)
 
 
 async def test_a_registered_tool_can_be_found(registry: ToolRegistry) -> None:
@@ -158,7 +158,7 @@ async def test_users_may_not_change_tools(registry: ToolRegistry, role: str) -> 
 async def test_lookups_are_kept_for_a_while_only() -> None:
     store = InMemoryToolStore()
     now = [0.0]
-    registry = ToolRegistry(store, [], cache_seconds=2, clock=lambda: now[0])
+    registry = ToolRegistry(store, [], secret_book(), cache_seconds=2, clock=lambda: now[0])
     await registry.register(ADMIN, tool())
     await registry.find("t1", "lookup")
     await store.delete("t1", "lookup")

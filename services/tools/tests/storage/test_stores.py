@@ -19,8 +19,11 @@ from errand_tools.domain.effects import (
     effect_id,
 )
 from errand_tools.domain.ports import EffectStore, Page, ToolStore
+from errand_tools.domain.secrets import SealedSecret, Secret, SecretStore
 from errand_tools.domain.tools import (
+    AuthScheme,
     ExecutionStatus,
+    HttpAuth,
     HttpBinding,
     Outcome,
     SideEffect,
@@ -28,12 +31,13 @@ from errand_tools.domain.tools import (
     ToolPolicy,
 )
 from errand_tools.storage.effects import SqlEffectStore
+from errand_tools.storage.secrets import SqlSecretStore
 from errand_tools.storage.tools import SqlToolStore
-from errand_tools.testing import InMemoryEffectStore, InMemoryToolStore
+from errand_tools.testing import InMemoryEffectStore, InMemorySecretStore, InMemoryToolStore
 
 NOW = datetime(2026, 11, 21, 4, 5, 6, 789012, tzinfo=UTC)
 LEASE = NOW + timedelta(seconds=30)
-TABLES = ("tools", "disabled_builtins", "effects")
+TABLES = ("tools", "disabled_builtins", "effects", "secrets")
 MIGRATIONS = "errand_tools.storage.migrations"
 
 
@@ -41,15 +45,16 @@ MIGRATIONS = "errand_tools.storage.migrations"
 class Stores:
     tools: ToolStore
     effects: EffectStore
+    secrets: SecretStore
 
 
 def _sql(database: Database) -> Stores:
-    return Stores(SqlToolStore(database), SqlEffectStore(database, exclusive=False))
+    return Stores(SqlToolStore(database), SqlEffectStore(database, exclusive=False), SqlSecretStore(database))
 
 
 @pytest.fixture
 def memory() -> Stores:
-    return Stores(InMemoryToolStore(), InMemoryEffectStore(exclusive=False))
+    return Stores(InMemoryToolStore(), InMemoryEffectStore(exclusive=False), InMemorySecretStore())
 
 
 @pytest.fixture
@@ -89,7 +94,13 @@ def tool(name: str = "send_mail", **changes: object) -> Tool:
             timeout_ms=5_000,
             side_effect=SideEffect.IDEMPOTENT,
             policy=ToolPolicy.ASK,
-            http=HttpBinding("POST", "https://mail.example/send"),
+            http=HttpBinding(
+                "POST",
+                "https://mail.example/send",
+                auth=HttpAuth(AuthScheme.HEADER, "key", "X-Key"),
+                query_arguments=("to",),
+                body_argument="mail",
+            ),
             reconcile_tool="",
             schema_hash="0" * 64,
         ),
@@ -281,6 +292,7 @@ async def test_postgres_shows_a_tenant_its_own_rows_only(
     await postgres.tools.add("t1", tool(), most=10)
     await postgres.tools.set_builtin_enabled("t1", "calculator", enabled=False)
     await postgres.effects.begin("t1", dispatch(), NOW)
+    await postgres.secrets.put("t1", SealedSecret(Secret("key", (), NOW), "x"), most=1)
     counted = {}
     for tenant in ("t1", "t2", None):
         async with postgres_database.transaction(tenant) as session:
@@ -304,3 +316,47 @@ async def test_every_tenant_table_is_in_the_list(postgres_database: Database) ->
             )
         )
         assert set(found) == set(TABLES)
+
+
+class TestSecrets:
+    def sealed(self, name: str = "key", sealed: str = "x") -> SealedSecret:
+        return SealedSecret(Secret(name, ("a.example",), NOW), sealed)
+
+    async def test_put_get_replace_delete(self, stores: Stores) -> None:
+        await stores.secrets.put("t1", self.sealed(), most=2)
+        assert await stores.secrets.get("t1", "key") == self.sealed()
+        assert await stores.secrets.get("t2", "key") is None
+        await stores.secrets.put("t1", self.sealed(sealed="y"), most=1)
+        assert await stores.secrets.get("t1", "key") == self.sealed(sealed="y")
+        assert await stores.secrets.list("t1") == [self.sealed().secret]
+        assert not await stores.secrets.delete("t2", "key")
+        assert await stores.secrets.delete("t1", "key")
+        assert await stores.secrets.list("t1") == []
+
+    async def test_there_are_at_most_so_many(self, stores: Stores) -> None:
+        await stores.secrets.put("t1", self.sealed("one"), most=1)
+        with pytest.raises(Conflict):
+            await stores.secrets.put("t1", self.sealed("two"), most=1)
+
+
+class TestManyTools:
+    async def test_names_that_are_taken_stay(self, stores: Stores) -> None:
+        await stores.tools.add("t1", tool("one"), most=10)
+        changed = [tool("one", description="New."), tool("two")]
+        taken = await stores.tools.put_all("t1", changed, most=10, replace=False, dry_run=False)
+        assert taken == {"one"}
+        kept = await stores.tools.list("t1", Page(10), enabled_only=False)
+        assert [(one.name, one.description) for one in kept] == [("one", "Sends a mail."), ("two", "Sends a mail.")]
+
+    async def test_replaced_ones_stay_as_enabled_as_they_were(self, stores: Stores) -> None:
+        await stores.tools.add("t1", tool("one"), most=10)
+        await stores.tools.set_enabled("t1", "one", enabled=False)
+        changed = [tool("one", description="New.")]
+        assert not await stores.tools.put_all("t1", changed, most=1, replace=True, dry_run=False)
+        assert await stores.tools.get("t1", "one") == tool("one", description="New.", enabled=False)
+
+    async def test_nothing_is_added_over_the_limit_or_by_a_dry_run(self, stores: Stores) -> None:
+        with pytest.raises(Conflict):
+            await stores.tools.put_all("t1", [tool("one"), tool("two")], most=1, replace=True, dry_run=False)
+        await stores.tools.put_all("t1", [tool("one")], most=1, replace=True, dry_run=True)
+        assert await stores.tools.list("t1", Page(10), enabled_only=False) == []

@@ -33,6 +33,13 @@ class ToolPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOOL_POLICY_ASK: _ClassVar[ToolPolicy]
     TOOL_POLICY_DENY: _ClassVar[ToolPolicy]
 
+class HttpAuthScheme(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HTTP_AUTH_SCHEME_UNSPECIFIED: _ClassVar[HttpAuthScheme]
+    HTTP_AUTH_SCHEME_BEARER: _ClassVar[HttpAuthScheme]
+    HTTP_AUTH_SCHEME_BASIC: _ClassVar[HttpAuthScheme]
+    HTTP_AUTH_SCHEME_HEADER: _ClassVar[HttpAuthScheme]
+
 class ExecutionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     EXECUTION_STATUS_UNSPECIFIED: _ClassVar[ExecutionStatus]
@@ -62,6 +69,10 @@ TOOL_POLICY_UNSPECIFIED: ToolPolicy
 TOOL_POLICY_AUTO: ToolPolicy
 TOOL_POLICY_ASK: ToolPolicy
 TOOL_POLICY_DENY: ToolPolicy
+HTTP_AUTH_SCHEME_UNSPECIFIED: HttpAuthScheme
+HTTP_AUTH_SCHEME_BEARER: HttpAuthScheme
+HTTP_AUTH_SCHEME_BASIC: HttpAuthScheme
+HTTP_AUTH_SCHEME_HEADER: HttpAuthScheme
 EXECUTION_STATUS_UNSPECIFIED: ExecutionStatus
 EXECUTION_STATUS_SUCCEEDED: ExecutionStatus
 EXECUTION_STATUS_INVALID_ARGUMENTS: ExecutionStatus
@@ -76,12 +87,28 @@ EFFECT_STATE_COMPLETED: EffectState
 EFFECT_STATE_UNSETTLED: EffectState
 
 class HttpBinding(_message.Message):
-    __slots__ = ("method", "url_template")
+    __slots__ = ("method", "url_template", "auth", "query_arguments", "body_argument")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     URL_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    AUTH_FIELD_NUMBER: _ClassVar[int]
+    QUERY_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    BODY_ARGUMENT_FIELD_NUMBER: _ClassVar[int]
     method: str
     url_template: str
-    def __init__(self, method: _Optional[str] = ..., url_template: _Optional[str] = ...) -> None: ...
+    auth: HttpAuth
+    query_arguments: _containers.RepeatedScalarFieldContainer[str]
+    body_argument: str
+    def __init__(self, method: _Optional[str] = ..., url_template: _Optional[str] = ..., auth: _Optional[_Union[HttpAuth, _Mapping]] = ..., query_arguments: _Optional[_Iterable[str]] = ..., body_argument: _Optional[str] = ...) -> None: ...
+
+class HttpAuth(_message.Message):
+    __slots__ = ("scheme", "secret", "header")
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    scheme: HttpAuthScheme
+    secret: str
+    header: str
+    def __init__(self, scheme: _Optional[_Union[HttpAuthScheme, str]] = ..., secret: _Optional[str] = ..., header: _Optional[str] = ...) -> None: ...
 
 class Tool(_message.Message):
     __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool")
@@ -260,3 +287,85 @@ class SettleEffectResponse(_message.Message):
     EFFECT_FIELD_NUMBER: _ClassVar[int]
     effect: Effect
     def __init__(self, effect: _Optional[_Union[Effect, _Mapping]] = ...) -> None: ...
+
+class Secret(_message.Message):
+    __slots__ = ("name", "hosts", "updated_at")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    hosts: _containers.RepeatedScalarFieldContainer[str]
+    updated_at: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., hosts: _Optional[_Iterable[str]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class PutSecretRequest(_message.Message):
+    __slots__ = ("name", "value", "hosts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: str
+    hosts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ..., hosts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PutSecretResponse(_message.Message):
+    __slots__ = ("secret",)
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    secret: Secret
+    def __init__(self, secret: _Optional[_Union[Secret, _Mapping]] = ...) -> None: ...
+
+class ListSecretsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListSecretsResponse(_message.Message):
+    __slots__ = ("secrets",)
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    secrets: _containers.RepeatedCompositeFieldContainer[Secret]
+    def __init__(self, secrets: _Optional[_Iterable[_Union[Secret, _Mapping]]] = ...) -> None: ...
+
+class DeleteSecretRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteSecretResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ImportOpenApiRequest(_message.Message):
+    __slots__ = ("document", "name_prefix", "base_url", "auth", "side_effect", "policy", "replace", "dry_run")
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    NAME_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    BASE_URL_FIELD_NUMBER: _ClassVar[int]
+    AUTH_FIELD_NUMBER: _ClassVar[int]
+    SIDE_EFFECT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    document: str
+    name_prefix: str
+    base_url: str
+    auth: HttpAuth
+    side_effect: SideEffect
+    policy: ToolPolicy
+    replace: bool
+    dry_run: bool
+    def __init__(self, document: _Optional[str] = ..., name_prefix: _Optional[str] = ..., base_url: _Optional[str] = ..., auth: _Optional[_Union[HttpAuth, _Mapping]] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., replace: _Optional[bool] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class SkippedOperation(_message.Message):
+    __slots__ = ("operation", "reason")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    reason: str
+    def __init__(self, operation: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ImportOpenApiResponse(_message.Message):
+    __slots__ = ("tools", "skipped")
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    tools: _containers.RepeatedCompositeFieldContainer[Tool]
+    skipped: _containers.RepeatedCompositeFieldContainer[SkippedOperation]
+    def __init__(self, tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., skipped: _Optional[_Iterable[_Union[SkippedOperation, _Mapping]]] = ...) -> None: ...

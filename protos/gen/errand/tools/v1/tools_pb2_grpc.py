@@ -75,6 +75,26 @@ class ToolsServiceStub:
                 request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.SettleEffectRequest.SerializeToString,
                 response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.SettleEffectResponse.FromString,
                 _registered_method=True)
+        self.PutSecret = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/PutSecret',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.PutSecretRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.PutSecretResponse.FromString,
+                _registered_method=True)
+        self.ListSecrets = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/ListSecrets',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListSecretsRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListSecretsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSecret = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/DeleteSecret',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.DeleteSecretRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.DeleteSecretResponse.FromString,
+                _registered_method=True)
+        self.ImportOpenApi = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/ImportOpenApi',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiResponse.FromString,
+                _registered_method=True)
 
 
 class ToolsServiceServicer:
@@ -137,6 +157,34 @@ class ToolsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutSecret(self, request, context):
+        """Stores or replaces a secret, encrypted; tools use it by name and nobody can read it back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSecrets(self, request, context):
+        """The tenant's secrets by name, without their values.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSecret(self, request, context):
+        """Removes a secret; tools that name it are denied from then on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportOpenApi(self, request, context):
+        """Registers each operation of an OpenAPI document (3.0, 3.1) as an HTTP tool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +227,26 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.SettleEffect,
                     request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.SettleEffectRequest.FromString,
                     response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.SettleEffectResponse.SerializeToString,
+            ),
+            'PutSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutSecret,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.PutSecretRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.PutSecretResponse.SerializeToString,
+            ),
+            'ListSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSecrets,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListSecretsRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListSecretsResponse.SerializeToString,
+            ),
+            'DeleteSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSecret,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.DeleteSecretRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.DeleteSecretResponse.SerializeToString,
+            ),
+            'ImportOpenApi': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportOpenApi,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +466,114 @@ class ToolsService:
             '/errand.tools.v1.ToolsService/SettleEffect',
             errand_dot_tools_dot_v1_dot_tools__pb2.SettleEffectRequest.SerializeToString,
             errand_dot_tools_dot_v1_dot_tools__pb2.SettleEffectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/PutSecret',
+            errand_dot_tools_dot_v1_dot_tools__pb2.PutSecretRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.PutSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/ListSecrets',
+            errand_dot_tools_dot_v1_dot_tools__pb2.ListSecretsRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.ListSecretsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/DeleteSecret',
+            errand_dot_tools_dot_v1_dot_tools__pb2.DeleteSecretRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.DeleteSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportOpenApi(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/ImportOpenApi',
+            errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiResponse.FromString,
             options,
             channel_credentials,
             insecure,

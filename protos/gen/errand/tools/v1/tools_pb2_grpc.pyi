@@ -49,6 +49,14 @@ class ToolsServiceStub:
     """The ledger's entries, newest first."""
     SettleEffect: _grpc.UnaryUnaryMultiCallable[_tools_pb2.SettleEffectRequest, _tools_pb2.SettleEffectResponse]
     """A person settles an effect whose outcome is not known."""
+    PutSecret: _grpc.UnaryUnaryMultiCallable[_tools_pb2.PutSecretRequest, _tools_pb2.PutSecretResponse]
+    """Stores or replaces a secret, encrypted; tools use it by name and nobody can read it back."""
+    ListSecrets: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ListSecretsRequest, _tools_pb2.ListSecretsResponse]
+    """The tenant's secrets by name, without their values."""
+    DeleteSecret: _grpc.UnaryUnaryMultiCallable[_tools_pb2.DeleteSecretRequest, _tools_pb2.DeleteSecretResponse]
+    """Removes a secret; tools that name it are denied from then on."""
+    ImportOpenApi: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ImportOpenApiRequest, _tools_pb2.ImportOpenApiResponse]
+    """Registers each operation of an OpenAPI document (3.0, 3.1) as an HTTP tool."""
 
 @_typing.type_check_only
 class ToolsServiceAsyncStub(ToolsServiceStub):
@@ -71,6 +79,14 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     """The ledger's entries, newest first."""
     SettleEffect: _aio.UnaryUnaryMultiCallable[_tools_pb2.SettleEffectRequest, _tools_pb2.SettleEffectResponse]  # type: ignore[assignment]
     """A person settles an effect whose outcome is not known."""
+    PutSecret: _aio.UnaryUnaryMultiCallable[_tools_pb2.PutSecretRequest, _tools_pb2.PutSecretResponse]  # type: ignore[assignment]
+    """Stores or replaces a secret, encrypted; tools use it by name and nobody can read it back."""
+    ListSecrets: _aio.UnaryUnaryMultiCallable[_tools_pb2.ListSecretsRequest, _tools_pb2.ListSecretsResponse]  # type: ignore[assignment]
+    """The tenant's secrets by name, without their values."""
+    DeleteSecret: _aio.UnaryUnaryMultiCallable[_tools_pb2.DeleteSecretRequest, _tools_pb2.DeleteSecretResponse]  # type: ignore[assignment]
+    """Removes a secret; tools that name it are denied from then on."""
+    ImportOpenApi: _aio.UnaryUnaryMultiCallable[_tools_pb2.ImportOpenApiRequest, _tools_pb2.ImportOpenApiResponse]  # type: ignore[assignment]
+    """Registers each operation of an OpenAPI document (3.0, 3.1) as an HTTP tool."""
 
 class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps a tenant's tools and runs them. Every call carries the internal token and a deadline."""
@@ -138,5 +154,37 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tools_pb2.SettleEffectResponse, _abc.Awaitable[_tools_pb2.SettleEffectResponse]]:
         """A person settles an effect whose outcome is not known."""
+
+    @_abc_1.abstractmethod
+    def PutSecret(
+        self,
+        request: _tools_pb2.PutSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.PutSecretResponse, _abc.Awaitable[_tools_pb2.PutSecretResponse]]:
+        """Stores or replaces a secret, encrypted; tools use it by name and nobody can read it back."""
+
+    @_abc_1.abstractmethod
+    def ListSecrets(
+        self,
+        request: _tools_pb2.ListSecretsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.ListSecretsResponse, _abc.Awaitable[_tools_pb2.ListSecretsResponse]]:
+        """The tenant's secrets by name, without their values."""
+
+    @_abc_1.abstractmethod
+    def DeleteSecret(
+        self,
+        request: _tools_pb2.DeleteSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.DeleteSecretResponse, _abc.Awaitable[_tools_pb2.DeleteSecretResponse]]:
+        """Removes a secret; tools that name it are denied from then on."""
+
+    @_abc_1.abstractmethod
+    def ImportOpenApi(
+        self,
+        request: _tools_pb2.ImportOpenApiRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.ImportOpenApiResponse, _abc.Awaitable[_tools_pb2.ImportOpenApiResponse]]:
+        """Registers each operation of an OpenAPI document (3.0, 3.1) as an HTTP tool."""
 
 def add_ToolsServiceServicer_to_server(servicer: ToolsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

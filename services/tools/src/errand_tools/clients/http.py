@@ -3,10 +3,11 @@
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address, ip_network
+from types import MappingProxyType
 from typing import Any, Final
 
 import httpx
@@ -33,6 +34,7 @@ from errand_tools.domain.tools import (
     ToolNotFound,
 )
 
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 MAX_BODY_BYTES: Final = 1024 * 1024
 _USER_AGENT: Final = "errand-tools"
 _ERROR_CHARACTERS: Final = 200
@@ -139,18 +141,24 @@ class GuardedHttpCaller:
         await self._client.aclose()
 
     async def call(
-        self, binding: HttpBinding, arguments: JsonObject, context: CallContext, *, keyed: bool
+        self,
+        binding: HttpBinding,
+        arguments: JsonObject,
+        context: CallContext,
+        *,
+        keyed: bool,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> JsonObject:
         """{"status": …, "body": …}, a JSON body parsed.
 
         Raises ToolError when the call surely failed, OutcomeUnknown when its answer was lost.
         """
         call = build_call(binding, arguments)
-        headers = {"accept": "application/json, text/*;q=0.9, */*;q=0.5"}
+        sent = {"accept": "application/json, text/*;q=0.9, */*;q=0.5", **headers}
         if keyed:
-            headers["idempotency-key"] = context.effect_id
+            sent["idempotency-key"] = context.effect_id
         try:
-            async with self._client.stream(call.method, call.url, json=call.body, headers=headers) as response:
+            async with self._client.stream(call.method, call.url, json=call.body, headers=sent) as response:
                 return _answer(response, await _read(response))
         except SSRFGuardError as error:
             raise _denied(error) from None

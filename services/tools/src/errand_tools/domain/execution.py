@@ -17,6 +17,7 @@ from errand_tools.domain.ports import HttpCaller, Runner
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.sanitise import clean_text, to_result
 from errand_tools.domain.schema import check_arguments
+from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.tools import (
     CallContext,
     ExecutionStatus,
@@ -62,6 +63,7 @@ class ToolExecutor:
         http: HttpCaller,
         ledger: EffectLedger,
         *,
+        secrets: SecretBook,
         limit: ConcurrencyLimit,
         breaker: CircuitBreaker,
         report: Callable[[str, BaseException], None],
@@ -69,6 +71,7 @@ class ToolExecutor:
         self._registry = registry
         self._runners = runners
         self._http = http
+        self._secrets = secrets
         self._ledger = ledger
         self._limit = limit
         self._breaker = breaker
@@ -165,7 +168,7 @@ class ToolExecutor:
         if tool.http is None:
             raise ToolDenied("The tool has no endpoint.")
         keyed = tool.side_effect is SideEffect.IDEMPOTENT
-        runner = _HttpRunner(self._http, tool.http, keyed=keyed)
+        runner = _HttpRunner(self._http, tool.http, self._secrets, tenant_id, keyed=keyed)
         with self._breaker.guard((tenant_id, tool.name)):
             return await self._timed(runner, tool, arguments, context)
 
@@ -211,10 +214,20 @@ class _HttpRunner:
 
     http: HttpCaller
     binding: HttpBinding
+    secrets: SecretBook
+    tenant_id: str
     keyed: bool
 
     async def run(self, arguments: JsonObject, context: CallContext) -> Any:
-        return await self.http.call(self.binding, arguments, context, keyed=self.keyed)
+        """The answer, in which the credentials that went out are not to be read."""
+        binding = self.binding
+        used = await self.secrets.credentials(self.tenant_id, binding.auth, binding.url_template)
+        try:
+            answer = await self.http.call(binding, arguments, context, keyed=self.keyed, headers=used.headers)
+        except (ToolError, OutcomeUnknown) as error:
+            error.message = used.scrub(error.message)
+            raise
+        return used.scrub(answer)
 
 
 def _parse(text: str) -> JsonObject | str:

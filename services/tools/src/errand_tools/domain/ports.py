@@ -1,6 +1,7 @@
 """What the rules need from the outside: stores, runners and other services."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -19,8 +20,16 @@ class Runner(Protocol):
 class HttpCaller(Protocol):
     """Calls an HTTP tool's endpoint."""
 
-    async def call(self, binding: HttpBinding, arguments: JsonObject, context: CallContext, *, keyed: bool) -> Any:
-        """The answer. `keyed` sends the effect's id as Idempotency-Key.
+    async def call(
+        self,
+        binding: HttpBinding,
+        arguments: JsonObject,
+        context: CallContext,
+        *,
+        keyed: bool,
+        headers: Mapping[str, str],
+    ) -> Any:
+        """The answer. `keyed` sends the effect's id as Idempotency-Key; `headers` carry credentials.
 
         Raises ToolError when the call surely failed, OutcomeUnknown when its answer was lost.
         """
@@ -69,6 +78,15 @@ class ToolStore(ABC):
     @abstractmethod
     async def add(self, tenant_id: str, tool: Tool, *, most: int) -> None:
         """Raises AlreadyExists for a known name, Conflict when the tenant has `most`."""
+
+    @abstractmethod
+    async def put_all(
+        self, tenant_id: str, tools: Sequence[Tool], *, most: int, replace: bool, dry_run: bool
+    ) -> frozenset[str]:
+        """Adds the tools in one go; the names that were taken and stay as they are.
+
+        `replace` overwrites instead, and leaves each as enabled as it was. Raises Conflict over `most`.
+        """
 
     @abstractmethod
     async def get(self, tenant_id: str, name: str) -> Tool | None:

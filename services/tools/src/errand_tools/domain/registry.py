@@ -12,12 +12,13 @@ from errand_common.errors import (
     AlreadyExists,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
 )
 from errand_common.principal import Principal
 
+from errand_tools.domain.access import require_editor
 from errand_tools.domain.ports import Page, ToolStore
-from errand_tools.domain.templates import check_template
+from errand_tools.domain.secrets import SecretBook
+from errand_tools.domain.templates import check_binding
 from errand_tools.domain.tools import (
     DEFAULT_TIMEOUT_MS,
     SideEffect,
@@ -27,14 +28,7 @@ from errand_tools.domain.tools import (
 )
 
 MAX_TOOLS = 1_000
-_EDITORS = frozenset({"owner", "admin", "developer"})
 _NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
-
-
-def require_editor(principal: Principal) -> None:
-    """Raises PermissionDenied unless the principal may change tools and settle effects."""
-    if not principal.roles & _EDITORS:
-        raise PermissionDenied("changing tools needs the role owner, admin or developer", permission="tools.write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +50,7 @@ class ToolRegistry:
         self,
         store: ToolStore,
         builtins: Sequence[Tool],
+        secrets: SecretBook,
         *,
         cache_seconds: float = 2.0,
         cache_entries: int = 8192,
@@ -63,6 +58,7 @@ class ToolRegistry:
     ) -> None:
         self._store = store
         self._builtins = {tool.name: tool for tool in builtins}
+        self._secrets = secrets
         self._cache = _Cache(cache_seconds, cache_entries, clock)
         self._pending: dict[tuple[str, str], asyncio.Future[Tool | None]] = {}
 
@@ -72,11 +68,25 @@ class ToolRegistry:
         Raises InvalidArgument, AlreadyExists, PermissionDenied, and Conflict over 1,000 tools.
         """
         require_editor(principal)
-        registered = self._checked(tool)
+        registered = self.checked(tool)
         await self._check_reconcile_tool(principal.tenant_id, registered)
+        await self.check_auth(principal.tenant_id, registered, field="tool.http.auth")
         await self._store.add(principal.tenant_id, registered, most=MAX_TOOLS)
         self._cache.forget(principal.tenant_id, tool.name)
         return registered
+
+    async def register_all(
+        self, principal: Principal, tools: Sequence[Tool], *, replace: bool, dry_run: bool = False
+    ) -> frozenset[str]:
+        """Adds checked tools at once; names that were taken, which `replace` takes over.
+
+        Raises PermissionDenied, and Conflict over 1,000 tools: nothing is added then.
+        """
+        require_editor(principal)
+        taken = await self._store.put_all(principal.tenant_id, tools, most=MAX_TOOLS, replace=replace, dry_run=dry_run)
+        for tool in tools:
+            self._cache.forget(principal.tenant_id, tool.name)
+        return taken
 
     async def get(self, tenant_id: str, name: str) -> Tool:
         """A tool by name. Raises NotFound."""
@@ -153,7 +163,8 @@ class ToolRegistry:
         tools = [replace(self._builtins[name], enabled=name not in disabled) for name in names[start:]]
         return [tool for tool in tools if tool.enabled or not enabled_only]
 
-    def _checked(self, tool: Tool) -> Tool:
+    def checked(self, tool: Tool) -> Tool:
+        """The tool as it would be registered. Raises InvalidArgument, AlreadyExists for a built-in one's name."""
         if not _NAME.match(tool.name):
             raise InvalidArgument(
                 "name must be 1 to 128 letters, digits, '.', '_' or '-'",
@@ -168,7 +179,7 @@ class ToolRegistry:
                 field="tool.http",
                 rule="required",
             )
-        check_template(tool.http.url_template, tool.parameters)
+        check_binding(tool.http, tool.parameters)
         _check_side_effect(tool)
         return replace(
             tool,
@@ -177,6 +188,11 @@ class ToolRegistry:
             timeout_ms=tool.timeout_ms or DEFAULT_TIMEOUT_MS,
             schema_hash=schema_hash(tool.description, tool.parameters),
         )
+
+    async def check_auth(self, tenant_id: str, tool: Tool, *, field: str) -> None:
+        """Raises InvalidArgument when the tool names a secret that it cannot use."""
+        if tool.http and tool.http.auth:
+            await self._secrets.check(tenant_id, tool.http.auth, tool.http.url_template, field=field)
 
     async def _check_reconcile_tool(self, tenant_id: str, tool: Tool) -> None:
         if tool.side_effect is not SideEffect.RECONCILE:

@@ -8,9 +8,9 @@ from datetime import datetime
 from errand_common.errors import Conflict, InvalidArgument, NotFound
 from errand_common.principal import Principal
 
+from errand_tools.domain.access import require_editor
 from errand_tools.domain.effects import Effect, EffectFilter, cursor_of
 from errand_tools.domain.ports import EffectStore, Page
-from errand_tools.domain.registry import require_editor
 from errand_tools.domain.sanitise import to_result
 from errand_tools.domain.tools import ExecutionStatus, Outcome
 

@@ -23,7 +23,7 @@ class HttpCall:
 
     method: str
     url: str
-    body: JsonObject | None
+    body: Any
 
 
 def check_template(template: str, parameters: Mapping[str, Any]) -> None:
@@ -68,9 +68,21 @@ def build_call(binding: HttpBinding, arguments: JsonObject) -> HttpCall:
     if _has_dot_segment(urlsplit(url).path):
         raise ToolFailed("The arguments make a path with '.' or '..' segments.")
     rest = {name: value for name, value in arguments.items() if name not in used}
-    if binding.method in _BODY_METHODS:
-        return HttpCall(binding.method, url, rest)
-    return HttpCall(binding.method, _with_query(url, rest), None)
+    if binding.method not in _BODY_METHODS:
+        return HttpCall(binding.method, _with_query(url, rest), None)
+    query = {name: rest.pop(name) for name in binding.query_arguments if name in rest}
+    body = rest.get(binding.body_argument) if binding.body_argument else rest
+    return HttpCall(binding.method, _with_query(url, query), body)
+
+
+def check_binding(binding: HttpBinding, parameters: Mapping[str, Any]) -> None:
+    """Raises InvalidArgument for a template that could be misled, or a place that no argument fills."""
+    check_template(binding.url_template, parameters)
+    places = {"query_arguments": binding.query_arguments, "body_argument": (binding.body_argument,)}
+    for field, names in places.items():
+        for name in filter(None, names):
+            if name not in parameters.get("properties", {}):
+                raise InvalidArgument(f"{field} names '{name}', which is no argument", field=f"tool.http.{field}")
 
 
 def _refused(message: str, rule: str) -> InvalidArgument:

@@ -48,12 +48,35 @@ class ExecutionStatus(StrEnum):
     UNSETTLED = "unsettled"
 
 
+class AuthScheme(StrEnum):
+    """How a secret is sent."""
+
+    BEARER = "bearer"
+    BASIC = "basic"
+    HEADER = "header"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAuth:
+    """Authentication by a stored secret; `header` names the header of the scheme HEADER."""
+
+    scheme: AuthScheme
+    secret: str
+    header: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpBinding:
-    """How an HTTP tool is called; {name} in the template is replaced by that argument."""
+    """How an HTTP tool is called; {name} in the template is replaced by that argument.
+
+    `query_arguments` go to the query even where the rest goes to the body; `body_argument` is the whole body.
+    """
 
     method: str
     url_template: str
+    auth: HttpAuth | None = None
+    query_arguments: tuple[str, ...] = ()
+    body_argument: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,20 @@ class ToolRow(Base):
     enabled: Mapped[bool] = mapped_column(Boolean)
     schema_hash: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[str] = mapped_column(String(16))
+    binding_json: Mapped[str] = mapped_column(Text)
+
+
+class SecretRow(Base):
+    """A secret, its value sealed."""
+
+    __tablename__ = "secrets"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    hosts_json: Mapped[str] = mapped_column(Text)
+    sealed: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class DisabledBuiltinRow(Base):

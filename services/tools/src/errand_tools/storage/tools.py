@@ -1,6 +1,9 @@
 """Registered tools in the database."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import replace as with_
 from datetime import UTC, datetime
 
 from errand_common.db import Database
@@ -10,6 +13,8 @@ from sqlalchemy.exc import IntegrityError
 
 from errand_tools.domain.ports import Page, ToolStore
 from errand_tools.domain.tools import (
+    AuthScheme,
+    HttpAuth,
     HttpBinding,
     SideEffect,
     Tool,
@@ -34,6 +39,23 @@ class SqlToolStore(ToolStore):
                 session.add(_to_row(tenant_id, tool))
         except IntegrityError:
             raise AlreadyExists("tool", tool.name) from None
+
+    async def put_all(
+        self, tenant_id: str, tools: Sequence[Tool], *, most: int, replace: bool, dry_run: bool
+    ) -> frozenset[str]:
+        rows = select(ToolRow.name, ToolRow.enabled).where(ToolRow.tenant_id == tenant_id)
+        async with self._database.transaction(tenant_id) as session:
+            known = {name: enabled for (name, enabled) in (await session.execute(rows)).tuples()}
+            taken = frozenset() if replace else frozenset(tool.name for tool in tools) & known.keys()
+            if len(known.keys() | {tool.name for tool in tools}) > most:
+                raise Conflict(f"A tenant can have {most} tools; delete some first.", resource="tool")
+            new = [] if dry_run else [tool for tool in tools if tool.name not in taken]
+            replaced = [tool.name for tool in new if tool.name in known]
+            if replaced:
+                same = (ToolRow.tenant_id == tenant_id, ToolRow.name.in_(replaced))
+                await session.execute(delete(ToolRow).where(*same))
+            session.add_all(_to_row(tenant_id, with_(tool, enabled=known.get(tool.name, tool.enabled))) for tool in new)
+        return taken
 
     async def get(self, tenant_id: str, name: str) -> Tool | None:
         async with self._database.transaction(tenant_id) as session:
@@ -99,6 +121,28 @@ def _to_row(tenant_id: str, tool: Tool) -> ToolRow:
         enabled=tool.enabled,
         schema_hash=tool.schema_hash,
         created_at=datetime.now(UTC),
+        kind=tool.kind.value,
+        binding_json=_binding_json(tool.http),
+    )
+
+
+def _binding_json(http: HttpBinding | None) -> str:
+    """What the columns of the first version do not hold."""
+    if http is None:
+        return "{}"
+    rest = {"query_arguments": http.query_arguments, "body_argument": http.body_argument}
+    return json.dumps({**rest, "auth": asdict(http.auth) if http.auth else None})
+
+
+def _http(row: ToolRow) -> HttpBinding:
+    rest = json.loads(row.binding_json)
+    auth = rest.get("auth")
+    return HttpBinding(
+        row.method,
+        row.url_template,
+        auth=HttpAuth(AuthScheme(auth["scheme"]), auth["secret"], auth["header"]) if auth else None,
+        query_arguments=tuple(rest.get("query_arguments", ())),
+        body_argument=rest.get("body_argument", ""),
     )
 
 
@@ -110,8 +154,8 @@ def _from_row(row: ToolRow) -> Tool:
         timeout_ms=row.timeout_ms,
         side_effect=SideEffect(row.side_effect),
         policy=ToolPolicy(row.policy),
-        kind=ToolKind.HTTP,
-        http=HttpBinding(row.method, row.url_template),
+        kind=ToolKind(row.kind),
+        http=_http(row),
         enabled=row.enabled,
         reconcile_tool=row.reconcile_tool,
         schema_hash=row.schema_hash,

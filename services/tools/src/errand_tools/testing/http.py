@@ -1,5 +1,6 @@
 """Endpoints of HTTP tools that do what a test says."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from errand_tools.domain.tools import CallContext, HttpBinding, JsonObject
@@ -12,7 +13,15 @@ class ScriptedHttpCaller:
         self.behaviours: dict[str, Any] = {}
         self.calls: list[tuple[str, JsonObject, str]] = []
 
-    async def call(self, binding: HttpBinding, arguments: JsonObject, context: CallContext, *, keyed: bool) -> Any:
+    async def call(
+        self,
+        binding: HttpBinding,
+        arguments: JsonObject,
+        context: CallContext,
+        *,
+        keyed: bool,
+        headers: Mapping[str, str],
+    ) -> Any:
         name = binding.url_template.rsplit("/", maxsplit=1)[-1]
         self.calls.append((name, arguments, context.effect_id if keyed else ""))
         behaviour = self.behaviours.get(name, {"status": 200, "body": {"ok": True}})

@@ -1,6 +1,8 @@
 """The ports of storage, kept in memory."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from dataclasses import replace as with_
 from datetime import datetime
 
 from errand_common.errors import AlreadyExists, Conflict
@@ -13,6 +15,7 @@ from errand_tools.domain.effects import (
     parse_cursor,
 )
 from errand_tools.domain.ports import EffectStore, Page, ToolStore
+from errand_tools.domain.secrets import SealedSecret, Secret, SecretStore
 from errand_tools.domain.tools import Outcome, Tool
 
 
@@ -29,6 +32,19 @@ class InMemoryToolStore(ToolStore):
         if sum(owner == tenant_id for owner, _ in self._tools) >= most:
             raise Conflict(f"A tenant can have {most} tools; delete one first.", resource="tool")
         self._tools[tenant_id, tool.name] = tool
+
+    async def put_all(
+        self, tenant_id: str, tools: Sequence[Tool], *, most: int, replace: bool, dry_run: bool
+    ) -> frozenset[str]:
+        known = {name: tool for (owner, name), tool in self._tools.items() if owner == tenant_id}
+        taken = frozenset() if replace else frozenset(tool.name for tool in tools) & known.keys()
+        if len(known.keys() | {tool.name for tool in tools}) > most:
+            raise Conflict(f"A tenant can have {most} tools; delete some first.", resource="tool")
+        for tool in tools:
+            if tool.name not in taken and not dry_run:
+                enabled = known[tool.name].enabled if tool.name in known else tool.enabled
+                self._tools[tenant_id, tool.name] = with_(tool, enabled=enabled)
+        return taken
 
     async def get(self, tenant_id: str, name: str) -> Tool | None:
         return self._tools.get((tenant_id, name))
@@ -165,3 +181,25 @@ def _follows(effect: Effect, cursor: str) -> bool:
     if not cursor:
         return True
     return (effect.created_at, effect.id) < parse_cursor(cursor)
+
+
+class InMemorySecretStore(SecretStore):
+    """Sealed secrets of all tenants in one process."""
+
+    def __init__(self) -> None:
+        self._secrets: dict[tuple[str, str], SealedSecret] = {}
+
+    async def put(self, tenant_id: str, secret: SealedSecret, *, most: int) -> None:
+        name = secret.secret.name
+        if sum(owner == tenant_id and known != name for owner, known in self._secrets) >= most:
+            raise Conflict(f"A tenant can have {most} secrets; delete one first.", resource="secret")
+        self._secrets[tenant_id, name] = secret
+
+    async def get(self, tenant_id: str, name: str) -> SealedSecret | None:
+        return self._secrets.get((tenant_id, name))
+
+    async def list(self, tenant_id: str) -> list[Secret]:
+        return [sealed.secret for (owner, _), sealed in sorted(self._secrets.items()) if owner == tenant_id]
+
+    async def delete(self, tenant_id: str, name: str) -> bool:
+        return self._secrets.pop((tenant_id, name), None) is not None

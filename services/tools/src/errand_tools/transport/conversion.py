@@ -17,10 +17,14 @@ from errand_tools.domain.effects import (
     parse_cursor,
 )
 from errand_tools.domain.execution import Call
+from errand_tools.domain.openapi import ImportOptions, Operations
 from errand_tools.domain.ports import Page
 from errand_tools.domain.schema import parse_parameters
+from errand_tools.domain.secrets import Secret
 from errand_tools.domain.tools import (
+    AuthScheme,
     ExecutionStatus,
+    HttpAuth,
     HttpBinding,
     Outcome,
     SideEffect,
@@ -60,6 +64,12 @@ _STATES: Mapping[EffectState, tools_pb2.EffectState] = {
     EffectState.COMPLETED: tools_pb2.EFFECT_STATE_COMPLETED,
     EffectState.UNSETTLED: tools_pb2.EFFECT_STATE_UNSETTLED,
 }
+_SCHEMES: Mapping[AuthScheme, tools_pb2.HttpAuthScheme] = {
+    AuthScheme.BEARER: tools_pb2.HTTP_AUTH_SCHEME_BEARER,
+    AuthScheme.BASIC: tools_pb2.HTTP_AUTH_SCHEME_BASIC,
+    AuthScheme.HEADER: tools_pb2.HTTP_AUTH_SCHEME_HEADER,
+}
+_SCHEME_OF = {number: value for value, number in _SCHEMES.items()}
 _SIDE_EFFECT_OF = {number: value for value, number in _SIDE_EFFECTS.items()}
 _POLICY_OF = {number: value for value, number in _POLICIES.items()}
 _STATE_OF = {number: value for value, number in _STATES.items()}
@@ -74,7 +84,6 @@ def tool_from_proto(message: tools_pb2.Tool) -> Tool:
             field="tool.side_effect",
             rule="required",
         )
-    http = message.http if message.HasField("http") else None
     return Tool(
         name=message.name,
         description=message.description,
@@ -82,14 +91,44 @@ def tool_from_proto(message: tools_pb2.Tool) -> Tool:
         timeout_ms=message.timeout_ms,
         side_effect=side_effect,
         policy=_POLICY_OF.get(message.policy, ToolPolicy.AUTO),
-        http=HttpBinding(http.method, http.url_template) if http else None,
+        http=_http_from_proto(message.http) if message.HasField("http") else None,
         reconcile_tool=message.reconcile_tool,
     )
 
 
+def _http_from_proto(message: tools_pb2.HttpBinding) -> HttpBinding:
+    return HttpBinding(
+        message.method,
+        message.url_template,
+        auth=auth_from_proto(message.auth) if message.HasField("auth") else None,
+        query_arguments=tuple(message.query_arguments),
+        body_argument=message.body_argument,
+    )
+
+
+def auth_from_proto(message: tools_pb2.HttpAuth) -> HttpAuth:
+    """How a request says that calls prove who they are."""
+    return HttpAuth(_SCHEME_OF[message.scheme], message.secret, message.header)
+
+
+def _http_to_proto(http: HttpBinding) -> tools_pb2.HttpBinding:
+    auth = http.auth
+    return tools_pb2.HttpBinding(
+        method=http.method,
+        url_template=http.url_template,
+        auth=tools_pb2.HttpAuth(scheme=_SCHEMES[auth.scheme], secret=auth.secret, header=auth.header) if auth else None,
+        query_arguments=http.query_arguments,
+        body_argument=http.body_argument,
+    )
+
+
+def secret_to_proto(secret: Secret) -> tools_pb2.Secret:
+    """The secret as a message, which has no place for its value."""
+    return tools_pb2.Secret(name=secret.name, hosts=secret.hosts, updated_at=_timestamp(secret.updated_at))
+
+
 def tool_to_proto(tool: Tool) -> tools_pb2.Tool:
     """The tool as a message."""
-    http = tool.http
     return tools_pb2.Tool(
         name=tool.name,
         description=tool.description,
@@ -97,11 +136,30 @@ def tool_to_proto(tool: Tool) -> tools_pb2.Tool:
         timeout_ms=tool.timeout_ms,
         side_effect=_SIDE_EFFECTS[tool.side_effect],
         policy=_POLICIES[tool.policy],
-        http=tools_pb2.HttpBinding(method=http.method, url_template=http.url_template) if http else None,
+        http=_http_to_proto(tool.http) if tool.http else None,
         kind=_KINDS[tool.kind],
         enabled=tool.enabled,
         schema_hash=tool.schema_hash,
         reconcile_tool=tool.reconcile_tool,
+    )
+
+
+def import_options_from_proto(message: tools_pb2.ImportOpenApiRequest) -> ImportOptions:
+    """What an import adds to its document; what changes something asks a person unless the request says else."""
+    return ImportOptions(
+        name_prefix=message.name_prefix,
+        base_url=message.base_url,
+        auth=auth_from_proto(message.auth) if message.HasField("auth") else None,
+        side_effect=_SIDE_EFFECT_OF.get(message.side_effect, SideEffect.ASK),
+        policy=_POLICY_OF.get(message.policy, ToolPolicy.ASK),
+    )
+
+
+def operations_to_proto(found: Operations) -> tools_pb2.ImportOpenApiResponse:
+    """What an import gave."""
+    return tools_pb2.ImportOpenApiResponse(
+        tools=[tool_to_proto(tool) for tool in found.tools],
+        skipped=[tools_pb2.SkippedOperation(operation=one.operation, reason=one.reason) for one in found.skipped],
     )
 
 

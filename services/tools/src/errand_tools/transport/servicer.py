@@ -8,7 +8,9 @@ from errand.tools.v1 import tools_pb2, tools_pb2_grpc
 from errand_common.principal import current_principal
 
 from errand_tools.domain.execution import Call
+from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.registry import ToolRegistry
+from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.settlement import EffectBook
 from errand_tools.domain.tools import Outcome
 from errand_tools.transport import conversion
@@ -30,6 +32,8 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     registry: ToolRegistry
     executor: Executor
     effects: EffectBook
+    secrets: SecretBook
+    importer: OpenApiImporter
 
     async def RegisterTool(
         self, request: tools_pb2.RegisterToolRequest, context: Context
@@ -86,3 +90,32 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     ) -> tools_pb2.SettleEffectResponse:
         effect = await self.effects.settle(current_principal(), request.effect_id, request.result_json)
         return tools_pb2.SettleEffectResponse(effect=conversion.effect_to_proto(effect))
+
+    async def PutSecret(self, request: tools_pb2.PutSecretRequest, context: Context) -> tools_pb2.PutSecretResponse:
+        hosts = tuple(request.hosts)
+        secret = await self.secrets.put(current_principal(), request.name, request.value, hosts)
+        return tools_pb2.PutSecretResponse(secret=conversion.secret_to_proto(secret))
+
+    async def ListSecrets(
+        self, request: tools_pb2.ListSecretsRequest, context: Context
+    ) -> tools_pb2.ListSecretsResponse:
+        secrets = await self.secrets.list(current_principal())
+        return tools_pb2.ListSecretsResponse(secrets=[conversion.secret_to_proto(secret) for secret in secrets])
+
+    async def DeleteSecret(
+        self, request: tools_pb2.DeleteSecretRequest, context: Context
+    ) -> tools_pb2.DeleteSecretResponse:
+        await self.secrets.delete(current_principal(), request.name)
+        return tools_pb2.DeleteSecretResponse()
+
+    async def ImportOpenApi(
+        self, request: tools_pb2.ImportOpenApiRequest, context: Context
+    ) -> tools_pb2.ImportOpenApiResponse:
+        found = await self.importer.run(
+            current_principal(),
+            request.document,
+            conversion.import_options_from_proto(request),
+            replace=request.replace,
+            dry_run=request.dry_run,
+        )
+        return conversion.operations_to_proto(found)
