@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,23 @@ class _Target(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+# The bundled model is small: some digits it copies wrongly, so a port by chance would be a test by chance.
+_TARGET_PORTS = (35603, 41234, 8000)
+
+
+def _free_among(ports: Sequence[int]) -> int:
+    """The first of the ports that nobody has."""
+    for port in ports:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    pytest.fail(f"all of these ports are taken: {ports}")
+
+
 @pytest.fixture(scope="session")
 def target() -> Iterator[str]:
     """Address of the HTTP server that tools reach."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Target)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", _free_among(_TARGET_PORTS)), _Target)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -51,16 +52,18 @@ def test_runs_survive_the_death_of_the_agent(suite: Suite) -> None:
     bodies = [{"message": f"What is {number} * 7?"} for number in numbers]
     with ThreadPoolExecutor(8) as pool:
         started = list(pool.map(lambda body: suite.http.post("/api/v1/runs", json=body).json()["id"], bodies))
-    unfinished = [run for run in started if _run(suite, run)["state"] != "ended"]
     restarts = _kill(suite, "agent")
-    assert unfinished
+    killed_at = datetime.now(UTC)
     _until(lambda: suite.status()["agent"]["restarts"] > restarts, 60)
     suite.wait_ready()
     for number, run in zip(numbers, started, strict=True):
         _until(lambda run=run: _run(suite, run)["state"] == "ended", 90)
         assert str(number * 7) in _run(suite, run)["answer"]
-    traces = traces_of(suite, unfinished)
-    assert set(traces) == set(unfinished)
+    # Spans of runs that had just ended may have been in the dead process's hands.
+    resumed = [run for run in started if datetime.fromisoformat(_run(suite, run)["ended_at"]) > killed_at]
+    assert resumed
+    traces = traces_of(suite, resumed)
+    assert set(traces) == set(resumed)
     for trace in traces.values():
         assert_whole(trace)
 

@@ -24,7 +24,7 @@ TOOL_REQUESTS = [
     ("How many days from 2026-02-01 to 2026-02-15?", "date_difference", "14"),
     ("Run this Python code: print(6 * 7)", "run_python", "42"),
     ("Run the code `sum(range(10))`", "run_python", "45"),
-    ('How many words are in "the quick brown fox"?', "text_statistics", "4"),
+    ('How many words are in "a red house"?', "text_statistics", "3"),
     ('Count the words in "hello big world"', "text_statistics", "3"),
 ]
 

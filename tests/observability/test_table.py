@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from charts.observability import __main__ as generator
 from charts.observability.table import SERVICES, exported_series, metric_table
 

@@ -1,0 +1,73 @@
+"""Every profile renders, fits the schemas of Kubernetes, and holds what each pod must have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from tests.chart.rendering import PROFILES, pods, render
+
+# The oldest and the newest supported, and what kind installs.
+VERSIONS = ("1.28.0", "1.32.0", "1.36.0")
+# Custom resources have no schema in Kubernetes.
+CUSTOM = {"ServiceMonitor", "HTTPRoute"}
+EVERYTHING: dict[str, Any] = {
+    "serviceMonitor__enabled": True,
+    "httpRoute__enabled": True,
+    "httpRoute__gateway__name": "public",
+    "ingress__enabled": True,
+    "backup__enabled": True,
+    "gateway__canary__replicas": 1,
+    "inference__modelClaim": "models",
+    "inference__cache__storage": "5Gi",
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_manifests_fit_the_schemas_of_kubernetes(profile: str | None, version: str) -> None:
+    more = EVERYTHING if profile is None else {}
+    for manifest in render(profile, **more):
+        if manifest["kind"] not in CUSTOM:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_every_pod_keeps_to_the_restricted_profile(profile: str | None) -> None:
+    for name, spec in pods(render(profile, **(EVERYTHING if profile is None else {}))):
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["enableServiceLinks"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            own = container["securityContext"]
+            assert own["readOnlyRootFilesystem"] is True, name
+            assert own["allowPrivilegeEscalation"] is False, name
+            assert own["capabilities"] == {"drop": ["ALL"]}, name
+            assert "memory" in container["resources"]["limits"], name
+            assert "cpu" in container["resources"]["requests"], name
+
+
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_every_service_account_and_claim_that_is_named_is_made(profile: str | None) -> None:
+    manifests = render(profile)
+    made = {(m["kind"], m["metadata"]["name"]) for m in manifests}
+    for name, spec in pods(manifests):
+        if account := spec.get("serviceAccountName"):
+            assert ("ServiceAccount", account) in made, name
+        for volume in spec.get("volumes", []):
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+            assert claim in (None, "functiongemma") or ("PersistentVolumeClaim", claim) in made, name
+
+
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_every_volume_that_is_mounted_is_there(profile: str | None) -> None:
+    manifests = render(profile, **(EVERYTHING if profile is None else {}))
+    claimed = {t["metadata"]["name"] for m in manifests for t in m.get("spec", {}).get("volumeClaimTemplates", [])}
+    for name, spec in pods(manifests):
+        volumes = {volume["name"] for volume in spec.get("volumes", [])} | claimed
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            for mount in container.get("volumeMounts", []):
+                assert mount["name"] in volumes, f"{name}: {mount['name']}"

@@ -1,0 +1,133 @@
+"""What the five services are told, and how they are run."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from errand_common.settings import ServiceSettings, load_settings
+
+from tests.chart.rendering import SERVICES, environment, find, refused, render, select, workload
+
+CLASSES = {name: f"{name.capitalize()}Settings" for name in SERVICES}
+
+
+def _settings_class(name: str) -> type[ServiceSettings]:
+    found: type[ServiceSettings] = getattr(importlib.import_module(f"errand_{name}.settings"), CLASSES[name])
+    return found
+
+
+@pytest.mark.parametrize("profile", ["minimal", "standard", "ha", "gpu", "airgapped"])
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_takes_all_that_it_is_told(name: str, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {
+        "DATABASE_URL": "postgresql+asyncpg://u:p@h/d",
+        "BOOTSTRAP_ADMIN_KEY": "errand_abcdefgh_0123456789abcdef0123",
+        "RATE_LIMIT_STORAGE": "valkey://:p@h:6379/0",
+    }
+    for variable, value in environment(render(profile), name).items():
+        if isinstance(value, str):
+            monkeypatch.setenv(variable, value)
+        else:
+            monkeypatch.setenv(variable, secrets.get(variable.removeprefix(f"ERRAND_{name.upper()}_"), "given"))
+    settings = load_settings(_settings_class(name))
+    assert settings.host == "0.0.0.0"
+    assert settings.metrics_port == 9090
+
+
+def test_settings_become_variables_that_read_as_they_were_written() -> None:
+    manifests = render(
+        gateway__settings={"rate_limit": "5/second", "heartbeat_seconds": 2.5},
+        rag__settings={"max_document_characters": 20_000_000},
+        tools__settings={"http_allow_list": ["a.example", "b.example"], "http_ports": [80, 8443]},
+    )
+    assert environment(manifests, "gateway")["ERRAND_GATEWAY_RATE_LIMIT"] == "5/second"
+    assert environment(manifests, "gateway")["ERRAND_GATEWAY_HEARTBEAT_SECONDS"] == "2.5"
+    assert environment(manifests, "rag")["ERRAND_RAG_MAX_DOCUMENT_CHARACTERS"] == "20000000"
+    assert environment(manifests, "tools")["ERRAND_TOOLS_HTTP_ALLOW_LIST"] == "a.example,b.example"
+    assert environment(manifests, "tools")["ERRAND_TOOLS_HTTP_PORTS"] == "80,8443"
+
+
+def test_targets_are_headless_services_that_exist() -> None:
+    manifests = render()
+    for name in SERVICES:
+        for variable, value in environment(manifests, name).items():
+            if variable.endswith("_TARGET"):
+                assert isinstance(value, str)
+                host, _, port = value.removeprefix("dns:///").partition(":")
+                service = find(manifests, "Service", host.split(".")[0].removeprefix("shop-errand-"))
+                assert service["spec"]["clusterIP"] == "None"
+                assert service["spec"]["ports"][0]["port"] == int(port)
+                assert host.split(".")[1:] == ["team", "svc", "cluster", "local"]
+
+
+def test_probes_ask_grpc_health_or_http() -> None:
+    for kind, probe in (
+        ("grpc", {"grpc": {"port": 50052}}),
+        ("http", {"httpGet": {"path": "/readyz", "port": "metrics"}}),
+    ):
+        container = workload(render(defaults__probes=kind), "inference")["spec"]["template"]["spec"]["containers"][0]
+        assert probe.items() <= container["readinessProbe"].items()
+        assert probe.items() <= container["startupProbe"].items()
+
+
+def test_one_service_that_is_away_takes_no_gateway_out() -> None:
+    container = workload(render(), "gateway")["spec"]["template"]["spec"]["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_a_pod_has_time_to_drain() -> None:
+    spec = workload(render(defaults__drainSeconds=60, defaults__preStopSeconds=7), "agent")["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] > 60 + 7
+    assert environment(render(defaults__drainSeconds=60), "agent")["ERRAND_AGENT_DRAIN_SECONDS"] == "60"
+
+
+def test_a_new_pod_is_ready_before_an_old_one_goes_unless_files_belong_to_one() -> None:
+    rolling = workload(render(), "gateway")["spec"]["strategy"]
+    assert rolling["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert workload(render("minimal"), "gateway")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_sqlite_keeps_its_files_and_postgres_needs_none() -> None:
+    minimal, standard = render("minimal"), render("standard")
+    assert workload(minimal, "agent")["spec"]["volumeClaimTemplates"]
+    assert "volumeClaimTemplates" not in workload(standard, "agent")["spec"]
+    claims = {claim["metadata"]["name"] for claim in select(standard, "PersistentVolumeClaim")}
+    assert claims == {"shop-errand-mlflow", "shop-errand-backup"}
+
+
+@pytest.mark.parametrize("service", ["gateway", "agent", "rag", "tools"])
+def test_sqlite_does_not_scale(service: str) -> None:
+    assert f"{service}.replicas: SQLite has one writer" in refused("minimal", **{f"{service}__replicas": 2})
+    assert f"{service}.replicas: SQLite has one writer" in refused(
+        "minimal", **{f"{service}__autoscaling__enabled": True}
+    )
+
+
+def test_scaling_and_budgets_only_where_asked_for() -> None:
+    assert not select(render(), "HorizontalPodAutoscaler")
+    assert not select(render(), "PodDisruptionBudget")
+    standard = render("standard")
+    assert len(select(standard, "HorizontalPodAutoscaler")) == 5
+    assert len(select(standard, "PodDisruptionBudget")) == 5
+    for scaler in select(standard, "HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        assert "replicas" not in find(standard, target["kind"], target["name"].removeprefix("shop-errand-"))["spec"]
+
+
+def test_a_canary_takes_its_share_of_the_same_service() -> None:
+    manifests = render(gateway__replicas=9, gateway__canary={"replicas": 1, "tag": "0.2.0"})
+    canary, stable = find(manifests, "Deployment", "gateway-canary"), workload(manifests, "gateway")
+    assert canary["spec"]["template"]["spec"]["containers"][0]["image"].endswith(":0.2.0")
+    service = find(manifests, "Service", "gateway")["spec"]["selector"]
+    for deployment in (canary, stable):
+        assert service.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert canary["spec"]["selector"] != stable["spec"]["selector"]
+    assert not select(render(), "Deployment", "shop-errand-gateway-canary")
+
+
+def test_gpus_are_asked_for_only_where_they_are_wanted() -> None:
+    limits = workload(render("gpu"), "inference")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == 1
+    limits = workload(render(), "inference")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert "nvidia.com/gpu" not in limits
