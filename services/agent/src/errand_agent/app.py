@@ -20,7 +20,8 @@ from errand_common.tokens import TokenSigner, TokenVerifier
 from errand_agent.clients.inference import InferenceModel
 from errand_agent.clients.rag import RagRetriever
 from errand_agent.clients.tools import ToolsToolbox
-from errand_agent.domain.loop import RetrievalOptions
+from errand_agent.domain.loop import LoopOptions
+from errand_agent.domain.runs import Prices
 from errand_agent.executor import RunExecutor
 from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
@@ -55,7 +56,12 @@ async def serve(settings: AgentSettings) -> None:
         channels = [await stack.enter_async_context(create_channel(target)) for target in targets]
         model, toolbox, retriever = InferenceModel(channels[0]), ToolsToolbox(channels[1]), RagRetriever(channels[2])
         bell = Bell()
-        options = RetrievalOptions(settings.retrieval_top_k, settings.retrieval_min_similarity)
+        options = LoopOptions(
+            settings.retrieval_top_k,
+            settings.retrieval_min_similarity,
+            Prices(settings.price_prompt_usd_per_million, settings.price_completion_usd_per_million),
+            settings.brief_model,
+        )
         executor = RunExecutor(
             database,
             bell,

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,20 @@ from errand_common.tokens import TokenSigner
 from sqlalchemy.engine import make_url
 
 from errand_agent.domain.approvals import ApprovalState
+from errand_agent.domain.context import MOST_READ_TURNS
 from errand_agent.domain.conversations import Role
-from errand_agent.domain.history import MOST_TURNS
-from errand_agent.domain.loop import ReActLoop, RetrievalOptions, Task
+from errand_agent.domain.loop import LoopOptions, ReActLoop, Task
 from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UserTurn
 from errand_agent.domain.runs import EventKind, Outcome, RunState, StopReason
 from errand_agent.journal import Bell, DbosJournal
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
-from errand_agent.storage.models import RunRow
+from errand_agent.storage.models import ConversationRow, RunRow
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of
 from errand_agent.telemetry import TracingObserver, count_run
 
 # Replays must meet the code that recorded the steps; raise it when the order of steps changes.
-APPLICATION_VERSION = "agent-2"
+APPLICATION_VERSION = "agent-3"
 # Model and tools get a little longer than the run, so that the run's own limit decides.
 _GRACE_SECONDS = 30
 _THINK = ".think"
@@ -59,7 +59,7 @@ class RunExecutor:
         model: Model,
         toolbox: Toolbox,
         retriever: Retriever,
-        options: RetrievalOptions,
+        options: LoopOptions,
         *,
         approval_seconds: float,
     ) -> None:
@@ -145,7 +145,7 @@ class RunExecutor:
         )
         with self._scope(principal, task, tenant_id) as span:
             outcome = await self._outcome(task, journal)
-            await self._end(tenant_id, run_id, outcome)
+            await self._end(tenant_id, run_id, outcome, task.history_ids)
             span.set_attribute(
                 genai.MLFLOW_OUTPUTS, genai.as_attribute({"answer": outcome.answer, "stop": outcome.stop_reason})
             )
@@ -203,12 +203,24 @@ class RunExecutor:
                 return None
             row.state = RunState.RUNNING.value
             agent = agent_of(row)
-            messages = await ConversationRepository(session).latest(row.conversation_id, MOST_TURNS, except_run=run_id)
+            conversation = await session.get_one(ConversationRow, row.conversation_id)
+            messages = await ConversationRepository(session).latest(
+                row.conversation_id, MOST_READ_TURNS, except_run=run_id, after=conversation.brief_until
+            )
             history = tuple(_turn(message.role, message.text) for message in messages)
             deadline = row.created_at.timestamp() + agent.limits.max_seconds
-            return principal_of(row), Task(run_id, agent, row.message, history, deadline, row.conversation_id)
+            return principal_of(row), Task(
+                run_id,
+                agent,
+                row.message,
+                history,
+                deadline,
+                row.conversation_id,
+                conversation.brief,
+                tuple(message.id for message in messages),
+            )
 
-    async def _end(self, tenant_id: str, run_id: str, outcome: Outcome) -> None:
+    async def _end(self, tenant_id: str, run_id: str, outcome: Outcome, history_ids: Sequence[str]) -> None:
         """Run, answer and conversation in one transaction; done again it changes nothing."""
         async with self._database.transaction(tenant_id) as session:
             runs, conversations = RunRepository(session), ConversationRepository(session)
@@ -219,6 +231,9 @@ class RunExecutor:
             if conversation is not None:
                 if outcome.answer:
                     await conversations.say(conversation, Role.ASSISTANT, outcome.answer, run_id)
+                if outcome.brief is not None:
+                    conversation.brief = outcome.brief.text
+                    conversation.brief_until = history_ids[outcome.brief.turns - 1]
                 conversations.release(conversation, run_id)
             approvals = ApprovalRepository(session)
             for approval in await approvals.pending(run_id):

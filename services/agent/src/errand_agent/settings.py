@@ -23,6 +23,15 @@ class AgentSettings(ServiceSettings):
     approval_seconds: float = Field(
         default=259_200, ge=1, le=2_592_000, description="seconds a call waits for a person before it is given up"
     )
+    price_prompt_usd_per_million: float = Field(
+        default=0, ge=0, le=10_000, description="what a million prompt tokens cost, for limits of cost"
+    )
+    price_completion_usd_per_million: float = Field(
+        default=0, ge=0, le=10_000, description="what a million generated tokens cost, for limits of cost"
+    )
+    brief_model: str = Field(
+        default="", max_length=256, description="model that writes briefs of long conversations; empty cuts instead"
+    )
     retrieval_top_k: int = Field(default=3, ge=1, le=16, description="passages put before a question")
     retrieval_min_similarity: float = Field(default=0.22, ge=-1, le=1, description="passages less similar are left out")
 

@@ -12,6 +12,7 @@ from errand_common.telemetry.metrics import counter, histogram
 from errand_common.telemetry.story import repeatable
 from opentelemetry.trace import Span
 
+from errand_agent.domain.context import Plan
 from errand_agent.domain.ports import Thought
 from errand_agent.domain.runs import Outcome, StepKind
 
@@ -25,6 +26,11 @@ NODE_LATENCY = histogram(
 )
 RETRIEVALS = counter("context_retrievals_total", "Times passages were looked up for a question")
 CITATIONS_REMOVED = counter("agent_citations_removed_total", "Citations of sources that were not given")
+_TOKENS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 131072)
+BUDGET_USED = histogram("token_budget_used", "Tokens of the context a run began with", buckets=_TOKENS)
+BUDGET_REMAINING = histogram("token_budget_remaining", "Tokens of the context left over", buckets=_TOKENS)
+BUDGET_OVERFLOWS = counter("token_budget_overflows_total", "Runs whose context did not hold all there was to show")
+BUDGET_SUMMARIZATIONS = counter("token_budget_summarizations_total", "Running briefs that a model wrote")
 _tracer = tracer(__name__)
 _OPERATIONS = {StepKind.THINK: genai.CHAT, StepKind.ACT: genai.EXECUTE_TOOL}
 _MLFLOW_TYPES = {StepKind.THINK: "CHAT_MODEL", StepKind.ACT: "TOOL", StepKind.RETRIEVE: "RETRIEVER"}
@@ -46,6 +52,14 @@ class TracingObserver:
         NODE_LATENCY.labels(kind.value.lower()).observe(1000 * (time.monotonic() - began))
         if kind is StepKind.RETRIEVE:
             RETRIEVALS.inc()
+
+    def context(self, plan: Plan, *, summarised: bool) -> None:
+        BUDGET_USED.observe(plan.used_tokens)
+        BUDGET_REMAINING.observe(plan.remaining_tokens)
+        if plan.overflowed:
+            BUDGET_OVERFLOWS.inc()
+        if summarised:
+            BUDGET_SUMMARIZATIONS.inc()
 
     def citations_removed(self, count: int) -> None:
         CITATIONS_REMOVED.inc(count)

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from errand_agent.domain import loop as loop_module
 from errand_agent.domain.agents import Agent
-from errand_agent.domain.loop import AWAY, REFUSAL, ReActLoop, Task
-from errand_agent.domain.ports import ModelTurn, Passage, Thought, ToolResult, ToolTurn, Turn, UserTurn
-from errand_agent.domain.runs import Outcome, StepKind, StopReason
+from errand_agent.domain.loop import AWAY, REFUSAL, LoopOptions, ReActLoop, Task
+from errand_agent.domain.ports import Call, Decision, ModelTurn, Passage, Thought, ToolResult, ToolTurn, Turn, UserTurn
+from errand_agent.domain.runs import Brief, Outcome, Prices, StepKind, StopReason
 from errand_agent.testing.ports import (
     CountingObserver,
     MemoryJournal,
@@ -48,16 +48,20 @@ class Case:
         history: tuple[Turn, ...] = (),
         deadline: float = float("inf"),
         journal: MemoryJournal | None = None,
+        options: LoopOptions | None = None,
+        brief: str = "",
     ) -> None:
+        self.options = options or LoopOptions()
         self.model = ScriptedModel(list(script))
         self.toolbox = toolbox or ScriptedToolbox({"calculator": OK, "clock": OK})
         self.retriever = retriever or ScriptedRetriever()
         self.journal = journal or MemoryJournal()
         self.observer = CountingObserver()
-        self.task = Task("run-1", agent, "What is it?", history, deadline)
+        self.task = Task("run-1", agent, "What is it?", history, deadline, brief=brief)
 
     async def run(self) -> Outcome:
-        return await ReActLoop(self.task, self.model, self.toolbox, self.retriever, self.journal, self.observer).run()
+        ports = (self.model, self.toolbox, self.retriever, self.journal, self.observer)
+        return await ReActLoop(self.task, *ports, self.options).run()
 
     def kinds(self) -> list[StepKind]:
         return [step.kind for step in self.journal.steps]
@@ -259,3 +263,77 @@ async def test_a_replay_does_nothing_again_and_ends_the_same() -> None:
     assert await again.run() == outcome
     assert again.model.asked == []
     assert again.toolbox.executed == []
+
+
+async def test_the_cost_limit_ends_the_run() -> None:
+    """10 + 10 tokens at 2 and 5 millionths of a dollar each."""
+    options = LoopOptions(prices=Prices(2, 5))
+    script = [called(("calculator", "{}")), said("Done.")]
+    case = Case(script, agent=replace(AGENT, max_cost_micros=69), options=options)
+    outcome = await case.run()
+    assert (outcome.stop_reason, outcome.cost_micros) == (StopReason.MAX_COST, 70)
+    assert case.toolbox.executed == []
+    outcome = await Case(script, agent=replace(AGENT, max_cost_micros=140), options=options).run()
+    assert (outcome.stop_reason, outcome.cost_micros) == (StopReason.ANSWER, 140)
+
+
+async def test_a_tool_that_asks_runs_as_the_person_said() -> None:
+    toolbox = ScriptedToolbox({"calculator": OK, "clock": OK}, asking=frozenset({"clock"}))
+    edited = Call("clock", '{"zone": "UTC"}')
+    journal = MemoryJournal(decisions={"clock": Decision(edited)})
+    script = [called(("calculator", "{}"), ("clock", "{}")), said("Noon.")]
+    case = Case(script, toolbox=toolbox, journal=journal)
+    await case.run()
+    assert journal.asked == [Call("clock", "{}")]
+    assert [call for call, *_ in toolbox.executed] == [Call("calculator", "{}"), edited]
+    assert edited in case.model.asked[1][0][1].calls  # type: ignore[union-attr]
+
+
+async def test_a_person_s_time_is_not_the_run_s() -> None:
+    toolbox = ScriptedToolbox({"calculator": OK}, asking=frozenset({"calculator"}))
+
+    class SlowPerson(MemoryJournal):
+        async def decide(self, step: int, calls: object) -> tuple[dict[int, Decision], float]:  # type: ignore[override]
+            case.task = replace(case.task, deadline=time.time() - 50)
+            loop.task = case.task
+            return {0: Decision(Call("calculator", "{}"))}, 100.0
+
+    case = Case([called(("calculator", "{}")), said("42.")], toolbox=toolbox, journal=SlowPerson())
+    loop = ReActLoop(case.task, case.model, toolbox, case.retriever, case.journal, case.observer)
+    assert (await loop.run()).stop_reason is StopReason.ANSWER
+
+
+async def test_a_refusal_is_what_the_model_sees() -> None:
+    toolbox = ScriptedToolbox({"calculator": OK}, asking=frozenset({"calculator"}))
+    refused = Decision(Call("calculator", "{}"), "A person refused this call: no")
+    case = Case(
+        [called(("calculator", "{}")), said("I may not.")],
+        toolbox=toolbox,
+        journal=MemoryJournal(decisions={"calculator": refused}),
+    )
+    assert (await case.run()).answer == "I may not."
+    assert case.model.asked[1][0][-1] == ToolTurn("calculator", '{"error": "A person refused this call: no"}')
+    assert toolbox.executed == []
+
+
+async def test_older_turns_become_a_brief() -> None:
+    history = tuple(turn for n in range(5) for turn in (UserTurn(f"q{n}"), ModelTurn(f"a{n}")))
+    case = Case([said("ok")], history=history, brief="User: before")
+    outcome = await case.run()
+    assert outcome.brief == Brief("User: before\nUser: q0\nAssistant: a0\nUser: q1\nAssistant: a1", 4)
+    assert case.model.asked[0][0] == (*history[4:], UserTurn("What is it?"))
+    assert case.model.instructions[0].endswith(outcome.brief.text)
+
+
+async def test_a_brief_that_covers_all_stays_as_it_is() -> None:
+    case = Case([said("ok")], history=(UserTurn("q"), ModelTurn("a")), brief="User: before")
+    assert (await case.run()).brief is None
+    assert case.model.instructions == ["Earlier in this conversation:\nUser: before"]
+
+
+async def test_of_many_tools_few_are_shown() -> None:
+    case = Case([said("ok")], agent=replace(AGENT, max_shown_tools=1))
+    case.model.words = ("clock",)
+    case.task = replace(case.task, message="What does the clock say?")
+    await case.run()
+    assert [tool["name"] for tool in case.journal.remembered["tools"]["tools"]] == ["clock"]

@@ -3,6 +3,7 @@
 import pytest
 from errand.agent.v1 import agent_pb2 as pb
 from errand.agent.v1 import agent_pb2_grpc
+from errand_agent.testing.backend import FakeBackend
 from errand_agent.testing.process import as_somebody
 from errand_common.errors import InvalidArgument, NotFound
 from errand_common.principal import Principal
@@ -65,3 +66,15 @@ async def test_nobody_else_changes_a_conversation(stub: Stub, caller: Principal,
     for tenant, person in (("other", "user-1"), ("default", "user-2")):
         with as_somebody(keys, tenant, person), pytest.raises(NotFound), translate_errors("agent"):
             await stub.UpdateConversation(pb.UpdateConversationRequest(id=made.id, title="theirs"))
+
+
+async def test_a_long_conversation_has_a_running_brief(stub: Stub, keys: TestKeys, backend: FakeBackend) -> None:
+    with as_somebody(keys, "brief", "user-1"):
+        conversation_id = ""
+        for number in range(6):
+            asked = pb.RunAgentRequest(message=f"question {number}", conversation_id=conversation_id)
+            conversation_id = (await stub.RunAgent(asked)).run.conversation_id
+    told = backend.inference.instructions[-1]
+    assert told.startswith("Earlier in this conversation:\nUser: question 0\nAssistant: The result is 42.")
+    assert told.count("question") == 2, "three pairs are shown as they are"
+    assert "question 4" not in told

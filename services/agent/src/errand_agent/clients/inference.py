@@ -73,6 +73,12 @@ class InferenceModel:
             )
         return list(response.counts), response.context_tokens
 
+    async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        """By the inference service's default embedding model."""
+        with translate_errors("inference"):
+            response = await self._stub.Embed(pb.EmbedRequest(texts=texts), timeout=deadline_seconds(_COUNT_SECONDS))
+        return [embedding.values for embedding in response.embeddings]
+
 
 def _declaration(tool: ToolSpec) -> pb.ToolDeclaration:
     return pb.ToolDeclaration(name=tool.name, description=tool.description, parameters_json=tool.parameters_json)

@@ -20,6 +20,8 @@ BUILTIN_TOOLS = (
     "search_knowledge",
     "http_get",
 )
+# More confuse a small model.
+SHOWN_TOOLS = 16
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -38,6 +40,8 @@ class Agent:
     max_seconds: int = 0
     max_errors: int = 0
     version: int = 1
+    max_cost_micros: int = 0
+    max_shown_tools: int = 0
 
     @property
     def is_default(self) -> bool:
@@ -53,7 +57,13 @@ class Agent:
             self.max_tokens or defaults.max_tokens,
             self.max_seconds or defaults.max_seconds,
             self.max_errors or defaults.max_errors,
+            self.max_cost_micros,
         )
+
+    @property
+    def shown_tools(self) -> int:
+        """Most tools the model is shown at once."""
+        return self.max_shown_tools or SHOWN_TOOLS
 
 
 def default_agent() -> Agent:

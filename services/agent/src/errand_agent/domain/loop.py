@@ -8,14 +8,14 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from errand_common.errors import DeadlineExceeded, ErrandError, Overloaded, Unavailable
 
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.citations import check_citations, with_sources
-from errand_agent.domain.history import fit_history
+from errand_agent.domain.context import Parts, Plan, plan, with_brief, without_counts, write_brief
 from errand_agent.domain.ports import (
     Call,
     Decision,
@@ -32,7 +32,8 @@ from errand_agent.domain.ports import (
     Turn,
     UserTurn,
 )
-from errand_agent.domain.runs import Outcome, Step, StepKind, StopReason, Usage
+from errand_agent.domain.runs import Brief, Outcome, Prices, Step, StepKind, StopReason, Usage
+from errand_agent.domain.shortlist import shortlist
 
 REFUSAL = "I'm sorry, I could not find an answer to this."
 AWAY = "The model is not available right now; please try again later."
@@ -42,7 +43,11 @@ _RETRYABLE = (Unavailable, Overloaded, DeadlineExceeded)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a run works on. `history` holds earlier turns of the conversation, oldest first."""
+    """What a run works on.
+
+    `history` holds earlier turns of the conversation, oldest first, `history_ids` their messages;
+    `brief` tells of those before.
+    """
 
     run_id: str
     agent: Agent
@@ -50,14 +55,22 @@ class Task:
     history: tuple[Turn, ...] = ()
     deadline: float = float("inf")
     conversation_id: str = ""
+    brief: str = ""
+    history_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class RetrievalOptions:
-    """When passages are put before the question."""
+class LoopOptions:
+    """What the operator sets: when passages are put before the question, prices, who writes briefs.
+
+    With no `brief_model` a brief is the beginnings of older turns: models as small as the bundled one
+    do not summarise well.
+    """
 
     top_k: int = 3
     min_similarity: float = 0.22
+    prices: Prices = field(default_factory=Prices)
+    brief_model: str = ""
 
 
 class RunObserver(Protocol):
@@ -76,6 +89,10 @@ class RunObserver(Protocol):
         """Citations of sources that were not given."""
         ...
 
+    def context(self, plan: Plan, *, summarised: bool) -> None:
+        """How a run's context was filled."""
+        ...
+
 
 @dataclass(slots=True)
 class ReActLoop:
@@ -87,22 +104,29 @@ class ReActLoop:
     retriever: Retriever
     journal: Journal
     observer: RunObserver
-    options: RetrievalOptions = field(default_factory=RetrievalOptions)
+    options: LoopOptions = field(default_factory=LoopOptions)
     _turns: list[Turn] = field(default_factory=list)
     _sources: dict[int, Passage] = field(default_factory=dict)
     _seen: dict[tuple[str, str], str] = field(default_factory=dict)
     _usage: Usage = field(default_factory=Usage)
     _errors: int = 0
     _last_result: str = ""
+    _instructions: str = ""
+    _brief: Brief | None = None
     _asking: frozenset[str] = frozenset()
     _paused_seconds: float = 0.0
 
     async def run(self) -> Outcome:
         """The outcome; every run ends in one, whatever fails."""
         try:
-            return await self._run()
+            outcome = await self._run()
         except RunCancelled:
-            return self._ended(StopReason.CANCELLED, "")
+            outcome = self._ended(StopReason.CANCELLED, "")
+        return replace(outcome, cost_micros=self._cost_micros, brief=self._brief)
+
+    @property
+    def _cost_micros(self) -> int:
+        return self.options.prices.cost_micros(self._usage)
 
     async def _run(self) -> Outcome:
         if await self.journal.is_cancelled():
@@ -132,6 +156,8 @@ class ReActLoop:
             return self._ended(StopReason.CANCELLED, thought.text)
         if self._usage.total > self.task.agent.limits.max_tokens:
             return self._ended(StopReason.MAX_TOKENS, thought.text or self._known())
+        if 0 < self.task.agent.limits.max_cost_micros < self._cost_micros:
+            return self._ended(StopReason.MAX_COST, thought.text or self._known())
         if time.time() > self._deadline:
             return self._ended(StopReason.DEADLINE, thought.text or self._known())
         return None
@@ -155,7 +181,9 @@ class ReActLoop:
             except ErrandError as error:
                 await self._record_error("tools", "The tools are not available; the run goes on without them.", error)
                 return {"tools": []}
-            return {"tools": [asdict(tool) for tool in declared]}
+            agent = self.task.agent
+            shown = await shortlist(self.model, self.task.message, declared, agent.shown_tools)
+            return {"tools": [asdict(tool) for tool in shown]}
 
         if not self.task.agent.tools:
             return []
@@ -198,21 +226,34 @@ class ReActLoop:
         return [Passage(**passage) for passage in (await self.journal.once("retrieve", work))["passages"]]
 
     async def _assemble(self, passages: list[Passage], tools: list[ToolSpec]) -> None:
-        """History, sources and question, within the model's context."""
-        question = UserTurn(with_sources(self.task.message, passages))
-        self._sources = dict(enumerate(passages, start=1))
+        """Brief, history, sources and question, within the model's context."""
+        task = self.task
+        instructions = with_brief(task.agent.instructions, task.brief)
+        parts = Parts(instructions, tools, task.message, [p.text for p in passages], task.history, task.brief)
 
         async def work() -> dict[str, Any]:
             try:
-                kept = await fit_history(self.model, self.task, question, tools)
+                planned = await plan(self.model, parts, model_name=task.agent.model)
             except ErrandError:
                 # Counting is a courtesy to the model; without it the history is left out, never the question.
-                kept = 0
-            return {"kept": kept}
+                planned = without_counts(parts)
+            older = task.history[: len(task.history) - planned.turns]
+            brief, by_model = task.brief, False
+            if older:
+                brief, by_model = await write_brief(self.model, task.brief, older, model_name=self.options.brief_model)
+            self.observer.context(planned, summarised=by_model)
+            return {"turns": planned.turns, "passages": planned.passages, "brief": brief}
 
-        kept = (await self.journal.once("history", work))["kept"] if self.task.history else 0
-        earlier = self.task.history[len(self.task.history) - kept :]
-        self._turns = [*earlier, question]
+        stored: dict[str, Any] = {"turns": 0, "passages": 0, "brief": ""}
+        if task.history or task.brief or passages:
+            stored = await self.journal.once("context", work)
+        older_count = len(task.history) - stored["turns"]
+        if older_count:
+            self._brief = Brief(stored["brief"], older_count)
+        self._instructions = with_brief(task.agent.instructions, stored["brief"])
+        shown = passages[: stored["passages"]]
+        self._sources = dict(enumerate(shown, start=1))
+        self._turns = [*task.history[older_count:], UserTurn(with_sources(task.message, shown))]
 
     async def _think(self, number: int, tools: Sequence[ToolSpec], *, may_call: bool) -> Thought:
         async def work() -> dict[str, Any]:
@@ -237,7 +278,7 @@ class ReActLoop:
                     thought = await self.model.think(
                         self._turns,
                         model=self.task.agent.model,
-                        instructions=self.task.agent.instructions,
+                        instructions=self._instructions,
                         tools=tools,
                         may_call=may_call and bool(tools),
                         on_text=lambda text: self.journal.tell(key, text),

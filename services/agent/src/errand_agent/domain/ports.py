@@ -103,7 +103,7 @@ class Thought:
 
 
 class Model(Protocol):
-    """Generates. Both methods raise ErrandError."""
+    """Generates. All methods raise ErrandError."""
 
     async def think(
         self,
@@ -120,6 +120,10 @@ class Model(Protocol):
 
     async def count_tokens(self, texts: Sequence[str], *, model: str) -> tuple[list[int], int]:
         """Tokens of each text, and how many the model's context holds."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        """A vector for each text."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -107,13 +108,34 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """What a model's tokens cost, in US dollars a million: millionths of a dollar each."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+
+    def cost_micros(self, usage: Usage) -> int:
+        """What these tokens cost, in millionths of a US dollar, rounded up."""
+        return math.ceil(usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion)
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A conversation's older turns in few words; `turns` of those that a run read are in it."""
+
+    text: str
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a run stops."""
+    """Where a run stops. A cost of 0 is no limit."""
 
     max_steps: int = 8
     max_tokens: int = 65_536
     max_seconds: int = 120
     max_errors: int = 3
+    max_cost_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +146,8 @@ class Outcome:
     answer: str
     citations: tuple[Citation, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    cost_micros: int = 0
+    brief: Brief | None = None
 
 
 @dataclass(frozen=True, slots=True)

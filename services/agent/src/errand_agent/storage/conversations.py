@@ -128,11 +128,12 @@ class ConversationRepository:
         rows = list(await self._session.scalars(query))
         return _messages(rows[:size]), encode_page_token([rows[size - 1].id]) if len(rows) > size else ""
 
-    async def latest(self, conversation_id: str, count: int, *, except_run: str) -> list[Message]:
-        """The newest messages of other runs, oldest first."""
+    async def latest(self, conversation_id: str, count: int, *, except_run: str, after: str = "") -> list[Message]:
+        """The newest messages of other runs after a message, oldest first."""
         query = (
             sa.select(MessageRow)
             .where(MessageRow.conversation_id == conversation_id, MessageRow.run_id != except_run)
+            .where(MessageRow.id > after)
             .order_by(MessageRow.id.desc())
             .limit(count)
         )

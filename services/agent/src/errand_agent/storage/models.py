@@ -38,6 +38,8 @@ class ConversationRow(Base):  # type: ignore[valid-type, misc]
     message_count: Mapped[int] = mapped_column(sa.Integer, default=0)
     active_run_id: Mapped[str | None] = mapped_column(sa.Text)
     archived: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    brief: Mapped[str] = mapped_column(sa.Text, default="")
+    brief_until: Mapped[str] = mapped_column(sa.Text, default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

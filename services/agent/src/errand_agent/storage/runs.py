@@ -204,7 +204,7 @@ class RunRepository:
         """Stores how the run ended."""
         row.state, row.stop_reason, row.answer = RunState.ENDED.value, outcome.stop_reason.value, outcome.answer
         row.citations = [asdict(citation) for citation in outcome.citations]
-        row.usage, row.ended_at = asdict(outcome.usage), at
+        row.usage, row.cost_micros, row.ended_at = asdict(outcome.usage), outcome.cost_micros, at
 
     async def put_feedback(
         self, principal: Principal, run_id: str, helpful: bool, comment: str, correction: str

@@ -87,6 +87,11 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
         """Words for tokens."""
         return inference.CountTokensResponse(counts=[len(text.split()) for text in request.texts], context_tokens=4096)
 
+    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:  # noqa: N802 - the contract's name
+        """Near when they share the word "calculat"."""
+        near = [inference.Embedding(values=[float("calculat" in text), 1.0]) for text in request.texts]
+        return inference.EmbedResponse(embeddings=near, model="fake", dimensions=2)
+
 
 class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
     """Counts how often the effect of each (run, step, call) is asked for."""

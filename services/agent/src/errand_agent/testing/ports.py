@@ -10,6 +10,7 @@ from typing import Any
 
 from errand_common.errors import NotFound
 
+from errand_agent.domain.context import Plan
 from errand_agent.domain.ports import Call, Decision, Passage, RunCancelled, Thought, ToolResult, ToolSpec, Turn
 from errand_agent.domain.runs import Step, StepKind, Usage
 
@@ -32,6 +33,8 @@ class ScriptedModel:
     asked: list[tuple[tuple[Turn, ...], bool]] = field(default_factory=list)
     tokens_per_text: int = 10
     context_tokens: int = 4096
+    words: tuple[str, ...] = ()
+    instructions: list[str] = field(default_factory=list)
     hanging: asyncio.Event | None = None
 
     async def think(
@@ -46,6 +49,7 @@ class ScriptedModel:
     ) -> Thought:
         """The next turn of the script."""
         self.asked.append((tuple(turns), may_call))
+        self.instructions.append(instructions)
         if self.hanging is not None:
             await self.hanging.wait()
         turn = self.script.pop(0)
@@ -58,6 +62,10 @@ class ScriptedModel:
     async def count_tokens(self, texts: Sequence[str], *, model: str) -> tuple[list[int], int]:
         """The same for each text."""
         return [self.tokens_per_text for _ in texts], self.context_tokens
+
+    async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        """One dimension a word of `words`: texts that share words are near."""
+        return [[float(word in text.lower()) for word in self.words] for text in texts]
 
 
 @dataclass(slots=True)
@@ -158,12 +166,16 @@ class CountingObserver:
 
     observed: list[StepKind] = field(default_factory=list)
     removed: int = 0
+    plans: list[tuple[Plan, bool]] = field(default_factory=list)
 
     @contextmanager
     def step(self, kind: StepKind, key: str, attributes: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
         """Notes the kind."""
         self.observed.append(kind)
         yield lambda _: None
+
+    def context(self, plan: Plan, *, summarised: bool) -> None:
+        self.plans.append((plan, summarised))
 
     def citations_removed(self, count: int) -> None:
         self.removed += count

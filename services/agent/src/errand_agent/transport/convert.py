@@ -160,6 +160,8 @@ def agent_message(agent: Agent) -> pb.Agent:
         max_tokens=limits.max_tokens,
         max_seconds=limits.max_seconds,
         max_errors=limits.max_errors,
+        max_cost_micros=limits.max_cost_micros,
+        max_shown_tools=agent.shown_tools,
         version=agent.version,
         is_default=agent.is_default,
     )
@@ -178,4 +180,6 @@ def agent_definition(message: pb.Agent) -> Agent:
         max_tokens=message.max_tokens,
         max_seconds=message.max_seconds,
         max_errors=message.max_errors,
+        max_cost_micros=message.max_cost_micros,
+        max_shown_tools=message.max_shown_tools,
     )

@@ -1,0 +1,31 @@
+"""Which tools the model is shown when an agent has more than it takes well: those nearest to the request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from errand_common.errors import ErrandError
+
+from errand_agent.domain.ports import Model, ToolSpec
+
+# What the embedding model reads of a request or a description.
+_LONGEST_TEXT = 1024
+
+
+async def shortlist(model: Model, request: str, tools: Sequence[ToolSpec], limit: int) -> list[ToolSpec]:
+    """At most so many tools, in their order; the first ones when nothing can be embedded."""
+    if len(tools) <= limit:
+        return list(tools)
+    described = [f"{tool.name.replace('_', ' ')}: {tool.description}"[:_LONGEST_TEXT] for tool in tools]
+    try:
+        asked, *vectors = await model.embed([request[:_LONGEST_TEXT], *described])
+    except ErrandError:
+        return list(tools[:limit])
+    nearest = sorted(range(len(tools)), key=lambda index: -_cosine(asked, vectors[index]))[:limit]
+    return [tools[index] for index in sorted(nearest)]
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    length = math.hypot(*one) * math.hypot(*other)
+    return sum(a * b for a, b in zip(one, other, strict=True)) / length if length else 0.0
