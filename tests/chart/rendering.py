@@ -41,7 +41,7 @@ def render(profile: str | None = None, **values: Any) -> list[Manifest]:
     """The manifests; `database__kind="sqlite"` sets database.kind. Fails the test when helm does."""
     done = _rendered(*_arguments(profile, values))
     assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
+    return [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
 
 
 def refused(profile: str | None = None, **values: Any) -> str:
