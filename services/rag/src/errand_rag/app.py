@@ -16,9 +16,10 @@ from errand_rag.clients.inference import CachingEmbedder, InferenceEmbedder
 from errand_rag.domain.collections import CollectionService
 from errand_rag.domain.documents import DocumentService
 from errand_rag.domain.ingestion import Ingestion, IngestionLimits
-from errand_rag.domain.models import JobKind
+from errand_rag.domain.models import JobKind, Quota
 from errand_rag.domain.ports import DocumentReader, Embedder, VectorStore
 from errand_rag.domain.purging import Purger
+from errand_rag.domain.query_cache import QueryCache
 from errand_rag.domain.tokens import default_counter
 from errand_rag.domain.worker import Worker, WorkerLimits
 from errand_rag.parsers.process import ProcessReader, ReaderLimits
@@ -82,6 +83,7 @@ def build(
     collections = SqlCollections(database, owner=owner)
     documents = SqlDocuments(database, owner=owner)
     jobs = SqlJobs(database)
+    cache = QueryCache(max_entries=settings.query_cache_entries)
     purger = Purger(collections, jobs, vectors, SqlScrubber(database), owner=owner)
     ingestion = Ingestion(
         collections=collections,
@@ -119,7 +121,7 @@ def build(
         documents,
         purger,
         on_stored=worker.notify,
-        max_documents=settings.max_documents,
+        quota=Quota(documents=settings.max_documents, bytes=settings.max_tenant_bytes),
     )
     servicer = RagServicer(
         collections=CollectionService(collections, purger, max_collections=settings.max_collections),
@@ -129,6 +131,7 @@ def build(
             passages=SqlPassages(database),
             vectors=vectors,
             embedder=cached,
+            cache=cache,
         ),
         uploads=UploadReader(
             document_service,

@@ -43,6 +43,8 @@ class RagSettings(ServiceSettings):
     max_pages: int = Field(default=5000, ge=1, description="most pages of a PDF")
     max_collections: int = Field(default=200, ge=1, description="most collections of a tenant")
     max_documents: int = Field(default=100_000, ge=1, description="most documents of a tenant")
+    max_tenant_bytes: int = Field(default=20 * 1024 * _MIB, ge=1, description="most bytes of a tenant's documents")
+    query_cache_entries: int = Field(default=500, ge=0, le=100_000, description="answers of searches remembered")
     read_timeout_seconds: float = Field(
         default=60, gt=0, le=3600, description="longest time to parse and cut one document"
     )

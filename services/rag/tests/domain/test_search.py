@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from errand_common.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
 from errand_common.principal import Principal, acting_as
+from errand_rag.domain.filters import Condition, Filter, Operator
 from errand_rag.domain.models import Collection, Passage, SearchMode, SearchQuery, SearchResult, VectorEntry
+from errand_rag.domain.query_cache import QueryCache
 from errand_rag.domain.search import SearchService
 from errand_rag.testing.embedder import HashingEmbedder
 from errand_rag.testing.vectors import InMemoryVectorStore
@@ -22,11 +24,15 @@ class Library:
         self.embedder = HashingEmbedder()
         self.rows: dict[str, Passage] = {}
         self.model = self.embedder.model
+        self.revision = 0
+        self.roles: frozenset[str] = frozenset()
+        self.cache = QueryCache(max_entries=3)
         self.service = SearchService(
             collections=self,  # type: ignore[arg-type]
             passages=self,
             vectors=self.vectors,
             embedder=self.embedder,
+            cache=self.cache,
         )
 
     async def resolve(self, tenant_id: str, names: Sequence[str]) -> tuple[Collection, ...]:
@@ -36,10 +42,18 @@ class Library:
             if name not in {"one", "two"}:
                 raise NotFound("collection", name)
         moment = datetime(2026, 1, 1, tzinfo=UTC)
-        return tuple(Collection(n, "acme", n, "", 200, 0, self.model, 1, moment) for n in names or ("one", "two"))
+        return tuple(
+            Collection(n, "acme", n, "", 200, 0, self.model, 1, moment, revision=self.revision, reader_roles=self.roles)
+            for n in names or ("one", "two")
+        )
 
     async def by_keywords(
-        self, tenant_id: str, collection_ids: Sequence[str], terms: Sequence[str], limit: int
+        self,
+        tenant_id: str,
+        collection_ids: Sequence[str],
+        terms: Sequence[str],
+        limit: int,
+        where: Filter | None = None,
     ) -> list[tuple[Passage, float]]:
         scored = [
             (row, float(sum(term in row.text.lower() for term in terms)))
@@ -49,13 +63,22 @@ class Library:
         return sorted((pair for pair in scored if pair[1]), key=lambda pair: -pair[1])[:limit]
 
     async def by_ids(
-        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str]
+        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None
     ) -> Mapping[str, Passage]:
         return {i: self.rows[i] for i in chunk_ids if i in self.rows and self.rows[i].collection_id in collection_ids}
+
+    async def documents_matching(
+        self, tenant_id: str, collection_ids: Sequence[str], where: Filter, limit: int
+    ) -> frozenset[str] | None:
+        raise NotImplementedError  # filters are tested on the databases
+
+    async def around(self, tenant_id: str, passages: Sequence[Passage], reach: int) -> Sequence[Passage]:
+        raise NotImplementedError  # as above
 
     async def add(self, id_: str, text: str, *, collection: str = "one", row: bool = True, vector_of: str = "") -> None:
         await self.vectors.upsert(collection, [VectorEntry(id_, "doc", self.embedder.vector(vector_of or text))])
         if row:
+            self.revision += 1
             self.rows[id_] = Passage(id_, "doc", collection, "T", "t.txt", None, "", 0, len(text), text)
 
     async def search(self, text: str, *collections: str, **options: object) -> SearchResult:
@@ -159,3 +182,64 @@ async def test_blank_queries_and_callers_without_scope_are_refused(library: Libr
 async def test_a_query_of_signs_alone_is_no_fault(library: Library) -> None:
     await library.add("a", "hotel")
     assert not (await library.search("?!…", "one")).degraded
+
+
+async def test_an_answer_is_remembered_until_its_collection_changes(library: Library) -> None:
+    await library.add("a", "hotel")
+    first = await library.search("hotel", "one")
+    library.vectors.fault = RuntimeError("asked again")
+    assert await library.search("hotel", "one") is first
+    library.vectors.fault = None
+    await library.add("b", "hotel bar")
+    assert set(ids(await library.search("hotel", "one"))) == {"a", "b"}
+
+
+async def test_an_answer_without_vectors_is_not_remembered(library: Library) -> None:
+    await library.add("a", "hotel")
+    library.embedder.fault = Unavailable("inference")
+    assert (await library.search("hotel", "one")).degraded
+    library.embedder.fault = None
+    assert not (await library.search("hotel", "one")).degraded
+
+
+async def test_remembered_answers_are_bounded_and_forgotten_with_their_collection(library: Library) -> None:
+    await library.add("a", "hotel")
+    for text in ("one", "two", "three", "four"):
+        await library.search(text, "one")
+    assert len(library.cache) == 3
+    library.cache.forget("one")
+    assert len(library.cache) == 0
+
+
+def test_true_and_one_are_different_filters() -> None:
+    values: tuple[bool | float, ...] = (True, 1.0)
+    queries = [SearchQuery("q", where=Condition("f", Operator.EQUAL, (value,))) for value in values]
+    assert QueryCache.key("t", (), queries[0]) != QueryCache.key("t", (), queries[1])
+
+
+async def test_diversity_puts_something_new_before_the_same_again(library: Library) -> None:
+    await library.add("a", "hotel oslo price")
+    await library.add("b", "hotel oslo price", vector_of="hotel oslo price list")
+    await library.add("c", "hotel breakfast")
+    wanted = {"mode": SearchMode.VECTOR, "top_k": 2}
+    assert ids(await library.search("hotel oslo price", "one", **wanted)) == ["a", "b"]
+    assert ids(await library.search("hotel oslo price", "one", diversity=0.7, **wanted)) == ["a", "c"]
+
+
+async def test_a_batch_is_embedded_in_one_call_and_answers_in_order(library: Library) -> None:
+    await library.add("a", "hotel")
+    await library.add("b", "train")
+    answers = await library.service.search_batch([SearchQuery("train", top_k=1), SearchQuery("hotel", top_k=1)])
+    assert [ids(answer) for answer in answers] == [["b"], ["a"]]
+    assert library.embedder.texts[:2] == ["train", "hotel"]
+
+
+async def test_a_collection_for_other_roles_is_not_there(library: Library) -> None:
+    await library.add("a", "hotel")
+    library.roles = frozenset({"legal"})
+    assert ids(await library.search("hotel")) == []
+    with pytest.raises(NotFound):
+        await library.search("hotel", "one")
+    for role in ("legal", "admin"):
+        with acting_as(Principal("acme", "bob", frozenset({role}), frozenset({"chat"}))):
+            assert ids(await library.search("hotel", "one")) == ["a"]

@@ -2,7 +2,7 @@
 
 import pytest
 from errand_common.errors import AlreadyExists, NotFound, QuotaExceeded
-from errand_rag.domain.models import JobKind, NewCollection
+from errand_rag.domain.models import JobKind, NewCollection, Quota
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.testing.records import ingested, make_collection, upload_of
@@ -54,8 +54,8 @@ async def test_resolving_names_the_unknown_one(collections: SqlCollections) -> N
 
 async def test_only_ready_documents_are_counted(collections: SqlCollections, documents: SqlDocuments) -> None:
     made = await make_collection(collections, "one")
-    ready, _ = await documents.add("acme", upload_of(made, "a.txt", "a"), principal_id="u", limit=9)
-    await documents.add("acme", upload_of(made, "b.txt", "b"), principal_id="u", limit=9)
+    ready, _ = await documents.add("acme", upload_of(made, "a.txt", "a"), principal_id="u", quota=Quota(9, 0))
+    await documents.add("acme", upload_of(made, "b.txt", "b"), principal_id="u", quota=Quota(9, 0))
     await documents.complete("acme", ingested(ready.id, "a"), principal_id="u")
     assert (await collections.get("acme", "one")).document_count == 1
 
@@ -64,7 +64,7 @@ async def test_deleting_removes_everything_and_leaves_a_job_for_the_vectors(
     collections: SqlCollections, documents: SqlDocuments
 ) -> None:
     made = await make_collection(collections, "one")
-    document, _ = await documents.add("acme", upload_of(made, "a.txt", "a"), principal_id="u", limit=9)
+    document, _ = await documents.add("acme", upload_of(made, "a.txt", "a"), principal_id="u", quota=Quota(9, 0))
     await documents.complete("acme", ingested(document.id, "a"), principal_id="u")
     job = await collections.delete("acme", "one", principal_id="u")
     assert (job.kind, job.collection_id) == (JobKind.PURGE_COLLECTION, made.id)

@@ -1,10 +1,12 @@
 """Documents: duplicates, versions, states."""
 
+from dataclasses import replace
+
 import pytest
 from errand_common.db import Database
 from errand_common.errors import Conflict, NotFound, QuotaExceeded
 from errand_rag.domain.errors import DocumentRejected
-from errand_rag.domain.models import Document, DocumentState, JobKind
+from errand_rag.domain.models import Document, DocumentState, JobKind, NewCollection, Quota
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.jobs import SqlJobs
@@ -20,9 +22,11 @@ class Library:
     ) -> None:
         self.documents, self.passages, self.id, self.collections = documents, passages, collection_id, collections
 
-    async def add(self, filename: str, text: str, *, limit: int = 100) -> tuple[Document, bool]:
+    async def add(self, filename: str, text: str, *, limit: int = 100, max_bytes: int = 0) -> tuple[Document, bool]:
         collection = await self.collections.get("acme", self.id)
-        return await self.documents.add("acme", upload_of(collection, filename, text), principal_id="u", limit=limit)
+        return await self.documents.add(
+            "acme", upload_of(collection, filename, text), principal_id="u", quota=Quota(limit, max_bytes)
+        )
 
     async def finish(self, document: Document, *texts: str) -> None:
         await self.documents.complete("acme", ingested(document.id, *texts), principal_id="u")
@@ -170,3 +174,61 @@ async def test_many_chunks_are_stored_in_one_transaction(library: Library, datab
     document, _ = await library.add("a.txt", "one")
     await library.finish(document, *(f"passage number{n}" for n in range(5000)))
     assert await library.words("number4999") == ["passage number4999"]
+
+
+async def test_bytes_past_the_tenants_quota_are_refused(library: Library) -> None:
+    await library.add("a.txt", "12345", max_bytes=8)
+    with pytest.raises(QuotaExceeded, match="8 bytes"):
+        await library.add("b.txt", "1234", max_bytes=8)
+    await library.add("c.txt", "123", max_bytes=8)
+
+
+async def test_a_collection_has_quotas_of_its_own(documents: SqlDocuments, collections: SqlCollections) -> None:
+    small = await collections.create("acme", NewCollection("small", chunk_tokens=200, max_documents=1), limit=9)
+    await documents.add("acme", upload_of(small, "a", "1"), principal_id="u", quota=Quota(9, 99))
+    with pytest.raises(QuotaExceeded, match="'small' may hold 1 documents"):
+        await documents.add("acme", upload_of(small, "b", "2"), principal_id="u", quota=Quota(9, 99))
+    light = await collections.create("acme", NewCollection("light", chunk_tokens=200, max_bytes=3), limit=9)
+    with pytest.raises(QuotaExceeded, match="3 bytes"):
+        await documents.add("acme", upload_of(light, "a", "1234"), principal_id="u", quota=Quota(9, 99))
+
+
+async def test_a_cancelled_document_is_neither_finished_nor_failed_until_it_is_retried(library: Library) -> None:
+    document, _ = await library.add("a.txt", "hello")
+    assert (await library.documents.cancel("acme", document.id)).state is DocumentState.CANCELLED
+    assert not await library.documents.progress("acme", document.id, 50)
+    with pytest.raises(NotFound):
+        await library.finish(document, "hello")
+    await library.documents.fail("acme", document.id, "too late")
+    with pytest.raises(Conflict):
+        await library.documents.cancel("acme", document.id)
+    assert (await library.documents.get("acme", document.id)).state is DocumentState.CANCELLED
+    assert (await library.documents.retry("acme", document.id, principal_id="u")).state is DocumentState.PENDING
+
+
+async def test_documents_are_listed_by_state(library: Library) -> None:
+    bad, _ = await library.add("a.txt", "one")
+    await library.add("b.txt", "two")
+    await library.documents.fail("acme", bad.id, "unreadable")
+    page = await library.documents.list_page("acme", library.id, size=9, position=None, state=DocumentState.FAILED)
+    assert [document.filename for document in page.items] == ["a.txt"]
+
+
+async def test_urgent_documents_are_taken_first(library: Library, jobs: SqlJobs) -> None:
+    collection = await library.collections.get("acme", library.id)
+    for name, priority in (("slow", 0), ("urgent", 9), ("soon", 5)):
+        upload = replace(upload_of(collection, name, name), priority=priority)
+        await library.documents.add("acme", upload, principal_id="u", quota=Quota(9, 0))
+    order = [await jobs.claim("w", lease_seconds=60) for _ in range(3)]
+    names = [(await library.documents.get("acme", job.document_id)).filename for job in order if job]
+    assert names == ["urgent", "soon", "slow"]
+
+
+async def test_the_same_bytes_again_with_other_metadata_take_the_new(library: Library) -> None:
+    collection = await library.collections.get("acme", library.id)
+    upload = upload_of(collection, "a", "a")
+    for year in (2024.0, 2025.0):
+        stored, _ = await library.documents.add(
+            "acme", replace(upload, metadata={"year": year}), principal_id="u", quota=Quota(9, 0)
+        )
+    assert (await library.documents.get("acme", stored.id)).metadata == {"year": 2025.0}

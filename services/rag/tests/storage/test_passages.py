@@ -1,6 +1,7 @@
 """Keyword search: rank, safety, scope."""
 
 from errand_rag.domain.keywords import query_terms
+from errand_rag.domain.models import Quota
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.passages import SqlPassages
@@ -9,7 +10,7 @@ from errand_rag.testing.records import ingested, make_collection, upload_of
 
 async def store(collections: SqlCollections, documents: SqlDocuments, name: str, *texts: str, heading: str = "") -> str:
     collection = await make_collection(collections, name)
-    document, _ = await documents.add("acme", upload_of(collection, "a.txt", name), principal_id="u", limit=9)
+    document, _ = await documents.add("acme", upload_of(collection, "a.txt", name), principal_id="u", quota=Quota(9, 0))
     await documents.complete("acme", ingested(document.id, *texts, heading=heading), principal_id="u")
     return collection.id
 

@@ -4,6 +4,7 @@ import pytest
 import sqlalchemy as sa
 from errand_common.db import Database
 from errand_rag import app
+from errand_rag.domain.models import Quota
 from errand_rag.settings import RagSettings
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
@@ -20,7 +21,7 @@ async def filled(settings: RagSettings, postgres_url: str) -> Database:
     database = app.open_database(settings)
     collection = await make_collection(SqlCollections(database, owner="me"), "one")
     documents = SqlDocuments(database, owner="me")
-    document, _ = await documents.add("acme", upload_of(collection, "a.txt", "x"), principal_id="u", limit=9)
+    document, _ = await documents.add("acme", upload_of(collection, "a.txt", "x"), principal_id="u", quota=Quota(9, 0))
     await documents.complete("acme", ingested(document.id, "text"), principal_id="u")
     return database
 

@@ -59,6 +59,21 @@ async def test_similarities_of_named_chunks(store: VectorStore) -> None:
     assert found == {"a": pytest.approx(1 / math.sqrt(2), abs=1e-5)}
 
 
+async def test_only_the_named_documents_are_searched(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [entry("a", "red"), entry("b", "red fox", "doc_2"), entry("c", "blue", "doc_3")])
+    found = await store.query(COLLECTION, EMBED("red"), 5, documents=frozenset({"doc_2", "doc_3", "gone"}))
+    assert [match.chunk_id for match in found] == ["b", "c"]
+    assert await store.query(COLLECTION, EMBED("red"), 5, documents=frozenset()) == []
+
+
+async def test_vectors_come_back_as_they_were_stored(store: VectorStore) -> None:
+    await store.upsert(COLLECTION, [entry("a", "red fox")])
+    found = await store.fetch(COLLECTION, ["a", "gone"])
+    assert list(found) == ["a"]
+    assert found["a"] == pytest.approx(EMBED("red fox"), abs=1e-6)
+    assert await store.fetch("col_other", ["a"]) == {}
+
+
 async def test_the_same_id_again_replaces(store: VectorStore) -> None:
     await store.upsert(COLLECTION, [entry("a", "red")])
     await store.upsert(COLLECTION, [entry("a", "blue")])

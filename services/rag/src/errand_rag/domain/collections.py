@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from errand_common.errors import InvalidArgument
 
-from errand_rag.domain.access import may_use_documents
+from errand_rag.domain.access import check_readable, check_writable, may_use_documents, readable
 from errand_rag.domain.chunking import DEFAULT_CHUNK_TOKENS, MIN_CHUNK_TOKENS
 from errand_rag.domain.cleaning import clean_text
+from errand_rag.domain.filters import check_schema
 from errand_rag.domain.models import Collection, NewCollection, Page
 from errand_rag.domain.ports import Collections
 from errand_rag.domain.purging import Purger
@@ -36,20 +37,24 @@ class CollectionService:
                 field="collection.chunk_overlap_tokens",
                 rule="uint32.lte",
             )
+        check_schema(new.metadata_schema)
         described = replace(new, chunk_tokens=tokens, description=clean_text(new.description))
         return await self._collections.create(principal.tenant_id, described, limit=self._max_collections)
 
     async def get(self, name_or_id: str) -> Collection:
         """Raises NotFound, PermissionDenied."""
-        return await self._collections.get(may_use_documents().tenant_id, name_or_id)
+        principal = may_use_documents()
+        return check_readable(principal, await self._collections.get(principal.tenant_id, name_or_id))
 
     async def list_page(self, *, size: int, position: str | None) -> Page[Collection]:
-        """Oldest first. Raises PermissionDenied."""
-        tenant_id = may_use_documents().tenant_id
-        return await self._collections.list_page(tenant_id, size=size, position=position)
+        """Oldest first, those that may be read: a page may hold fewer. Raises PermissionDenied."""
+        principal = may_use_documents()
+        page = await self._collections.list_page(principal.tenant_id, size=size, position=position)
+        return replace(page, items=readable(principal, page.items))
 
     async def delete(self, name_or_id: str) -> None:
         """Rows go at once; vectors too, or as soon as their store answers. Raises NotFound."""
         principal = may_use_documents()
+        check_writable(principal, await self._collections.get(principal.tenant_id, name_or_id))
         job = await self._collections.delete(principal.tenant_id, name_or_id, principal_id=principal.id)
         await self._purger.try_now(job)

@@ -1,12 +1,14 @@
 """The nouns of the rag service."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
 from errand_common.principal import Principal
+
+from errand_rag.domain.filters import Filter, MetadataType, MetadataValue
 
 T = TypeVar("T")
 Vector = Sequence[float]
@@ -19,6 +21,7 @@ class DocumentState(StrEnum):
     PROCESSING = "processing"
     READY = "ready"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class JobKind(StrEnum):
@@ -39,7 +42,11 @@ class SearchMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A tenant's named set of documents; `embedding_model` is empty until something is embedded."""
+    """A tenant's named set of documents; `embedding_model` is empty until something is embedded.
+
+    `revision` grows with everything that changes what a search in it finds. No roles means everyone
+    with the scope; a maximum of zero leaves the tenant's alone.
+    """
 
     id: str
     tenant_id: str
@@ -50,6 +57,13 @@ class Collection:
     embedding_model: str
     document_count: int
     created_at: datetime
+    size_bytes: int = 0
+    revision: int = 0
+    metadata_schema: Mapping[str, MetadataType] = field(default_factory=dict)
+    reader_roles: frozenset[str] = frozenset()
+    writer_roles: frozenset[str] = frozenset()
+    max_documents: int = 0
+    max_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +74,11 @@ class NewCollection:
     description: str = ""
     chunk_tokens: int = 0
     chunk_overlap_tokens: int = 0
+    metadata_schema: Mapping[str, MetadataType] = field(default_factory=dict)
+    reader_roles: frozenset[str] = frozenset()
+    writer_roles: frozenset[str] = frozenset()
+    max_documents: int = 0
+    max_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +98,8 @@ class Document:
     failure: str
     chunk_count: int
     created_at: datetime
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    uploaded_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,16 @@ class Upload:
     filename: str
     content: bytes
     content_hash: str
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Most documents and bytes of a tenant."""
+
+    documents: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +216,8 @@ class Passage:
     start: int
     end: int
     text: str
+    position: int = 0
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,13 +272,19 @@ class IngestedDocument:
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What is looked for; no collections means all of the tenant's, `min_similarity` 0 no bound."""
+    """What is looked for; no collections means all of the tenant's, `min_similarity` 0 no bound.
+
+    `diversity` (0 to 1) trades score for unlikeness, `neighbours` asks for chunks around each hit.
+    """
 
     text: str
     collections: tuple[str, ...] = ()
     top_k: int = 5
     mode: SearchMode = SearchMode.HYBRID
     min_similarity: float = 0.0
+    where: Filter | None = None
+    diversity: float = 0.0
+    neighbours: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +294,8 @@ class SearchHit:
     passage: Passage
     score: float
     similarity: float
+    text_before: str = ""
+    text_after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

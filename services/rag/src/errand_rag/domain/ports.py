@@ -1,17 +1,21 @@
 """What the use cases need of the world."""
 
+from collections.abc import Collection as Group
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from errand_rag.domain.filters import Filter
 from errand_rag.domain.models import (
     Collection,
     Document,
+    DocumentState,
     Embeddings,
     IngestedDocument,
     Job,
     NewCollection,
     Page,
     Passage,
+    Quota,
     ReadDocument,
     ReadRequest,
     Upload,
@@ -52,8 +56,13 @@ class VectorStore(Protocol):
     async def upsert(self, collection_id: str, entries: Sequence[VectorEntry]) -> None:
         """Stores the entries; same chunk id replaces."""
 
-    async def query(self, collection_id: str, vector: Vector, limit: int) -> list[VectorMatch]:
-        """The nearest, best first; none when the collection holds nothing."""
+    async def query(
+        self, collection_id: str, vector: Vector, limit: int, *, documents: Group[str] | None = None
+    ) -> list[VectorMatch]:
+        """The nearest, of these documents when they are given, best first; none when there are none."""
+
+    async def fetch(self, collection_id: str, chunk_ids: Sequence[str]) -> dict[str, Vector]:
+        """The vectors of the chunks that are stored."""
 
     async def similarities(self, collection_id: str, vector: Vector, chunk_ids: Sequence[str]) -> dict[str, float]:
         """Cosine similarity of the chunks that are stored."""
@@ -96,16 +105,25 @@ class Collections(Protocol):
 class Documents(Protocol):
     """Stored documents and chunks. Each method is one transaction."""
 
-    async def add(self, tenant_id: str, upload: Upload, *, principal_id: str, limit: int) -> tuple[Document, bool]:
+    async def add(self, tenant_id: str, upload: Upload, *, principal_id: str, quota: Quota) -> tuple[Document, bool]:
         """Stores bytes, document and job together; or returns the duplicate and True.
 
-        Raises NotFound when the collection went away, QuotaExceeded past `limit` documents.
+        Raises NotFound when the collection went away, QuotaExceeded past the tenant's `quota` or the
+        collection's own.
         """
 
     async def get(self, tenant_id: str, document_id: str) -> Document:
         """Raises NotFound."""
 
-    async def list_page(self, tenant_id: str, collection_id: str, *, size: int, position: str | None) -> Page[Document]:
+    async def list_page(
+        self,
+        tenant_id: str,
+        collection_id: str,
+        *,
+        size: int,
+        position: str | None,
+        state: DocumentState | None = None,
+    ) -> Page[Document]:
         """Newest first."""
 
     async def content(self, tenant_id: str, document_id: str) -> bytes:
@@ -115,19 +133,22 @@ class Documents(Protocol):
         """The text that offsets point into; empty before the document is ready."""
 
     async def progress(self, tenant_id: str, document_id: str, percent: int) -> bool:
-        """Marks it PROCESSING; False when it is gone."""
+        """Marks it PROCESSING; False when it is gone or was cancelled."""
 
     async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> None:
         """Makes it READY and replaces older documents of its file name, in one transaction.
 
-        Raises NotFound when it is gone: deleted, or a newer document of its name was first.
+        Raises NotFound when it is gone: deleted, cancelled, or a newer document of its name was first.
         """
 
     async def fail(self, tenant_id: str, document_id: str, reason: str) -> None:
-        """Marks it FAILED."""
+        """Marks it FAILED, unless it was cancelled."""
 
     async def retry(self, tenant_id: str, document_id: str, *, principal_id: str) -> Document:
-        """Makes a failed one PENDING again. Raises NotFound, Conflict when it did not fail."""
+        """Makes a failed or cancelled one PENDING again. Raises NotFound, Conflict when it is neither."""
+
+    async def cancel(self, tenant_id: str, document_id: str) -> Document:
+        """Makes it CANCELLED; a running ingestion finds out. Raises NotFound, Conflict when it ended."""
 
     async def delete(self, tenant_id: str, document_id: str, *, principal_id: str) -> Job:
         """Removes all rows and stores the job that removes the vectors. Raises NotFound."""
@@ -137,21 +158,34 @@ class Passages(Protocol):
     """Stored chunks as searchers see them: only those of ready documents."""
 
     async def by_keywords(
-        self, tenant_id: str, collection_ids: Sequence[str], terms: Sequence[str], limit: int
+        self,
+        tenant_id: str,
+        collection_ids: Sequence[str],
+        terms: Sequence[str],
+        limit: int,
+        where: Filter | None = None,
     ) -> list[tuple[Passage, float]]:
         """Passages that hold any of the terms with their rank score, best first."""
 
     async def by_ids(
-        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str]
+        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None
     ) -> Mapping[str, Passage]:
-        """Those of the chunks whose rows exist."""
+        """Those of the chunks whose rows exist and whose documents match."""
+
+    async def documents_matching(
+        self, tenant_id: str, collection_ids: Sequence[str], where: Filter, limit: int
+    ) -> frozenset[str] | None:
+        """Ids of the documents that match; None when they are more than `limit`."""
+
+    async def around(self, tenant_id: str, passages: Sequence[Passage], reach: int) -> Sequence[Passage]:
+        """The chunks at most `reach` places before and after each passage in its document."""
 
 
 class Jobs(Protocol):
     """The durable queue. Each method is one transaction."""
 
     async def claim(self, owner: str, *, lease_seconds: float) -> Job | None:
-        """Leases the job that waits longest, one whose lease ran out included."""
+        """Leases the most urgent job, of those the one that waits longest; a lease that ran out is none."""
 
     async def renew(self, job_id: str, owner: str, *, lease_seconds: float) -> bool:
         """False when another holds it by now."""

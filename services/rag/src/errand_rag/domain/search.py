@@ -1,6 +1,7 @@
 """Finds passages by meaning, by words, or by both."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -9,12 +10,16 @@ from errand_common.errors import (
     DeadlineExceeded,
     InvalidArgument,
     ModelUnavailable,
+    NotFound,
     Overloaded,
     RateLimited,
     Unavailable,
 )
+from errand_common.principal import Principal
 
-from errand_rag.domain.access import may_search
+from errand_rag.domain.access import may_search, readable
+from errand_rag.domain.diversity import diversify
+from errand_rag.domain.filters import check_filter
 from errand_rag.domain.fusion import fuse
 from errand_rag.domain.keywords import coverage, query_terms
 from errand_rag.domain.models import (
@@ -26,12 +31,18 @@ from errand_rag.domain.models import (
     SearchResult,
     Vector,
 )
+from errand_rag.domain.neighbours import with_neighbours
 from errand_rag.domain.ports import Collections, Embedder, Passages, VectorStore
+from errand_rag.domain.query_cache import QueryCache
 
 # Each side gives more than is asked for: fusion needs the places below the cut.
 _CANDIDATES_PER_HIT = 4
 _MIN_CANDIDATES = 40
 _MAX_ROUNDS = 3
+# A filter that leaves fewer documents is given to the vector store; past it most vectors near the
+# query match, and asking for more of them is cheaper than naming them.
+_MAX_NAMED_DOCUMENTS = 2000
+_BATCH_AT_ONCE = 8
 # The vector side's faults that words can stand in for.
 _AWAY = (Unavailable, Overloaded, RateLimited, DeadlineExceeded, ModelUnavailable)
 
@@ -65,23 +76,81 @@ class SearchService:
         passages: Passages,
         vectors: VectorStore,
         embedder: Embedder,
+        cache: QueryCache,
     ) -> None:
         self._collections = collections
         self._passages = passages
         self._vectors = vectors
         self._embedder = embedder
+        self._cache = cache
 
     async def search(self, query: SearchQuery) -> SearchResult:
-        """Hits, best first. Raises NotFound for an unknown collection, PermissionDenied."""
-        tenant_id = may_search().tenant_id
-        if not query.text.strip():
-            raise InvalidArgument("query is blank; say what to look for", field="query", rule="string.min_len")
-        collections = await self._collections.resolve(tenant_id, query.collections)
+        """Hits, best first. Raises InvalidArgument, NotFound for an unknown collection, PermissionDenied."""
+        principal = may_search()
+        collections = await self._searched(principal, query)
         if not collections:
             return SearchResult(hits=(), degraded=False)
+        key = self._cache.key(principal.tenant_id, collections, query)
+        known = self._cache.get(key)
+        if known is None:
+            known = await self._answer(principal.tenant_id, collections, query)
+            self._cache.put(key, known)
+        return known
+
+    async def search_batch(self, queries: Sequence[SearchQuery]) -> tuple[SearchResult, ...]:
+        """The answers in the order of the queries, whose texts are embedded together. Raises as `search`."""
+        principal = may_search()
+        searched = [await self._searched(principal, query) for query in queries]
+        texts: dict[str, dict[str, None]] = {}
+        for query, collections in zip(queries, searched, strict=True):
+            for model in {c.embedding_model for c in collections if c.embedding_model}:
+                texts.setdefault(model, {})[query.text] = None
+        with contextlib.suppress(*_AWAY):  # each search says for itself that it is degraded
+            for model, wanted in texts.items():
+                await self._embedder.embed(list(wanted), model=model)
+        slots = asyncio.Semaphore(_BATCH_AT_ONCE)
+
+        async def one(query: SearchQuery) -> SearchResult:
+            async with slots:
+                return await self.search(query)
+
+        return tuple(await asyncio.gather(*map(one, queries)))
+
+    async def _searched(self, principal: Principal, query: SearchQuery) -> tuple[Collection, ...]:
+        """What a query looks into. Raises InvalidArgument for a query that makes no sense."""
+        if not query.text.strip():
+            raise InvalidArgument("query is blank; say what to look for", field="query", rule="string.min_len")
+        if query.where is not None:
+            check_filter(query.where)
+        collections = await self._collections.resolve(principal.tenant_id, query.collections)
+        open_to = readable(principal, collections)
+        if query.collections and len(open_to) < len(collections):
+            raise NotFound("collection", next(c.name for c in collections if c not in open_to))
+        return open_to
+
+    async def _answer(self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery) -> SearchResult:
         found = await self._find(tenant_id, collections, query)
         await self._fill_similarities(found)
-        return SearchResult(hits=_rank(query, found), degraded=found.side.away)
+        hits = _hits(query, found, await self._ranked(query, found))
+        if query.neighbours:
+            around = await self._passages.around(tenant_id, [hit.passage for hit in hits], query.neighbours)
+            hits = tuple(with_neighbours(hit, around) for hit in hits)
+        return SearchResult(hits=hits, degraded=found.side.away)
+
+    async def _ranked(self, query: SearchQuery, found: _Found) -> dict[str, float]:
+        """Scores, best first; with diversity asked for, in the order that it gives."""
+        scores = {id_: score for id_, score in _scores(query, found).items() if _near_enough(query, found, id_)}
+        if not query.diversity or found.side.away:
+            return scores
+        candidates = dict(islice(scores.items(), query.top_k * _CANDIDATES_PER_HIT))
+        vectors: dict[str, Vector] = {}
+        for collection_id in found.side.vectors:
+            ids = [id_ for id_ in candidates if found.passages[id_].collection_id == collection_id]
+            if ids:
+                with contextlib.suppress(*_AWAY):
+                    vectors |= await self._vectors.fetch(collection_id, ids)
+        order = diversify(candidates, vectors, diversity=query.diversity, limit=query.top_k)
+        return {id_: scores[id_] for id_ in order}
 
     async def _find(self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery) -> _Found:
         """Asks both sides, then reads the rows of all they found at once.
@@ -92,19 +161,23 @@ class SearchService:
         for their removal crowd out nothing.
         """
         wanted = limit = max(query.top_k * _CANDIDATES_PER_HIT, _MIN_CANDIDATES)
+        ids = [collection.id for collection in collections]
+        named: frozenset[str] | None = None
+        if query.where is not None:
+            named = await self._passages.documents_matching(tenant_id, ids, query.where, _MAX_NAMED_DOCUMENTS)
         for _ in range(_MAX_ROUNDS):
             side, words = await asyncio.gather(
-                self._by_vector(collections, query, limit),
+                self._by_vector(collections, query, limit, named),
                 self._by_words(tenant_id, collections, query, limit),
             )
             if query.mode is SearchMode.VECTOR and side.away:
-                words = await self._keyword_hits(tenant_id, collections, query.text, limit)
+                words = await self._keyword_hits(tenant_id, collections, query, limit)
             near = side.similarity
             if not near:
                 passages: Mapping[str, Passage] = {passage.chunk_id: passage for passage, _ in words}
                 break
             asked = {*near, *(passage.chunk_id for passage, _ in words)}
-            passages = await self._passages.by_ids(tenant_id, [c.id for c in collections], asked)
+            passages = await self._passages.by_ids(tenant_id, ids, asked, query.where)
             if len(passages) == len(asked) or len(passages) >= wanted:
                 break
             limit *= 4
@@ -120,21 +193,23 @@ class SearchService:
     ) -> list[tuple[Passage, float]]:
         if query.mode is SearchMode.VECTOR:
             return []
-        return await self._keyword_hits(tenant_id, collections, query.text, limit)
+        return await self._keyword_hits(tenant_id, collections, query, limit)
 
     async def _keyword_hits(
-        self, tenant_id: str, collections: Sequence[Collection], text: str, limit: int
+        self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery, limit: int
     ) -> list[tuple[Passage, float]]:
-        terms = query_terms(text)
+        terms = query_terms(query.text)
         if not terms:
             return []
         ids = [collection.id for collection in collections]
-        return await self._passages.by_keywords(tenant_id, ids, terms, limit)
+        return await self._passages.by_keywords(tenant_id, ids, terms, limit, query.where)
 
-    async def _by_vector(self, collections: Sequence[Collection], query: SearchQuery, limit: int) -> _VectorSide:
+    async def _by_vector(
+        self, collections: Sequence[Collection], query: SearchQuery, limit: int, named: frozenset[str] | None
+    ) -> _VectorSide:
         try:
             vectors = await self._embed(query.text, collections)
-            near = {} if query.mode is SearchMode.KEYWORD else await self._query_all(vectors, limit)
+            near = {} if query.mode is SearchMode.KEYWORD else await self._query_all(vectors, limit, named)
         except _AWAY:
             return _VectorSide(away=True)
         return _VectorSide(vectors=vectors, similarity=near)
@@ -151,9 +226,13 @@ class SearchService:
             vectors.update(dict.fromkeys(ids, made.vectors[0]))
         return vectors
 
-    async def _query_all(self, vectors: Mapping[str, Vector], limit: int) -> dict[str, float]:
+    async def _query_all(
+        self, vectors: Mapping[str, Vector], limit: int, named: frozenset[str] | None
+    ) -> dict[str, float]:
         """The nearest of all collections, best first."""
-        answers = await asyncio.gather(*(self._vectors.query(id_, vector, limit) for id_, vector in vectors.items()))
+        answers = await asyncio.gather(
+            *(self._vectors.query(id_, vector, limit, documents=named) for id_, vector in vectors.items())
+        )
         matches = sorted(
             (match for answer in answers for match in answer),
             key=lambda match: (-match.similarity, match.chunk_id),
@@ -175,16 +254,20 @@ class SearchService:
             side.away = True
 
 
-def _rank(query: SearchQuery, found: _Found) -> tuple[SearchHit, ...]:
+def _hits(query: SearchQuery, found: _Found, scores: Mapping[str, float]) -> tuple[SearchHit, ...]:
     similarity = found.side.similarity
     hits = (
         SearchHit(passage=found.passages[id_], score=score, similarity=similarity.get(id_, 0.0))
-        for id_, score in _scores(query, found).items()
+        for id_, score in scores.items()
     )
+    return tuple(islice(hits, query.top_k))
+
+
+def _near_enough(query: SearchQuery, found: _Found, chunk_id: str) -> bool:
     # A bound that cannot be checked is not applied: `degraded` tells the caller.
-    bounded = query.min_similarity != 0.0 and not found.side.away
-    kept = (hit for hit in hits if not bounded or hit.similarity >= query.min_similarity)
-    return tuple(islice(kept, query.top_k))
+    if query.min_similarity == 0.0 or found.side.away:
+        return True
+    return found.side.similarity.get(chunk_id, 0.0) >= query.min_similarity
 
 
 def _scores(query: SearchQuery, found: _Found) -> dict[str, float]:

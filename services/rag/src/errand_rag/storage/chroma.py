@@ -7,6 +7,7 @@ collection gives its disk space back, which deleting single vectors in Chroma do
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from collections.abc import Collection as Group
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from logging import getLogger
@@ -85,14 +86,20 @@ class ChromaVectorStore:
             metadatas=[{"document_id": entry.document_id} for entry in entries],
         )
 
-    async def query(self, collection_id: str, vector: Vector, limit: int) -> list[VectorMatch]:
-        """The nearest, best first; none when the collection holds nothing."""
-        return await self._call(lambda: self._query(collection_id, vector, limit), missing=[])
+    async def query(
+        self, collection_id: str, vector: Vector, limit: int, *, documents: Group[str] | None = None
+    ) -> list[VectorMatch]:
+        """The nearest, of these documents when they are given, best first; none when there are none."""
+        if documents is not None and not documents:
+            return []
+        return await self._call(lambda: self._query(collection_id, vector, limit, documents), missing=[])
 
-    def _query(self, collection_id: str, vector: Vector, limit: int) -> list[VectorMatch]:
+    def _query(self, collection_id: str, vector: Vector, limit: int, documents: Group[str] | None) -> list[VectorMatch]:
+        where: Any = None if documents is None else {"document_id": {"$in": sorted(documents)}}
         found = self._handle(collection_id).query(
             query_embeddings=np.asarray([vector], dtype=np.float32),
             n_results=limit,
+            where=where,
             include=["distances"],
         )
         distances = (found["distances"] or [[]])[0]
@@ -109,6 +116,15 @@ class ChromaVectorStore:
         found = self._handle(collection_id).get(ids=list(chunk_ids), include=["embeddings"])
         stored = np.asarray(found["embeddings"], dtype=np.float32)
         return dict(zip(found["ids"], cosines(stored, vector), strict=True))
+
+    async def fetch(self, collection_id: str, chunk_ids: Sequence[str]) -> dict[str, Vector]:
+        """The vectors of the chunks that are stored."""
+        return await self._call(lambda: self._fetch(collection_id, chunk_ids), missing={})
+
+    def _fetch(self, collection_id: str, chunk_ids: Sequence[str]) -> dict[str, Vector]:
+        found = self._handle(collection_id).get(ids=list(chunk_ids), include=["embeddings"])
+        stored = np.asarray(found["embeddings"], dtype=np.float32)
+        return dict(zip(found["ids"], stored.tolist(), strict=True))
 
     async def existing(self, collection_id: str, chunk_ids: Sequence[str]) -> set[str]:
         """Which of the chunks have a vector."""

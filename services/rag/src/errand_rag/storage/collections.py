@@ -35,6 +35,11 @@ class SqlCollections:
             embedding_model="",
             revision=0,
             created_at=utc_now(),
+            metadata_schema={name: kind.value for name, kind in new.metadata_schema.items()},
+            reader_roles=sorted(new.reader_roles),
+            writer_roles=sorted(new.writer_roles),
+            max_documents=new.max_documents,
+            max_bytes=new.max_bytes,
         )
         count = sa.select(sa.func.count()).where(CollectionRow.tenant_id == tenant_id)
         try:
@@ -48,7 +53,7 @@ class SqlCollections:
                 session.add(row)
         except IntegrityError as error:
             raise AlreadyExists("collection", new.name) from error
-        return row.to_domain(0)
+        return row.to_domain(0, 0)
 
     async def get(self, tenant_id: str, name_or_id: str) -> Collection:
         """Raises NotFound."""
@@ -61,7 +66,7 @@ class SqlCollections:
             if names_or_ids:
                 return tuple(await _named(session, tenant_id, names_or_ids))
             rows = await session.execute(_select(tenant_id).order_by(CollectionRow.id))
-            return tuple(row.to_domain(count) for row, count in rows)
+            return tuple(row.to_domain(count, size) for row, count, size in rows)
 
     async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Collection]:
         """Oldest first."""
@@ -70,7 +75,7 @@ class SqlCollections:
             query = query.where(CollectionRow.id > position)
         async with self._database.transaction(tenant_id, read_only=True) as session:
             rows = await session.execute(query)
-            found = [row.to_domain(count) for row, count in rows]
+            found = [row.to_domain(count, size) for row, count, size in rows]
         return page_of(found, size)
 
     async def delete(self, tenant_id: str, name_or_id: str, *, principal_id: str) -> Job:
@@ -120,7 +125,13 @@ def _select(tenant_id: str) -> sa.Select[Any]:
         .correlate(CollectionRow)
         .scalar_subquery()
     )
-    return sa.select(CollectionRow, ready).where(CollectionRow.tenant_id == tenant_id)
+    size = (
+        sa.select(sa.func.coalesce(sa.func.sum(DocumentRow.size_bytes), 0))
+        .where(DocumentRow.collection_id == CollectionRow.id)
+        .correlate(CollectionRow)
+        .scalar_subquery()
+    )
+    return sa.select(CollectionRow, ready, size).where(CollectionRow.tenant_id == tenant_id)
 
 
 async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str]) -> list[Collection]:
@@ -128,7 +139,7 @@ async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[s
     names = [name.replace("\x00", "") for name in dict.fromkeys(names_or_ids)]
     either = sa.or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
     rows = (await session.execute(_select(tenant_id).where(either))).all()
-    found = [row.to_domain(count) for row, count in rows]
+    found = [row.to_domain(count, size) for row, count, size in rows]
     known = {key: collection for collection in found for key in (collection.name, collection.id)}
     # An id wins over another collection's name that looks like it.
     known.update({collection.id: collection for collection in found})

@@ -14,6 +14,7 @@ from errand_rag.domain.models import (
     Job,
     JobKind,
     Page,
+    Quota,
     Upload,
 )
 from errand_rag.storage.collections import lock_collection, page_of
@@ -22,6 +23,7 @@ from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, Docum
 
 _QUOTA_RETRY_SECONDS = 3600.0
 _MAX_FAILURE_CHARACTERS = 1000
+_ENDED_WITHOUT = (DocumentState.FAILED.value, DocumentState.CANCELLED.value)
 
 
 class SqlDocuments:
@@ -31,26 +33,31 @@ class SqlDocuments:
         self._database = database
         self._owner = owner
 
-    async def add(self, tenant_id: str, upload: Upload, *, principal_id: str, limit: int) -> tuple[Document, bool]:
+    async def add(self, tenant_id: str, upload: Upload, *, principal_id: str, quota: Quota) -> tuple[Document, bool]:
         """Stores bytes, document and job together; or returns the duplicate and True.
 
-        Raises NotFound when the collection went away, QuotaExceeded past `limit` documents.
+        Raises NotFound when the collection went away, QuotaExceeded past the tenant's `quota` or the
+        collection's own.
         """
         async with self._database.transaction(tenant_id) as session:
             await _lock(session, tenant_id, upload.collection_id)
             same = await _same_content(session, upload)
             if same is not None:
-                return await self._add_again(session, same, principal_id)
-            await _check_quota(session, tenant_id, limit)
-            row = _new_row(tenant_id, upload)
+                return await self._add_again(session, same, upload, principal_id)
+            await _check_quotas(session, tenant_id, upload, quota)
+            row = _new_row(tenant_id, upload, principal_id)
             session.add(row)
             await session.flush()
             session.add(ContentRow(document_id=row.id, tenant_id=tenant_id, content=upload.content, clean_text=""))
-            _store_ingestion(session, row, principal_id)
+            _store_ingestion(session, row, principal_id, priority=upload.priority)
             return row.to_domain(), False
 
-    async def _add_again(self, session: AsyncSession, same: DocumentRow, principal_id: str) -> tuple[Document, bool]:
-        if same.state != DocumentState.FAILED.value:
+    async def _add_again(
+        self, session: AsyncSession, same: DocumentRow, upload: Upload, principal_id: str
+    ) -> tuple[Document, bool]:
+        if upload.metadata:
+            same.details = dict(upload.metadata)
+        if same.state not in _ENDED_WITHOUT:
             return same.to_domain(), True
         _reset(same)
         _store_ingestion(session, same, principal_id)
@@ -61,7 +68,15 @@ class SqlDocuments:
         async with self._database.transaction(tenant_id, read_only=True) as session:
             return (await _row(session, tenant_id, document_id)).to_domain()
 
-    async def list_page(self, tenant_id: str, collection_id: str, *, size: int, position: str | None) -> Page[Document]:
+    async def list_page(
+        self,
+        tenant_id: str,
+        collection_id: str,
+        *,
+        size: int,
+        position: str | None,
+        state: DocumentState | None = None,
+    ) -> Page[Document]:
         """Newest first."""
         query = (
             sa.select(DocumentRow)
@@ -71,6 +86,8 @@ class SqlDocuments:
         )
         if position is not None:
             query = query.where(DocumentRow.id < position)
+        if state is not None:
+            query = query.where(DocumentRow.state == state.value)
         async with self._database.transaction(tenant_id, read_only=True) as session:
             found = [row.to_domain() for row in (await session.execute(query)).scalars()]
         return page_of(found, size)
@@ -92,7 +109,7 @@ class SqlDocuments:
         return row
 
     async def progress(self, tenant_id: str, document_id: str, percent: int) -> bool:
-        """Marks it PROCESSING; False when it is gone."""
+        """Marks it PROCESSING; False when it is gone or was cancelled."""
         return await self._set(
             tenant_id,
             document_id,
@@ -101,7 +118,7 @@ class SqlDocuments:
         )
 
     async def fail(self, tenant_id: str, document_id: str, reason: str) -> None:
-        """Marks it FAILED."""
+        """Marks it FAILED, unless it was cancelled."""
         await self._set(
             tenant_id,
             document_id,
@@ -113,6 +130,7 @@ class SqlDocuments:
         change = (
             sa.update(DocumentRow)
             .where(DocumentRow.id == document_id, DocumentRow.tenant_id == tenant_id)
+            .where(DocumentRow.state != DocumentState.CANCELLED.value)
             .values(**values)
         )
         async with self._database.transaction(tenant_id) as session:
@@ -121,10 +139,12 @@ class SqlDocuments:
     async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> None:
         """Makes it READY and replaces older documents of its file name, in one transaction.
 
-        Raises NotFound when it is gone: deleted, or a newer document of its name was first.
+        Raises NotFound when it is gone: deleted, cancelled, or a newer document of its name was first.
         """
         async with self._database.transaction(tenant_id) as session:
             row = await _locked_row(session, tenant_id, ingested.document_id)
+            if row.state == DocumentState.CANCELLED.value:
+                raise NotFound("document", row.id)
             await _adopt_model(session, row.collection_id, ingested.embedding_model)
             for older in await _older_of_name(session, row):
                 await self._remove_with_job(session, older, principal_id)
@@ -134,17 +154,30 @@ class SqlDocuments:
             row.chunk_count = len(ingested.read.chunks)
 
     async def retry(self, tenant_id: str, document_id: str, *, principal_id: str) -> Document:
-        """Makes a failed one PENDING again. Raises NotFound, Conflict when it did not fail."""
+        """Makes a failed or cancelled one PENDING again. Raises NotFound, Conflict when it is neither."""
         async with self._database.transaction(tenant_id) as session:
             row = await _locked_row(session, tenant_id, document_id)
-            if row.state != DocumentState.FAILED.value:
+            if row.state not in _ENDED_WITHOUT:
                 raise Conflict(
-                    f"document '{document_id}' is {row.state}; only a failed one is tried again",
+                    f"document '{document_id}' is {row.state}; only a failed or cancelled one is tried again",
                     resource="document",
                     id=document_id,
                 )
             _reset(row)
             _store_ingestion(session, row, principal_id)
+            return row.to_domain()
+
+    async def cancel(self, tenant_id: str, document_id: str) -> Document:
+        """Makes it CANCELLED; a running ingestion finds out. Raises NotFound, Conflict when it ended."""
+        async with self._database.transaction(tenant_id) as session:
+            row = await _locked_row(session, tenant_id, document_id)
+            if row.state not in (DocumentState.PENDING.value, DocumentState.PROCESSING.value):
+                raise Conflict(
+                    f"document '{document_id}' is {row.state}; only one on its way is cancelled",
+                    resource="document",
+                    id=document_id,
+                )
+            row.state, row.progress_percent = DocumentState.CANCELLED.value, 0
             return row.to_domain()
 
     async def delete(self, tenant_id: str, document_id: str, *, principal_id: str) -> Job:
@@ -217,17 +250,34 @@ async def _same_content(session: AsyncSession, upload: Upload) -> DocumentRow | 
     return (await session.execute(query)).scalar_one_or_none()
 
 
-async def _check_quota(session: AsyncSession, tenant_id: str, limit: int) -> None:
-    count = sa.select(sa.func.count()).where(DocumentRow.tenant_id == tenant_id)
-    if (await session.execute(count)).scalar_one() >= limit:
-        raise QuotaExceeded(
-            f"the tenant has {limit} documents, the most allowed; delete some first",
-            retry_after_seconds=_QUOTA_RETRY_SECONDS,
-            quota="documents",
-        )
+async def _check_quotas(session: AsyncSession, tenant_id: str, upload: Upload, quota: Quota) -> None:
+    collection = await session.get_one(CollectionRow, upload.collection_id)
+    own = Quota(documents=collection.max_documents, bytes=collection.max_bytes)
+    await _check_quota(session, DocumentRow.tenant_id == tenant_id, "the tenant", upload, quota)
+    if own.documents or own.bytes:
+        inside = DocumentRow.collection_id == upload.collection_id
+        await _check_quota(session, inside, f"the collection '{collection.name}'", upload, own)
 
 
-def _new_row(tenant_id: str, upload: Upload) -> DocumentRow:
+async def _check_quota(
+    session: AsyncSession, inside: sa.ColumnElement[bool], whose: str, upload: Upload, quota: Quota
+) -> None:
+    used = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(DocumentRow.size_bytes), 0)).where(inside)
+    documents, size = (await session.execute(used)).one()
+    exceeded = {
+        "documents": bool(quota.documents) and documents >= quota.documents,
+        "bytes": bool(quota.bytes) and size + len(upload.content) > quota.bytes,
+    }
+    for name, limit in (("documents", quota.documents), ("bytes", quota.bytes)):
+        if exceeded[name]:
+            raise QuotaExceeded(
+                f"{whose} may hold {limit} {name} and this would be more; delete some first",
+                retry_after_seconds=_QUOTA_RETRY_SECONDS,
+                quota=name,
+            )
+
+
+def _new_row(tenant_id: str, upload: Upload, principal_id: str) -> DocumentRow:
     return DocumentRow(
         id=new_id("doc"),
         tenant_id=tenant_id,
@@ -242,6 +292,8 @@ def _new_row(tenant_id: str, upload: Upload) -> DocumentRow:
         failure="",
         chunk_count=0,
         created_at=utc_now(),
+        details=dict(upload.metadata),
+        uploaded_by=principal_id,
     )
 
 
@@ -249,7 +301,7 @@ def _reset(row: DocumentRow) -> None:
     row.state, row.progress_percent, row.failure = DocumentState.PENDING.value, 0, ""
 
 
-def _store_ingestion(session: AsyncSession, row: DocumentRow, principal_id: str) -> None:
+def _store_ingestion(session: AsyncSession, row: DocumentRow, principal_id: str, *, priority: int = 0) -> None:
     store_job(
         session,
         JobKind.INGEST,
@@ -257,6 +309,7 @@ def _store_ingestion(session: AsyncSession, row: DocumentRow, principal_id: str)
         collection_id=row.collection_id,
         document_id=row.id,
         principal_id=principal_id,
+        priority=priority,
     )
 
 

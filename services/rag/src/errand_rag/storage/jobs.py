@@ -25,6 +25,7 @@ def store_job(
     document_id: str,
     principal_id: str,
     lease_owner: str | None = None,
+    priority: int = 0,
 ) -> Job:
     """Adds a job to the transaction; with an owner it is leased to it from the start."""
     now = utc_now()
@@ -36,6 +37,7 @@ def store_job(
         document_id=document_id,
         principal_id=principal_id,
         attempts=1 if lease_owner else 0,
+        priority=priority,
         run_at=now,
         lease_owner=lease_owner,
         lease_until=now + timedelta(seconds=_INLINE_LEASE_SECONDS) if lease_owner else None,
@@ -51,13 +53,13 @@ class SqlJobs:
         self._database = database
 
     async def claim(self, owner: str, *, lease_seconds: float) -> Job | None:
-        """Leases the job that waits longest, one whose lease ran out included."""
+        """Leases the most urgent job, of those the one that waits longest; a lease that ran out is none."""
         now = utc_now()
         free = sa.or_(JobRow.lease_until.is_(None), JobRow.lease_until < now)
         waiting = (
             sa.select(JobRow.id)
             .where(JobRow.run_at <= now, free)
-            .order_by(JobRow.run_at, JobRow.id)
+            .order_by(JobRow.priority.desc(), JobRow.run_at, JobRow.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         )

@@ -4,17 +4,20 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from errand_common.db import UtcDateTime, declarative_base
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from errand_rag.domain.filters import MetadataType
 from errand_rag.domain.models import Collection, Document, DocumentState, Job, JobKind
 
 Base = declarative_base()
 _Id = sa.String(64)
+_Json = sa.JSON().with_variant(JSONB, "postgresql")
 _Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 class CollectionRow(Base):  # type: ignore[valid-type,misc]
-    """A collection; `revision` grows with every upload, which makes uploads into one wait in line."""
+    """A collection; `revision` grows with every change, which makes its writers wait in line."""
 
     __tablename__ = "collections"
 
@@ -27,8 +30,13 @@ class CollectionRow(Base):  # type: ignore[valid-type,misc]
     embedding_model: Mapped[str] = mapped_column(sa.String(256))
     revision: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    metadata_schema: Mapped[dict[str, str]] = mapped_column(_Json)
+    reader_roles: Mapped[list[str]] = mapped_column(_Json)
+    writer_roles: Mapped[list[str]] = mapped_column(_Json)
+    max_documents: Mapped[int] = mapped_column(sa.BigInteger)
+    max_bytes: Mapped[int] = mapped_column(sa.BigInteger)
 
-    def to_domain(self, document_count: int) -> Collection:
+    def to_domain(self, document_count: int, size_bytes: int) -> Collection:
         """As the domain knows it."""
         return Collection(
             id=self.id,
@@ -40,6 +48,13 @@ class CollectionRow(Base):  # type: ignore[valid-type,misc]
             embedding_model=self.embedding_model,
             document_count=document_count,
             created_at=self.created_at,
+            size_bytes=size_bytes,
+            revision=self.revision,
+            metadata_schema={name: MetadataType(kind) for name, kind in self.metadata_schema.items()},
+            reader_roles=frozenset(self.reader_roles),
+            writer_roles=frozenset(self.writer_roles),
+            max_documents=self.max_documents,
+            max_bytes=self.max_bytes,
         )
 
 
@@ -61,6 +76,8 @@ class DocumentRow(Base):  # type: ignore[valid-type,misc]
     failure: Mapped[str] = mapped_column(sa.Text)
     chunk_count: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    details: Mapped[dict[str, str | float | bool]] = mapped_column(_Json)
+    uploaded_by: Mapped[str] = mapped_column(sa.String(256))
 
     def to_domain(self) -> Document:
         """As the domain knows it."""
@@ -78,6 +95,8 @@ class DocumentRow(Base):  # type: ignore[valid-type,misc]
             failure=self.failure,
             chunk_count=self.chunk_count,
             created_at=self.created_at,
+            metadata=self.details,
+            uploaded_by=self.uploaded_by,
         )
 
 
@@ -124,6 +143,7 @@ class JobRow(Base):  # type: ignore[valid-type,misc]
     document_id: Mapped[str] = mapped_column(_Id)
     principal_id: Mapped[str] = mapped_column(sa.String(256))
     attempts: Mapped[int]
+    priority: Mapped[int]
     run_at: Mapped[datetime] = mapped_column(UtcDateTime)
     lease_owner: Mapped[str | None] = mapped_column(sa.String(256))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)

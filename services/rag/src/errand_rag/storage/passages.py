@@ -6,7 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 from errand_common.db import Database
 
+from errand_rag.domain.filters import Filter
 from errand_rag.domain.models import Passage
+from errand_rag.storage.filtering import where as matching
 from errand_rag.storage.models import ChunkRow, DocumentRow
 
 # Bound variables of one statement, below SQLite's and asyncpg's limits.
@@ -22,6 +24,8 @@ _COLUMNS = (
     ChunkRow.start_offset,
     ChunkRow.end_offset,
     ChunkRow.text,
+    ChunkRow.position,
+    DocumentRow.details,
 )
 
 
@@ -32,26 +36,65 @@ class SqlPassages:
         self._database = database
 
     async def by_keywords(
-        self, tenant_id: str, collection_ids: Sequence[str], terms: Sequence[str], limit: int
+        self,
+        tenant_id: str,
+        collection_ids: Sequence[str],
+        terms: Sequence[str],
+        limit: int,
+        where: Filter | None = None,
     ) -> list[tuple[Passage, float]]:
         """Passages that hold any of the terms with their rank score, best first."""
         query = _postgres_query(terms) if self._database.is_postgres else _sqlite_query(terms)
-        query = query.where(*_in(tenant_id, collection_ids)).limit(limit)
+        query = query.where(*_in(tenant_id, collection_ids), *self._matching(where)).limit(limit)
         async with self._database.transaction(tenant_id, read_only=True) as session:
             rows = (await session.execute(query)).all()
         return [(Passage(*row[:-1]), float(row[-1])) for row in rows]
 
     async def by_ids(
-        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str]
+        self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None
     ) -> Mapping[str, Passage]:
-        """Those of the chunks whose rows exist."""
+        """Those of the chunks whose rows exist and whose documents match."""
         ids = list(chunk_ids)[:_MAX_IDS]
         if not ids:
             return {}
-        query = _select().where(*_in(tenant_id, collection_ids), ChunkRow.id.in_(ids))
+        query = _select().where(*_in(tenant_id, collection_ids), ChunkRow.id.in_(ids), *self._matching(where))
         async with self._database.transaction(tenant_id, read_only=True) as session:
             rows = (await session.execute(query)).all()
         return {row[0]: Passage(*row) for row in rows}
+
+    async def documents_matching(
+        self, tenant_id: str, collection_ids: Sequence[str], where: Filter, limit: int
+    ) -> frozenset[str] | None:
+        """Ids of the documents that match; None when they are more than `limit`."""
+        query = (
+            sa.select(DocumentRow.id)
+            .where(DocumentRow.tenant_id == tenant_id, DocumentRow.collection_id.in_(collection_ids))
+            .where(*self._matching(where))
+            .limit(limit + 1)
+        )
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            ids = (await session.execute(query)).scalars().all()
+        return frozenset(ids) if len(ids) <= limit else None
+
+    async def around(self, tenant_id: str, passages: Sequence[Passage], reach: int) -> Sequence[Passage]:
+        """The chunks at most `reach` places before and after each passage in its document."""
+        if not passages:
+            return ()
+        near = sa.or_(
+            *(
+                sa.and_(
+                    ChunkRow.document_id == passage.document_id,
+                    ChunkRow.position.between(passage.position - reach, passage.position + reach),
+                )
+                for passage in passages
+            )
+        )
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            rows = (await session.execute(_select().where(ChunkRow.tenant_id == tenant_id, near))).all()
+        return [Passage(*row) for row in rows]
+
+    def _matching(self, where: Filter | None) -> tuple[sa.ColumnElement[bool], ...]:
+        return () if where is None else (matching(where, postgres=self._database.is_postgres),)
 
 
 def _select(*more: sa.ColumnElement[float]) -> sa.Select[Any]:

@@ -1,6 +1,6 @@
 """A vector store in memory: exact, and gone with the process."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -20,9 +20,12 @@ class InMemoryVectorStore:
         stored = self._entries(collection_id, make=True)
         stored.update({entry.chunk_id: entry for entry in entries})
 
-    async def query(self, collection_id: str, vector: Vector, limit: int) -> list[VectorMatch]:
-        """The nearest, best first; none when the collection holds nothing."""
-        ids = list(self._entries(collection_id))
+    async def query(
+        self, collection_id: str, vector: Vector, limit: int, *, documents: Collection[str] | None = None
+    ) -> list[VectorMatch]:
+        """The nearest, of these documents when they are given, best first; none when there are none."""
+        stored = self._entries(collection_id).items()
+        ids = [id_ for id_, entry in stored if documents is None or entry.document_id in documents]
         found = await self.similarities(collection_id, vector, ids)
         nearest = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
         return [VectorMatch(chunk_id=id_, similarity=value) for id_, value in nearest]
@@ -33,6 +36,11 @@ class InMemoryVectorStore:
         there = [id_ for id_ in chunk_ids if id_ in entries]
         stored = np.asarray([entries[id_].vector for id_ in there], dtype=np.float32)
         return dict(zip(there, cosines(stored, vector), strict=True))
+
+    async def fetch(self, collection_id: str, chunk_ids: Sequence[str]) -> dict[str, Vector]:
+        """The vectors of the chunks that are stored."""
+        entries = self._entries(collection_id)
+        return {id_: entries[id_].vector for id_ in chunk_ids if id_ in entries}
 
     async def existing(self, collection_id: str, chunk_ids: Sequence[str]) -> set[str]:
         """Which of the chunks have a vector."""

@@ -80,6 +80,7 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
             request.collection_id,
             size=_page_size(request.page),
             position=_position(request.page),
+            state=convert.document_state(request.state),
         )
         return rag_pb2.ListDocumentsResponse(
             documents=[convert.document_message(item) for item in page.items],
@@ -93,6 +94,26 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         await self._documents.delete(request.id)
         return rag_pb2.DeleteDocumentResponse()
 
+    async def WatchDocument(
+        self, request: rag_pb2.WatchDocumentRequest, context: Any
+    ) -> AsyncIterator[rag_pb2.WatchDocumentResponse]:
+        """The document as it changes."""
+        async for document in self._documents.watch(request.id):
+            yield rag_pb2.WatchDocumentResponse(document=convert.document_message(document))
+
+    async def CancelDocument(
+        self, request: rag_pb2.CancelDocumentRequest, context: Any
+    ) -> rag_pb2.CancelDocumentResponse:
+        """Stops an ingestion."""
+        document = await self._documents.cancel(request.id)
+        return rag_pb2.CancelDocumentResponse(document=convert.document_message(document))
+
+    async def RetryDocuments(
+        self, request: rag_pb2.RetryDocumentsRequest, context: Any
+    ) -> rag_pb2.RetryDocumentsResponse:
+        """Tries all failed ingestions of a collection again."""
+        return rag_pb2.RetryDocumentsResponse(retried=await self._documents.retry_all(request.collection_id))
+
     async def RetryDocument(self, request: rag_pb2.RetryDocumentRequest, context: Any) -> rag_pb2.RetryDocumentResponse:
         """Tries a failed ingestion again."""
         document = await self._documents.retry(request.id)
@@ -101,6 +122,11 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
     async def Search(self, request: rag_pb2.SearchRequest, context: Any) -> rag_pb2.SearchResponse:
         """Finds passages."""
         return convert.search_response(await self._search.search(convert.search_query(request)))
+
+    async def SearchBatch(self, request: rag_pb2.SearchBatchRequest, context: Any) -> rag_pb2.SearchBatchResponse:
+        """Finds passages for several queries."""
+        answers = await self._search.search_batch([convert.search_query(one) for one in request.searches])
+        return rag_pb2.SearchBatchResponse(answers=[convert.search_response(answer) for answer in answers])
 
 
 def _page_size(page: common_pb2.PageRequest) -> int:

@@ -8,6 +8,7 @@ from errand_common.errors import InvalidArgument, Overloaded, TooLarge
 
 from errand_rag.domain.documents import DocumentService
 from errand_rag.domain.models import Document
+from errand_rag.transport import convert
 
 
 class UploadReader:
@@ -30,9 +31,10 @@ class UploadReader:
             )
         async with self._slots:
             header = await _header(parts)
-            collection_id = await self._documents.open_upload(header.collection_id)
+            options = convert.upload_options(header)
+            collection_id = await self._documents.open_upload(header.collection_id, options)
             content = await self._content(parts)
-            return await self._documents.upload(collection_id, header.filename, content)
+            return await self._documents.upload(collection_id, header.filename, content, options)
 
     async def _content(self, parts: AsyncIterator[rag_pb2.UploadDocumentRequest]) -> bytes:
         content = bytearray()

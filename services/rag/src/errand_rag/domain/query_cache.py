@@ -1,0 +1,49 @@
+"""Answers of searches, remembered until one of the searched collections changes."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from errand_rag.domain.models import Collection, SearchQuery, SearchResult
+
+Key = tuple[str, tuple[tuple[str, int], ...], str]
+
+
+class QueryCache:
+    """The least recently used goes first.
+
+    A key holds the collections' revisions, which grow in the transaction that changes what is
+    found: an answer of an earlier state is never looked up again, in whichever replica it lies.
+    """
+
+    def __init__(self, *, max_entries: int) -> None:
+        self._max_entries = max_entries
+        self._answers: OrderedDict[Key, SearchResult] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    @staticmethod
+    def key(tenant_id: str, collections: Sequence[Collection], query: SearchQuery) -> Key:
+        """What an answer depends on."""
+        # As text: to Python the filter values 1 and true are equal.
+        return tenant_id, tuple((c.id, c.revision) for c in collections), repr(query)
+
+    def get(self, key: Key) -> SearchResult | None:
+        """The answer, or None."""
+        answer = self._answers.get(key)
+        if answer is not None:
+            self._answers.move_to_end(key)
+        return answer
+
+    def put(self, key: Key, answer: SearchResult) -> None:
+        """Remembers an answer; one from words alone for want of vectors is not worth it."""
+        if answer.degraded:
+            return
+        self._answers[key] = answer
+        while len(self._answers) > self._max_entries:
+            self._answers.popitem(last=False)
+
+    def forget(self, collection_id: str) -> None:
+        """Drops the answers that a collection is part of: they hold text that may be deleted."""
+        for key in [key for key in self._answers if any(id_ == collection_id for id_, _ in key[1])]:
+            del self._answers[key]
