@@ -33,7 +33,7 @@ async def start(
 
 async def until_ready(http: httpx.AsyncClient) -> None:
     """Waits until the gateway can work."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             try:
                 if (await http.get("/readyz")).status_code == 200:
