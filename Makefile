@@ -15,7 +15,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat clean
+.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat images chart-test cluster-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -90,6 +90,19 @@ train: setup ## train the bundled model from scratch (hours; goes on where it st
 
 bench-chat: setup ## latency of a chat with one tool call, alone and with 16 clients
 	@$(BIN)/python bench/chat.py
+
+IMAGE_TAG ?= 0.1.0
+images: ## build all container images with docker and show their sizes
+	@for name in gateway agent inference rag tools; do docker build --quiet --tag errand-$$name:$(IMAGE_TAG) --file services/$$name/Dockerfile .; done
+	@for name in postgres redis chroma mlflow; do docker build --quiet --tag errand-$$name:$(IMAGE_TAG) --file charts/images/$$name/Dockerfile .; done
+	@docker images --format 'table {{.Repository}}\t{{.Tag}}\t{{.Size}}' --filter 'reference=errand-*:$(IMAGE_TAG)'
+
+chart-test: setup ## lint the chart and test what it renders
+	@$(BIN)/python -m pytest -q tests/chart
+
+cluster-test: setup ## install into the cluster of KUBECONFIG: upgrade, rollback, kills, scaling, backup under load
+	@test -n "$${KUBECONFIG:-}" || { echo "cluster-test needs KUBECONFIG; ERRAND_IMAGE_LOADER names a command that takes IMAGE DOCKERFILE" >&2; exit 1; }
+	@ERRAND_CLUSTER_TEST=1 $(BIN)/python -m pytest -x -v tests/cluster
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache protos/build
