@@ -119,8 +119,7 @@ _SATURATION = (
 _WORK = (
     Alert(
         "ErrandRunsStuck",
-        f"sum(rpc_server_in_flight{{{_RUNS}}}) > 0"
-        " and on () (sum(increase(agent_runs_total[15m])) or vector(0)) == 0",
+        f"sum(rpc_server_in_flight{{{_RUNS}}}) > 0 and on () (sum(increase(agent_runs_total[15m])) or vector(0)) == 0",
         "5m",
         "critical",
         "{{ $value }} runs are on and none has ended for 15 minutes",

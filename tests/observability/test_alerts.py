@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from charts.observability.alerts import ALERTS
+from charts.observability.alerts import ALERTS, Alert
 from charts.observability.expressions import faults
 from charts.observability.slo import OBJECTIVES, recording_groups
 from tests.observability.promtool import FILES, promtool
@@ -256,8 +256,8 @@ def test_each_alert_is_tested_firing() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
-def test_an_alert_asks_only_for_what_is_exported(alert: object) -> None:
-    assert faults(alert.expression) == []  # type: ignore[attr-defined]
+def test_an_alert_asks_only_for_what_is_exported(alert: Alert) -> None:
+    assert faults(alert.expression) == []
 
 
 def test_objectives_ask_only_for_what_is_exported() -> None:
