@@ -76,11 +76,12 @@ buf-lint: protos-check $(BUF) ## lint the contracts
 docs: setup ## write the metric page, alert rules and dashboards from the code
 	@$(BIN)/python -m charts.observability
 
-# Debian's package unpacked, no root needed; the tests of the alert rules run it.
+# Debian's package unpacked, no root needed where package lists are there; the tests of the alert rules run it.
 $(PROMTOOL):
-	@mkdir -p .cache/prometheus
-	@if command -v promtool >/dev/null; then mkdir -p $(@D) && ln -sf "$$(command -v promtool)" $@; \
-	else cd .cache/prometheus && apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; fi
+	@mkdir -p $(@D)
+	@if command -v promtool >/dev/null; then ln -sf "$$(command -v promtool)" $@; \
+	else cd .cache/prometheus && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; } } \
+	&& dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; fi || echo "promtool is missing: install prometheus" >&2
 
 eval: setup ## score the bundled model through the real service
 	@$(BIN)/python tests/evaluate.py $(EVAL_ARGS)
