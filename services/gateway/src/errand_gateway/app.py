@@ -31,6 +31,7 @@ from errand_gateway.storage.limits import WindowRateLimiter, rate_limit_storage
 from errand_gateway.storage.models import SCHEMA
 from errand_gateway.storage.quotas import SqlQuotaRepository
 from errand_gateway.storage.records import SqlRecordRepository
+from errand_gateway.storage.responses import SqlResponseRepository
 from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
 from errand_gateway.transport.background import BackgroundRuns
@@ -131,6 +132,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             keys=keys,
             tenants=tenants,
             records=records,
+            responses=SqlResponseRepository(database),
             quotas=quotas,
             keeper=keeper,
             prices=PriceTable({name: Price(**price.model_dump()) for name, price in settings.prices.items()}),

@@ -1,6 +1,7 @@
 """Tables of the gateway."""
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from errand_common.db import UtcDateTime, declarative_base
@@ -96,6 +97,23 @@ class AuditRow(Base):
     hash: Mapped[str] = mapped_column(sa.String(64))
 
 
+class ResponseRow(Base):
+    """A stored answer of OpenAI's Responses API."""
+
+    __tablename__ = "responses"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    model: Mapped[str] = mapped_column(sa.String(256))
+    run_id: Mapped[str] = mapped_column(sa.String(64))
+    conversation_id: Mapped[str] = mapped_column(sa.String(64))
+    final: Mapped[bool]
+    body: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    items: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON)
+    history: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON)
+
+
 class QuotaRow(Base):
     """A limit on what a tenant, a key or a user spends."""
 
@@ -143,6 +161,7 @@ TENANT_TABLES = (
     ApiKeyRow.__tablename__,
     UsageRow.__tablename__,
     AuditRow.__tablename__,
+    ResponseRow.__tablename__,
     QuotaRow.__tablename__,
     QuotaCounterRow.__tablename__,
     QuotaLeaseRow.__tablename__,

@@ -17,6 +17,7 @@ from errand_gateway.domain.pricing import PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.quotas import QuotaAdmin
 from errand_gateway.domain.records import RecordReader
+from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.transport.background import BackgroundRuns
 
 
@@ -30,6 +31,7 @@ class Services:
     keys: KeyStore
     tenants: TenantStore
     records: RecordReader
+    responses: ResponseStore
     quotas: QuotaAdmin
     keeper: QuotaKeeper
     prices: PriceTable

@@ -55,16 +55,22 @@ def run_command(body: ChatCompletionRequest, idempotency_key: str | None) -> Run
     for name in _NOT_FOR_AGENTS:
         if getattr(body, name) is not None:
             raise _unsupported(name, f"{name} is part of an agent's definition; leave it out with agent models")
-    last = body.messages[-1]
+    conversation_id = (body.metadata or {}).get("conversation_id", "")
+    text = message_with_history(body.messages[-1:] if conversation_id else body.messages, "messages")
+    return RunCommand(text, body.model.removeprefix(AGENT_PREFIX), conversation_id, idempotency_key or "")
+
+
+def message_with_history(messages: Sequence[ChatMessage], field: str) -> str:
+    """The last message, told with what was said before; raises InvalidArgument that names the field."""
+    last = messages[-1]
     if last.role != "user" or not last.text().strip():
         raise InvalidArgument(
-            "the last message must be the user's and say something", field=f"messages.{len(body.messages) - 1}"
+            "the last message must be the user's and say something", field=f"{field}.{len(messages) - 1}"
         )
-    conversation_id = (body.metadata or {}).get("conversation_id", "")
-    text = last.text() if conversation_id else _with_history(body.messages)
+    text = _with_history(messages)
     if len(text) > _LONGEST_MESSAGE:
-        raise InvalidArgument(f"the messages have more than {_LONGEST_MESSAGE} characters together", field="messages")
-    return RunCommand(text, body.model.removeprefix(AGENT_PREFIX), conversation_id, idempotency_key or "")
+        raise InvalidArgument(f"the messages have more than {_LONGEST_MESSAGE} characters together", field=field)
+    return text
 
 
 def _with_history(messages: Sequence[ChatMessage]) -> str:

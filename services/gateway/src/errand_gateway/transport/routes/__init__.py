@@ -18,6 +18,7 @@ from errand_gateway.transport.routes import (
     feedback,
     openai_chat,
     openai_models,
+    openai_responses,
     public,
     runs,
     search,
@@ -45,5 +46,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     tokens.router,
     openai_chat.router,
     openai_models.router,
+    openai_responses.router,
     public.router,
 )
