@@ -34,7 +34,7 @@ from errand_tools.engines.sandbox import MontySandbox
 from errand_tools.settings import ToolsSettings
 from errand_tools.storage.effects import SqlEffectStore
 from errand_tools.storage.tools import SqlToolStore
-from errand_tools.testing import secret_book
+from errand_tools.testing import ScriptedMcpCaller, secret_book
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 CALLERS = 16
@@ -132,6 +132,7 @@ async def ledger(url: str) -> dict[SideEffect, float]:
         Instant(),
         EffectLedger(SqlEffectStore(database, exclusive=False), owner="bench", clock=db.utc_now),
         secrets=secret_book(),
+        mcp=ScriptedMcpCaller(),
         limit=ConcurrencyLimit(running=16, waiting=16),
         breaker=CircuitBreaker(clock=time.monotonic),
         report=lambda *_: None,

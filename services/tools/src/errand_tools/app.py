@@ -21,11 +21,13 @@ from errand_tools.builtin import BUILTIN_TOOLS, Services
 from errand_tools.builtin.convert_units import registry as load_units
 from errand_tools.builtin.current_time import zones as load_zones
 from errand_tools.clients.http import GuardedHttpCaller, GuardedWebFetcher
+from errand_tools.clients.mcp import SdkMcpConnections
 from errand_tools.clients.rag import RagKnowledgeBase
 from errand_tools.domain.execution import ToolExecutor
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.ledger import EffectLedger
 from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
+from errand_tools.domain.mcp import McpBook, McpConnections, McpServerStore
 from errand_tools.domain.ports import EffectStore, HttpCaller, ToolStore
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.secrets import SecretBook, SecretStore
@@ -33,6 +35,7 @@ from errand_tools.domain.settlement import EffectBook
 from errand_tools.engines.sandbox import MontySandbox
 from errand_tools.settings import ToolsSettings
 from errand_tools.storage.effects import SqlEffectStore
+from errand_tools.storage.mcp import SqlMcpServerStore
 from errand_tools.storage.secrets import SqlSecretStore
 from errand_tools.storage.tools import SqlToolStore
 from errand_tools.telemetry import ObservedExecutor, configure
@@ -68,6 +71,7 @@ class Stores:
     tools: ToolStore
     effects: EffectStore
     secrets: SecretStore
+    mcp: McpServerStore
 
 
 def build(
@@ -75,11 +79,13 @@ def build(
     services: Services,
     *,
     http: HttpCaller,
+    mcp: McpConnections,
     stores: Stores,
 ) -> ToolsApp:
     """Wires the domain over the given parts."""
     secrets = SecretBook(stores.secrets, settings.cipher, utc_now)
     registry = ToolRegistry(stores.tools, [builtin.as_tool() for builtin in BUILTIN_TOOLS], secrets)
+    servers = McpBook(stores.mcp, registry, secrets, mcp)
     ledger = EffectLedger(
         stores.effects,
         owner=new_id("tools"),
@@ -92,6 +98,7 @@ def build(
         http,
         ledger,
         secrets=secrets,
+        mcp=servers,
         limit=ConcurrencyLimit(running=settings.running_per_tool, waiting=settings.waiting_per_tool),
         breaker=CircuitBreaker(clock=time.monotonic),
         report=_report,
@@ -103,6 +110,7 @@ def build(
         EffectBook(stores.effects, utc_now),
         secrets,
         OpenApiImporter(registry),
+        servers,
     )
     return ToolsApp(servicer, ledger)
 
@@ -120,16 +128,20 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
         stack.push_async_callback(web.close)
         http = GuardedHttpCaller(settings.tool_reach)
         stack.push_async_callback(http.close)
+        mcp = SdkMcpConnections(settings.tool_reach, settings.mcp_stdio_servers)
+        stack.push_async_callback(mcp.close)
         sandbox = await stack.enter_async_context(MontySandbox(processes=settings.sandbox_processes))
         _warm(threads)
         yield build(
             settings,
             Services(threads, RagKnowledgeBase(channel), web, sandbox),
             http=http,
+            mcp=mcp,
             stores=Stores(
                 SqlToolStore(database),
                 SqlEffectStore(database, exclusive=settings.is_embedded),
                 SqlSecretStore(database),
+                SqlMcpServerStore(database),
             ),
         )
 

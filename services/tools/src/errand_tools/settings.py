@@ -50,6 +50,11 @@ class ToolsSettings(ServiceSettings):
         description="Keys that seal secrets, with commas: 32 bytes in URL-safe base64 each. The first seals, all open."
         " Empty: a key file in the data folder where the database is SQLite, else secrets are off.",
     )
+    mcp_stdio_servers: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description='MCP servers that run here as processes, by name, as JSON: {"git": ["bwrap", …]}. Tenants can'
+        " only name them. They run with this service's rights: wrap them. Empty: none.",
+    )
     sandbox_processes: int = Field(default=2, ge=1, le=64, description="Python sandboxes at once.")
     running_per_tool: int = Field(default=16, ge=1, le=1024, description="Calls of one tool at once.")
     waiting_per_tool: int = Field(default=64, ge=0, le=10_000, description="Calls of one tool that wait.")
@@ -73,6 +78,14 @@ class ToolsSettings(ServiceSettings):
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         Reach(hosts).policy(redirects=0)
         return hosts
+
+    @field_validator("mcp_stdio_servers")
+    @classmethod
+    def _check_commands(cls, servers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name, command in servers.items():
+            if not command or not all(command):
+                raise ValueError(f'{name} needs a command line, such as ["/usr/bin/server"]')
+        return servers
 
     @field_validator("secret_keys")
     @classmethod

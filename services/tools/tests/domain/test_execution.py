@@ -29,7 +29,13 @@ from errand_tools.domain.tools import (
     ToolNotFound,
     ToolPolicy,
 )
-from errand_tools.testing import InMemoryEffectStore, InMemoryToolStore, ScriptedHttpCaller, secret_book
+from errand_tools.testing import (
+    InMemoryEffectStore,
+    InMemoryToolStore,
+    ScriptedHttpCaller,
+    ScriptedMcpCaller,
+    secret_book,
+)
 
 SCHEMA: JsonObject = {
     "type": "object",
@@ -63,6 +69,7 @@ class Bench:
             self.http,
             self.ledger,
             secrets=self.secrets,
+            mcp=ScriptedMcpCaller(),
             limit=ConcurrencyLimit(running=running, waiting=waiting),
             breaker=CircuitBreaker(failures=3, open_seconds=30, clock=lambda: self.now),
             report=lambda tool, error: self.reported.append((tool, error)),

@@ -18,6 +18,7 @@ from errand_tools.domain.effects import (
     cursor_of,
     effect_id,
 )
+from errand_tools.domain.mcp import McpServer, McpServerStore
 from errand_tools.domain.ports import EffectStore, Page, ToolStore
 from errand_tools.domain.secrets import SealedSecret, Secret, SecretStore
 from errand_tools.domain.tools import (
@@ -25,19 +26,23 @@ from errand_tools.domain.tools import (
     ExecutionStatus,
     HttpAuth,
     HttpBinding,
+    McpBinding,
+    Offer,
     Outcome,
     SideEffect,
     Tool,
+    ToolKind,
     ToolPolicy,
 )
 from errand_tools.storage.effects import SqlEffectStore
+from errand_tools.storage.mcp import SqlMcpServerStore
 from errand_tools.storage.secrets import SqlSecretStore
 from errand_tools.storage.tools import SqlToolStore
-from errand_tools.testing import InMemoryEffectStore, InMemorySecretStore, InMemoryToolStore
+from errand_tools.testing import InMemoryEffectStore, InMemoryMcpServerStore, InMemorySecretStore, InMemoryToolStore
 
 NOW = datetime(2026, 11, 21, 4, 5, 6, 789012, tzinfo=UTC)
 LEASE = NOW + timedelta(seconds=30)
-TABLES = ("tools", "disabled_builtins", "effects", "secrets")
+TABLES = ("tools", "disabled_builtins", "effects", "secrets", "mcp_servers")
 MIGRATIONS = "errand_tools.storage.migrations"
 
 
@@ -46,15 +51,23 @@ class Stores:
     tools: ToolStore
     effects: EffectStore
     secrets: SecretStore
+    mcp: McpServerStore
 
 
 def _sql(database: Database) -> Stores:
-    return Stores(SqlToolStore(database), SqlEffectStore(database, exclusive=False), SqlSecretStore(database))
+    return Stores(
+        SqlToolStore(database),
+        SqlEffectStore(database, exclusive=False),
+        SqlSecretStore(database),
+        SqlMcpServerStore(database),
+    )
 
 
 @pytest.fixture
 def memory() -> Stores:
-    return Stores(InMemoryToolStore(), InMemoryEffectStore(exclusive=False), InMemorySecretStore())
+    return Stores(
+        InMemoryToolStore(), InMemoryEffectStore(exclusive=False), InMemorySecretStore(), InMemoryMcpServerStore()
+    )
 
 
 @pytest.fixture
@@ -292,6 +305,7 @@ async def test_postgres_shows_a_tenant_its_own_rows_only(
     await postgres.tools.add("t1", tool(), most=10)
     await postgres.tools.set_builtin_enabled("t1", "calculator", enabled=False)
     await postgres.effects.begin("t1", dispatch(), NOW)
+    await postgres.mcp.add("t1", McpServer("docs", "https://a.example"), most=1)
     await postgres.secrets.put("t1", SealedSecret(Secret("key", (), NOW), "x"), most=1)
     counted = {}
     for tenant in ("t1", "t2", None):
@@ -360,3 +374,27 @@ class TestManyTools:
             await stores.tools.put_all("t1", [tool("one"), tool("two")], most=1, replace=True, dry_run=False)
         await stores.tools.put_all("t1", [tool("one")], most=1, replace=True, dry_run=True)
         assert await stores.tools.list("t1", Page(10), enabled_only=False) == []
+
+
+class TestMcpServers:
+    SERVER = McpServer("docs", "https://a.example/mcp", auth=HttpAuth(AuthScheme.BEARER, "key"), timeout_ms=500)
+
+    async def test_add_get_list_delete(self, stores: Stores) -> None:
+        await stores.mcp.add("t1", self.SERVER, most=2)
+        assert await stores.mcp.get("t1", "docs") == self.SERVER
+        assert await stores.mcp.get("t2", "docs") is None
+        with pytest.raises(AlreadyExists):
+            await stores.mcp.add("t1", self.SERVER, most=2)
+        with pytest.raises(Conflict):
+            await stores.mcp.add("t1", McpServer("more", stdio="git"), most=1)
+        assert await stores.mcp.list("t1") == [self.SERVER]
+        assert await stores.mcp.delete("t1", "docs")
+        assert not await stores.mcp.delete("t1", "docs")
+
+    async def test_a_held_tool_is_kept_and_not_offered(self, stores: Stores) -> None:
+        offer = Offer("New.", {"type": "object"}, "1" * 64)
+        held = tool("docs.find", kind=ToolKind.MCP, http=None, mcp=McpBinding("docs", "find"), offer=offer)
+        await stores.tools.add("t1", held, most=1)
+        assert await stores.tools.get("t1", "docs.find") == held
+        assert await stores.tools.list("t1", Page(5), enabled_only=True) == []
+        assert await stores.tools.list("t1", Page(5), enabled_only=False) == [held]

@@ -25,6 +25,7 @@ class ToolKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOOL_KIND_UNSPECIFIED: _ClassVar[ToolKind]
     TOOL_KIND_BUILTIN: _ClassVar[ToolKind]
     TOOL_KIND_HTTP: _ClassVar[ToolKind]
+    TOOL_KIND_MCP: _ClassVar[ToolKind]
 
 class ToolPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -65,6 +66,7 @@ SIDE_EFFECT_ASK: SideEffect
 TOOL_KIND_UNSPECIFIED: ToolKind
 TOOL_KIND_BUILTIN: ToolKind
 TOOL_KIND_HTTP: ToolKind
+TOOL_KIND_MCP: ToolKind
 TOOL_POLICY_UNSPECIFIED: ToolPolicy
 TOOL_POLICY_AUTO: ToolPolicy
 TOOL_POLICY_ASK: ToolPolicy
@@ -111,7 +113,7 @@ class HttpAuth(_message.Message):
     def __init__(self, scheme: _Optional[_Union[HttpAuthScheme, str]] = ..., secret: _Optional[str] = ..., header: _Optional[str] = ...) -> None: ...
 
 class Tool(_message.Message):
-    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool")
+    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool", "mcp_server", "offer")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +125,8 @@ class Tool(_message.Message):
     ENABLED_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
     RECONCILE_TOOL_FIELD_NUMBER: _ClassVar[int]
+    MCP_SERVER_FIELD_NUMBER: _ClassVar[int]
+    OFFER_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     parameters_json: str
@@ -134,7 +138,19 @@ class Tool(_message.Message):
     enabled: bool
     schema_hash: str
     reconcile_tool: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ...) -> None: ...
+    mcp_server: str
+    offer: ToolOffer
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ..., mcp_server: _Optional[str] = ..., offer: _Optional[_Union[ToolOffer, _Mapping]] = ...) -> None: ...
+
+class ToolOffer(_message.Message):
+    __slots__ = ("description", "parameters_json", "schema_hash")
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
+    description: str
+    parameters_json: str
+    schema_hash: str
+    def __init__(self, description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., schema_hash: _Optional[str] = ...) -> None: ...
 
 class RegisterToolRequest(_message.Message):
     __slots__ = ("tool",)
@@ -369,3 +385,89 @@ class ImportOpenApiResponse(_message.Message):
     tools: _containers.RepeatedCompositeFieldContainer[Tool]
     skipped: _containers.RepeatedCompositeFieldContainer[SkippedOperation]
     def __init__(self, tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., skipped: _Optional[_Iterable[_Union[SkippedOperation, _Mapping]]] = ...) -> None: ...
+
+class McpServer(_message.Message):
+    __slots__ = ("name", "url", "stdio", "auth", "side_effect", "policy", "timeout_ms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    STDIO_FIELD_NUMBER: _ClassVar[int]
+    AUTH_FIELD_NUMBER: _ClassVar[int]
+    SIDE_EFFECT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    url: str
+    stdio: str
+    auth: HttpAuth
+    side_effect: SideEffect
+    policy: ToolPolicy
+    timeout_ms: int
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., stdio: _Optional[str] = ..., auth: _Optional[_Union[HttpAuth, _Mapping]] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class RegisterMcpServerRequest(_message.Message):
+    __slots__ = ("server",)
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    server: McpServer
+    def __init__(self, server: _Optional[_Union[McpServer, _Mapping]] = ...) -> None: ...
+
+class RegisterMcpServerResponse(_message.Message):
+    __slots__ = ("server", "tools", "skipped")
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    server: McpServer
+    tools: _containers.RepeatedCompositeFieldContainer[Tool]
+    skipped: _containers.RepeatedCompositeFieldContainer[SkippedOperation]
+    def __init__(self, server: _Optional[_Union[McpServer, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., skipped: _Optional[_Iterable[_Union[SkippedOperation, _Mapping]]] = ...) -> None: ...
+
+class ListMcpServersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListMcpServersResponse(_message.Message):
+    __slots__ = ("servers",)
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
+    servers: _containers.RepeatedCompositeFieldContainer[McpServer]
+    def __init__(self, servers: _Optional[_Iterable[_Union[McpServer, _Mapping]]] = ...) -> None: ...
+
+class DeleteMcpServerRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteMcpServerResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SyncMcpServerRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class SyncMcpServerResponse(_message.Message):
+    __slots__ = ("held", "unchanged", "removed", "skipped")
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    held: _containers.RepeatedCompositeFieldContainer[Tool]
+    unchanged: _containers.RepeatedScalarFieldContainer[str]
+    removed: _containers.RepeatedScalarFieldContainer[str]
+    skipped: _containers.RepeatedCompositeFieldContainer[SkippedOperation]
+    def __init__(self, held: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., unchanged: _Optional[_Iterable[str]] = ..., removed: _Optional[_Iterable[str]] = ..., skipped: _Optional[_Iterable[_Union[SkippedOperation, _Mapping]]] = ...) -> None: ...
+
+class ApproveToolRequest(_message.Message):
+    __slots__ = ("name", "schema_hash")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    schema_hash: str
+    def __init__(self, name: _Optional[str] = ..., schema_hash: _Optional[str] = ...) -> None: ...
+
+class ApproveToolResponse(_message.Message):
+    __slots__ = ("tool",)
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    tool: Tool
+    def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...

@@ -95,6 +95,31 @@ class ToolsServiceStub:
                 request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiRequest.SerializeToString,
                 response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiResponse.FromString,
                 _registered_method=True)
+        self.RegisterMcpServer = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/RegisterMcpServer',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.RegisterMcpServerRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.RegisterMcpServerResponse.FromString,
+                _registered_method=True)
+        self.ListMcpServers = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/ListMcpServers',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListMcpServersRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListMcpServersResponse.FromString,
+                _registered_method=True)
+        self.DeleteMcpServer = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/DeleteMcpServer',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.DeleteMcpServerRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.DeleteMcpServerResponse.FromString,
+                _registered_method=True)
+        self.SyncMcpServer = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/SyncMcpServer',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.SyncMcpServerRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.SyncMcpServerResponse.FromString,
+                _registered_method=True)
+        self.ApproveTool = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/ApproveTool',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolResponse.FromString,
+                _registered_method=True)
 
 
 class ToolsServiceServicer:
@@ -185,6 +210,41 @@ class ToolsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterMcpServer(self, request, context):
+        """Connects to an MCP server and registers its tools as "server.tool".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMcpServers(self, request, context):
+        """The tenant's MCP servers by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMcpServer(self, request, context):
+        """Removes an MCP server and its tools.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SyncMcpServer(self, request, context):
+        """Reads the server's tools again. New and changed ones are held until somebody approves them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveTool(self, request, context):
+        """Takes over what a held tool's server offers now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +307,31 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.ImportOpenApi,
                     request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiRequest.FromString,
                     response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiResponse.SerializeToString,
+            ),
+            'RegisterMcpServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterMcpServer,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.RegisterMcpServerRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.RegisterMcpServerResponse.SerializeToString,
+            ),
+            'ListMcpServers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMcpServers,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListMcpServersRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListMcpServersResponse.SerializeToString,
+            ),
+            'DeleteMcpServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMcpServer,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.DeleteMcpServerRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.DeleteMcpServerResponse.SerializeToString,
+            ),
+            'SyncMcpServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.SyncMcpServer,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.SyncMcpServerRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.SyncMcpServerResponse.SerializeToString,
+            ),
+            'ApproveTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveTool,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +659,141 @@ class ToolsService:
             '/errand.tools.v1.ToolsService/ImportOpenApi',
             errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiRequest.SerializeToString,
             errand_dot_tools_dot_v1_dot_tools__pb2.ImportOpenApiResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterMcpServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/RegisterMcpServer',
+            errand_dot_tools_dot_v1_dot_tools__pb2.RegisterMcpServerRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.RegisterMcpServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMcpServers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/ListMcpServers',
+            errand_dot_tools_dot_v1_dot_tools__pb2.ListMcpServersRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.ListMcpServersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMcpServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/DeleteMcpServer',
+            errand_dot_tools_dot_v1_dot_tools__pb2.DeleteMcpServerRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.DeleteMcpServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SyncMcpServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/SyncMcpServer',
+            errand_dot_tools_dot_v1_dot_tools__pb2.SyncMcpServerRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.SyncMcpServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/ApproveTool',
+            errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolResponse.FromString,
             options,
             channel_credentials,
             insecure,

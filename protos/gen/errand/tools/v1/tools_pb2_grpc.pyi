@@ -57,6 +57,16 @@ class ToolsServiceStub:
     """Removes a secret; tools that name it are denied from then on."""
     ImportOpenApi: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ImportOpenApiRequest, _tools_pb2.ImportOpenApiResponse]
     """Registers each operation of an OpenAPI document (3.0, 3.1) as an HTTP tool."""
+    RegisterMcpServer: _grpc.UnaryUnaryMultiCallable[_tools_pb2.RegisterMcpServerRequest, _tools_pb2.RegisterMcpServerResponse]
+    """Connects to an MCP server and registers its tools as "server.tool"."""
+    ListMcpServers: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ListMcpServersRequest, _tools_pb2.ListMcpServersResponse]
+    """The tenant's MCP servers by name."""
+    DeleteMcpServer: _grpc.UnaryUnaryMultiCallable[_tools_pb2.DeleteMcpServerRequest, _tools_pb2.DeleteMcpServerResponse]
+    """Removes an MCP server and its tools."""
+    SyncMcpServer: _grpc.UnaryUnaryMultiCallable[_tools_pb2.SyncMcpServerRequest, _tools_pb2.SyncMcpServerResponse]
+    """Reads the server's tools again. New and changed ones are held until somebody approves them."""
+    ApproveTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ApproveToolRequest, _tools_pb2.ApproveToolResponse]
+    """Takes over what a held tool's server offers now."""
 
 @_typing.type_check_only
 class ToolsServiceAsyncStub(ToolsServiceStub):
@@ -87,6 +97,16 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     """Removes a secret; tools that name it are denied from then on."""
     ImportOpenApi: _aio.UnaryUnaryMultiCallable[_tools_pb2.ImportOpenApiRequest, _tools_pb2.ImportOpenApiResponse]  # type: ignore[assignment]
     """Registers each operation of an OpenAPI document (3.0, 3.1) as an HTTP tool."""
+    RegisterMcpServer: _aio.UnaryUnaryMultiCallable[_tools_pb2.RegisterMcpServerRequest, _tools_pb2.RegisterMcpServerResponse]  # type: ignore[assignment]
+    """Connects to an MCP server and registers its tools as "server.tool"."""
+    ListMcpServers: _aio.UnaryUnaryMultiCallable[_tools_pb2.ListMcpServersRequest, _tools_pb2.ListMcpServersResponse]  # type: ignore[assignment]
+    """The tenant's MCP servers by name."""
+    DeleteMcpServer: _aio.UnaryUnaryMultiCallable[_tools_pb2.DeleteMcpServerRequest, _tools_pb2.DeleteMcpServerResponse]  # type: ignore[assignment]
+    """Removes an MCP server and its tools."""
+    SyncMcpServer: _aio.UnaryUnaryMultiCallable[_tools_pb2.SyncMcpServerRequest, _tools_pb2.SyncMcpServerResponse]  # type: ignore[assignment]
+    """Reads the server's tools again. New and changed ones are held until somebody approves them."""
+    ApproveTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.ApproveToolRequest, _tools_pb2.ApproveToolResponse]  # type: ignore[assignment]
+    """Takes over what a held tool's server offers now."""
 
 class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps a tenant's tools and runs them. Every call carries the internal token and a deadline."""
@@ -186,5 +206,45 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tools_pb2.ImportOpenApiResponse, _abc.Awaitable[_tools_pb2.ImportOpenApiResponse]]:
         """Registers each operation of an OpenAPI document (3.0, 3.1) as an HTTP tool."""
+
+    @_abc_1.abstractmethod
+    def RegisterMcpServer(
+        self,
+        request: _tools_pb2.RegisterMcpServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.RegisterMcpServerResponse, _abc.Awaitable[_tools_pb2.RegisterMcpServerResponse]]:
+        """Connects to an MCP server and registers its tools as "server.tool"."""
+
+    @_abc_1.abstractmethod
+    def ListMcpServers(
+        self,
+        request: _tools_pb2.ListMcpServersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.ListMcpServersResponse, _abc.Awaitable[_tools_pb2.ListMcpServersResponse]]:
+        """The tenant's MCP servers by name."""
+
+    @_abc_1.abstractmethod
+    def DeleteMcpServer(
+        self,
+        request: _tools_pb2.DeleteMcpServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.DeleteMcpServerResponse, _abc.Awaitable[_tools_pb2.DeleteMcpServerResponse]]:
+        """Removes an MCP server and its tools."""
+
+    @_abc_1.abstractmethod
+    def SyncMcpServer(
+        self,
+        request: _tools_pb2.SyncMcpServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.SyncMcpServerResponse, _abc.Awaitable[_tools_pb2.SyncMcpServerResponse]]:
+        """Reads the server's tools again. New and changed ones are held until somebody approves them."""
+
+    @_abc_1.abstractmethod
+    def ApproveTool(
+        self,
+        request: _tools_pb2.ApproveToolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.ApproveToolResponse, _abc.Awaitable[_tools_pb2.ApproveToolResponse]]:
+        """Takes over what a held tool's server offers now."""
 
 def add_ToolsServiceServicer_to_server(servicer: ToolsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

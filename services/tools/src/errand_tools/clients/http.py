@@ -88,7 +88,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _client(policy: Policy, follow: bool, resolver: Resolver | None = None) -> AsyncClient:
+def guarded_client(policy: Policy, follow: bool, resolver: Resolver | None = None) -> AsyncClient:
+    """A client that reaches what the policy allows, and keeps nothing between calls."""
     return AsyncClient(
         policy=policy,
         resolver=resolver,
@@ -108,7 +109,7 @@ class GuardedWebFetcher:
 
     def __init__(self, reach: Reach) -> None:
         self._on = bool(reach.hosts)
-        self._client = _client(reach.policy(redirects=3), follow=True)
+        self._client = guarded_client(reach.policy(redirects=3), follow=True)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -123,7 +124,7 @@ class GuardedWebFetcher:
                 body = await _read(response)
                 return {"status": response.status_code, "body": _page_text(response, body)}
         except SSRFGuardError as error:
-            raise _denied(error) from None
+            raise denial(error) from None
         except httpx.InvalidURL:
             raise ToolFailed("The URL cannot be read; give one such as https://host/path.") from None
         except (httpx.HTTPError, UnicodeError, zlib.error) as error:
@@ -134,7 +135,7 @@ class GuardedHttpCaller:
     """Calls tenants' HTTP tools. Redirects are not followed: they could repeat an effect."""
 
     def __init__(self, reach: Reach, *, resolver: Resolver | None = None) -> None:
-        self._client = _client(reach.policy(redirects=1), follow=False, resolver=resolver)
+        self._client = guarded_client(reach.policy(redirects=1), follow=False, resolver=resolver)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -161,7 +162,7 @@ class GuardedHttpCaller:
             async with self._client.stream(call.method, call.url, json=call.body, headers=sent) as response:
                 return _answer(response, await _read(response))
         except SSRFGuardError as error:
-            raise _denied(error) from None
+            raise denial(error) from None
         except (*_NOT_SENT, httpx.InvalidURL, UnicodeError) as error:
             raise ServiceDown(_transport_failure(error)) from None
         except (httpx.HTTPError, OSError, zlib.error) as error:
@@ -239,7 +240,8 @@ _DENIALS: Final = (
 _PRIVATE: Final = "The address is private or reserved, and such addresses are not allowed."
 
 
-def _denied(error: SSRFGuardError) -> ToolDenied:
+def denial(error: SSRFGuardError) -> ToolDenied:
+    """What a model or a person is told of a refusal."""
     if isinstance(error, TooManyRedirectsError):
         return ToolDenied("The address redirects too often.")
     if not isinstance(error, BlockedURLError):

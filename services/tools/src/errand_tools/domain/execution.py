@@ -13,7 +13,7 @@ from errand_common.errors import ErrandError
 from errand_tools.domain.effects import CallPosition
 from errand_tools.domain.ledger import EffectAbsent, EffectCall, EffectLedger
 from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
-from errand_tools.domain.ports import HttpCaller, Runner
+from errand_tools.domain.ports import HttpCaller, McpCaller, Runner
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.sanitise import clean_text, to_result
 from errand_tools.domain.schema import check_arguments
@@ -64,6 +64,7 @@ class ToolExecutor:
         ledger: EffectLedger,
         *,
         secrets: SecretBook,
+        mcp: McpCaller,
         limit: ConcurrencyLimit,
         breaker: CircuitBreaker,
         report: Callable[[str, BaseException], None],
@@ -72,6 +73,7 @@ class ToolExecutor:
         self._runners = runners
         self._http = http
         self._secrets = secrets
+        self._mcp = mcp
         self._ledger = ledger
         self._limit = limit
         self._breaker = breaker
@@ -165,6 +167,9 @@ class ToolExecutor:
     async def _guarded(self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
         if tool.kind is ToolKind.BUILTIN:
             return await self._timed(self._runners[tool.name], tool, arguments, context)
+        if tool.mcp is not None:
+            with self._breaker.guard((tenant_id, tool.name)):
+                return await self._timed(_McpRunner(self._mcp, tenant_id, tool), tool, arguments, context)
         if tool.http is None:
             raise ToolDenied("The tool has no endpoint.")
         keyed = tool.side_effect is SideEffect.IDEMPOTENT
@@ -209,6 +214,18 @@ class _Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class _McpRunner:
+    """A tool of an MCP server as a runner."""
+
+    mcp: McpCaller
+    tenant_id: str
+    tool: Tool
+
+    async def run(self, arguments: JsonObject, context: CallContext) -> Any:
+        return await self.mcp.run(self.tenant_id, self.tool, arguments, context)
+
+
+@dataclass(frozen=True, slots=True)
 class _HttpRunner:
     """An HTTP tool as a runner."""
 
@@ -250,6 +267,9 @@ def _refusal(tool: Tool | None, name: str) -> Outcome | None:
         return _unknown(name)
     if not tool.enabled:
         return failure(ExecutionStatus.UNKNOWN_TOOL, f"The tool '{tool.name}' is turned off.")
+    if tool.offer is not None:
+        message = f"The tool '{tool.name}' changed at its server and waits for a person's approval."
+        return failure(ExecutionStatus.DENIED, message)
     if tool.policy is ToolPolicy.DENY:
         return failure(ExecutionStatus.DENIED, f"The policy forbids the tool '{tool.name}'.")
     return None

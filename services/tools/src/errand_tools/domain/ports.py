@@ -35,6 +35,13 @@ class HttpCaller(Protocol):
         """
 
 
+class McpCaller(Protocol):
+    """Calls tools of MCP servers."""
+
+    async def run(self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
+        """The answer. Raises ToolError, OutcomeUnknown."""
+
+
 class WebFetcher(Protocol):
     """Fetches pages of the hosts the operator allows."""
 

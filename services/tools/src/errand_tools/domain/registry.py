@@ -88,6 +88,11 @@ class ToolRegistry:
             self._cache.forget(principal.tenant_id, tool.name)
         return taken
 
+    async def of_server(self, tenant_id: str, server: str) -> Sequence[Tool]:
+        """The tools of an MCP server."""
+        tools = await self._store.list(tenant_id, Page(MAX_TOOLS), enabled_only=False)
+        return [tool for tool in tools if tool.mcp is not None and tool.mcp.server == server]
+
     async def get(self, tenant_id: str, name: str) -> Tool:
         """A tool by name. Raises NotFound."""
         tool = await self.find(tenant_id, name)
@@ -165,14 +170,7 @@ class ToolRegistry:
 
     def checked(self, tool: Tool) -> Tool:
         """The tool as it would be registered. Raises InvalidArgument, AlreadyExists for a built-in one's name."""
-        if not _NAME.match(tool.name):
-            raise InvalidArgument(
-                "name must be 1 to 128 letters, digits, '.', '_' or '-'",
-                field="tool.name",
-                rule="pattern",
-            )
-        if tool.name in self._builtins:
-            raise AlreadyExists("tool", tool.name)
+        self.check_name(tool.name)
         if tool.http is None:
             raise InvalidArgument(
                 "http is required: give its method and url_template",
@@ -188,6 +186,17 @@ class ToolRegistry:
             timeout_ms=tool.timeout_ms or DEFAULT_TIMEOUT_MS,
             schema_hash=schema_hash(tool.description, tool.parameters),
         )
+
+    def check_name(self, name: str) -> None:
+        """Raises InvalidArgument for what is no name, AlreadyExists for a built-in tool's."""
+        if not _NAME.match(name):
+            raise InvalidArgument(
+                "name must be 1 to 128 letters, digits, '.', '_' or '-'",
+                field="tool.name",
+                rule="pattern",
+            )
+        if name in self._builtins:
+            raise AlreadyExists("tool", name)
 
     async def check_auth(self, tenant_id: str, tool: Tool, *, field: str) -> None:
         """Raises InvalidArgument when the tool names a secret that it cannot use."""

@@ -26,6 +26,7 @@ class ToolKind(StrEnum):
 
     BUILTIN = "builtin"
     HTTP = "http"
+    MCP = "mcp"
 
 
 class ToolPolicy(StrEnum):
@@ -80,6 +81,23 @@ class HttpBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class McpBinding:
+    """The MCP server a tool comes from, and its name there."""
+
+    server: str
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a server offers under a tool's name and nobody approved yet."""
+
+    description: str
+    parameters: JsonObject
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """A tool as a tenant sees it."""
 
@@ -91,6 +109,8 @@ class Tool:
     policy: ToolPolicy = ToolPolicy.AUTO
     kind: ToolKind = ToolKind.HTTP
     http: HttpBinding | None = None
+    mcp: McpBinding | None = None
+    offer: Offer | None = None
     enabled: bool = True
     reconcile_tool: str = ""
     schema_hash: str = field(default="")

@@ -33,6 +33,22 @@ class ToolRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     kind: Mapped[str] = mapped_column(String(16))
     binding_json: Mapped[str] = mapped_column(Text)
+    offer_json: Mapped[str] = mapped_column(Text)
+
+
+class McpServerRow(Base):
+    """An MCP server."""
+
+    __tablename__ = "mcp_servers"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    stdio: Mapped[str] = mapped_column(String(64))
+    auth_json: Mapped[str] = mapped_column(Text)
+    side_effect: Mapped[str] = mapped_column(String(16))
+    policy: Mapped[str] = mapped_column(String(16))
+    timeout_ms: Mapped[int] = mapped_column(Integer)
 
 
 class SecretRow(Base):

@@ -16,6 +16,8 @@ from errand_tools.domain.tools import (
     AuthScheme,
     HttpAuth,
     HttpBinding,
+    McpBinding,
+    Offer,
     SideEffect,
     Tool,
     ToolKind,
@@ -45,7 +47,7 @@ class SqlToolStore(ToolStore):
     ) -> frozenset[str]:
         rows = select(ToolRow.name, ToolRow.enabled).where(ToolRow.tenant_id == tenant_id)
         async with self._database.transaction(tenant_id) as session:
-            known = {name: enabled for (name, enabled) in (await session.execute(rows)).tuples()}
+            known: dict[str, bool] = {row.name: row.enabled for row in await session.execute(rows)}
             taken = frozenset() if replace else frozenset(tool.name for tool in tools) & known.keys()
             if len(known.keys() | {tool.name for tool in tools}) > most:
                 raise Conflict(f"A tenant can have {most} tools; delete some first.", resource="tool")
@@ -70,7 +72,7 @@ class SqlToolStore(ToolStore):
             .limit(page.size)
         )
         if enabled_only:
-            query = query.where(ToolRow.enabled)
+            query = query.where(ToolRow.enabled, ToolRow.offer_json == "")
         async with self._database.transaction(tenant_id) as session:
             return [_from_row(row) for row in await session.scalars(query)]
 
@@ -122,14 +124,16 @@ def _to_row(tenant_id: str, tool: Tool) -> ToolRow:
         schema_hash=tool.schema_hash,
         created_at=datetime.now(UTC),
         kind=tool.kind.value,
-        binding_json=_binding_json(tool.http),
+        binding_json=_binding_json(tool),
+        offer_json=json.dumps(asdict(tool.offer)) if tool.offer else "",
     )
 
 
-def _binding_json(http: HttpBinding | None) -> str:
+def _binding_json(tool: Tool) -> str:
     """What the columns of the first version do not hold."""
+    http = tool.http
     if http is None:
-        return "{}"
+        return json.dumps(asdict(tool.mcp)) if tool.mcp else "{}"
     rest = {"query_arguments": http.query_arguments, "body_argument": http.body_argument}
     return json.dumps({**rest, "auth": asdict(http.auth) if http.auth else None})
 
@@ -155,7 +159,9 @@ def _from_row(row: ToolRow) -> Tool:
         side_effect=SideEffect(row.side_effect),
         policy=ToolPolicy(row.policy),
         kind=ToolKind(row.kind),
-        http=_http(row),
+        http=_http(row) if row.kind == ToolKind.HTTP else None,
+        mcp=McpBinding(**json.loads(row.binding_json)) if row.kind == ToolKind.MCP else None,
+        offer=Offer(**json.loads(row.offer_json)) if row.offer_json else None,
         enabled=row.enabled,
         reconcile_tool=row.reconcile_tool,
         schema_hash=row.schema_hash,

@@ -1,7 +1,21 @@
 """Fakes of the ports, for tests and for trying things out; the conformance suite runs over the stores."""
 
 from errand_tools.testing.http import ScriptedHttpCaller
+from errand_tools.testing.mcp import ScriptedMcpCaller
 from errand_tools.testing.secrets import secret_book
-from errand_tools.testing.stores import InMemoryEffectStore, InMemorySecretStore, InMemoryToolStore
+from errand_tools.testing.stores import (
+    InMemoryEffectStore,
+    InMemoryMcpServerStore,
+    InMemorySecretStore,
+    InMemoryToolStore,
+)
 
-__all__ = ["InMemoryEffectStore", "InMemorySecretStore", "InMemoryToolStore", "ScriptedHttpCaller", "secret_book"]
+__all__ = [
+    "InMemoryEffectStore",
+    "InMemoryMcpServerStore",
+    "InMemorySecretStore",
+    "InMemoryToolStore",
+    "ScriptedHttpCaller",
+    "ScriptedMcpCaller",
+    "secret_book",
+]

@@ -14,6 +14,7 @@ from errand_tools.domain.effects import (
     EffectState,
     parse_cursor,
 )
+from errand_tools.domain.mcp import McpServer, McpServerStore
 from errand_tools.domain.ports import EffectStore, Page, ToolStore
 from errand_tools.domain.secrets import SealedSecret, Secret, SecretStore
 from errand_tools.domain.tools import Outcome, Tool
@@ -53,7 +54,7 @@ class InMemoryToolStore(ToolStore):
         tools = [
             tool
             for (owner, name), tool in sorted(self._tools.items())
-            if owner == tenant_id and name > page.after and (tool.enabled or not enabled_only)
+            if owner == tenant_id and name > page.after and ((tool.enabled and tool.offer is None) or not enabled_only)
         ]
         return tools[: page.size]
 
@@ -203,3 +204,26 @@ class InMemorySecretStore(SecretStore):
 
     async def delete(self, tenant_id: str, name: str) -> bool:
         return self._secrets.pop((tenant_id, name), None) is not None
+
+
+class InMemoryMcpServerStore(McpServerStore):
+    """MCP servers of all tenants in one process."""
+
+    def __init__(self) -> None:
+        self._servers: dict[tuple[str, str], McpServer] = {}
+
+    async def add(self, tenant_id: str, server: McpServer, *, most: int) -> None:
+        if (tenant_id, server.name) in self._servers:
+            raise AlreadyExists("mcp server", server.name)
+        if sum(owner == tenant_id for owner, _ in self._servers) >= most:
+            raise Conflict(f"A tenant can have {most} MCP servers; delete one first.", resource="mcp server")
+        self._servers[tenant_id, server.name] = server
+
+    async def get(self, tenant_id: str, name: str) -> McpServer | None:
+        return self._servers.get((tenant_id, name))
+
+    async def list(self, tenant_id: str) -> list[McpServer]:
+        return [server for (owner, _), server in sorted(self._servers.items()) if owner == tenant_id]
+
+    async def delete(self, tenant_id: str, name: str) -> bool:
+        return self._servers.pop((tenant_id, name), None) is not None

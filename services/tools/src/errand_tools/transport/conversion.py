@@ -1,6 +1,7 @@
 """Between protobuf messages and the domain's types."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from errand.common.v1 import common_pb2
@@ -17,7 +18,7 @@ from errand_tools.domain.effects import (
     parse_cursor,
 )
 from errand_tools.domain.execution import Call
-from errand_tools.domain.openapi import ImportOptions, Operations
+from errand_tools.domain.openapi import ImportOptions, Operations, Skipped
 from errand_tools.domain.ports import Page
 from errand_tools.domain.schema import parse_parameters
 from errand_tools.domain.secrets import Secret
@@ -26,6 +27,7 @@ from errand_tools.domain.tools import (
     ExecutionStatus,
     HttpAuth,
     HttpBinding,
+    Offer,
     Outcome,
     SideEffect,
     Tool,
@@ -49,6 +51,7 @@ _POLICIES: Mapping[ToolPolicy, tools_pb2.ToolPolicy] = {
 _KINDS: Mapping[ToolKind, tools_pb2.ToolKind] = {
     ToolKind.BUILTIN: tools_pb2.TOOL_KIND_BUILTIN,
     ToolKind.HTTP: tools_pb2.TOOL_KIND_HTTP,
+    ToolKind.MCP: tools_pb2.TOOL_KIND_MCP,
 }
 _STATUSES: Mapping[ExecutionStatus, tools_pb2.ExecutionStatus] = {
     ExecutionStatus.SUCCEEDED: tools_pb2.EXECUTION_STATUS_SUCCEEDED,
@@ -111,12 +114,16 @@ def auth_from_proto(message: tools_pb2.HttpAuth) -> HttpAuth:
     return HttpAuth(_SCHEME_OF[message.scheme], message.secret, message.header)
 
 
+def auth_to_proto(auth: HttpAuth) -> tools_pb2.HttpAuth:
+    """The reference to a secret as a message."""
+    return tools_pb2.HttpAuth(scheme=_SCHEMES[auth.scheme], secret=auth.secret, header=auth.header)
+
+
 def _http_to_proto(http: HttpBinding) -> tools_pb2.HttpBinding:
-    auth = http.auth
     return tools_pb2.HttpBinding(
         method=http.method,
         url_template=http.url_template,
-        auth=tools_pb2.HttpAuth(scheme=_SCHEMES[auth.scheme], secret=auth.secret, header=auth.header) if auth else None,
+        auth=auth_to_proto(http.auth) if http.auth else None,
         query_arguments=http.query_arguments,
         body_argument=http.body_argument,
     )
@@ -141,7 +148,14 @@ def tool_to_proto(tool: Tool) -> tools_pb2.Tool:
         enabled=tool.enabled,
         schema_hash=tool.schema_hash,
         reconcile_tool=tool.reconcile_tool,
+        mcp_server=tool.mcp.server if tool.mcp else "",
+        offer=_offer_to_proto(tool.offer) if tool.offer else None,
     )
+
+
+def _offer_to_proto(offer: Offer) -> tools_pb2.ToolOffer:
+    parameters = json.dumps(offer.parameters, ensure_ascii=False)
+    return tools_pb2.ToolOffer(description=offer.description, parameters_json=parameters, schema_hash=offer.hash)
 
 
 def import_options_from_proto(message: tools_pb2.ImportOpenApiRequest) -> ImportOptions:
@@ -159,8 +173,33 @@ def operations_to_proto(found: Operations) -> tools_pb2.ImportOpenApiResponse:
     """What an import gave."""
     return tools_pb2.ImportOpenApiResponse(
         tools=[tool_to_proto(tool) for tool in found.tools],
-        skipped=[tools_pb2.SkippedOperation(operation=one.operation, reason=one.reason) for one in found.skipped],
+        skipped=skipped_to_proto(found.skipped),
     )
+
+
+def skipped_to_proto(skipped: Iterable[Skipped]) -> list[tools_pb2.SkippedOperation]:
+    """What was left out, and why."""
+    return [tools_pb2.SkippedOperation(operation=one.operation, reason=one.reason) for one in skipped]
+
+
+def side_effect_of(number: tools_pb2.SideEffect, default: SideEffect) -> SideEffect:
+    """The side effect a request names, or the default."""
+    return _SIDE_EFFECT_OF.get(number, default)
+
+
+def policy_of(number: tools_pb2.ToolPolicy, default: ToolPolicy) -> ToolPolicy:
+    """The policy a request names, or the default."""
+    return _POLICY_OF.get(number, default)
+
+
+def side_effect_to_proto(side_effect: SideEffect) -> tools_pb2.SideEffect:
+    """The side effect as a message has it."""
+    return _SIDE_EFFECTS[side_effect]
+
+
+def policy_to_proto(policy: ToolPolicy) -> tools_pb2.ToolPolicy:
+    """The policy as a message has it."""
+    return _POLICIES[policy]
 
 
 def call_from_proto(message: tools_pb2.ExecuteToolRequest) -> Call:

@@ -9,11 +9,12 @@ from errand_common.principal import current_principal
 
 from errand_tools.domain.execution import Call
 from errand_tools.domain.imports import OpenApiImporter
+from errand_tools.domain.mcp import McpBook
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.settlement import EffectBook
 from errand_tools.domain.tools import Outcome
-from errand_tools.transport import conversion
+from errand_tools.transport import conversion, mcp_conversion
 
 Context = grpc.aio.ServicerContext[object, object]
 
@@ -34,6 +35,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     effects: EffectBook
     secrets: SecretBook
     importer: OpenApiImporter
+    mcp: McpBook
 
     async def RegisterTool(
         self, request: tools_pb2.RegisterToolRequest, context: Context
@@ -119,3 +121,37 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
             dry_run=request.dry_run,
         )
         return conversion.operations_to_proto(found)
+
+    async def RegisterMcpServer(
+        self, request: tools_pb2.RegisterMcpServerRequest, context: Context
+    ) -> tools_pb2.RegisterMcpServerResponse:
+        server = mcp_conversion.server_from_proto(request.server)
+        tools, skipped = await self.mcp.register(current_principal(), server)
+        return tools_pb2.RegisterMcpServerResponse(
+            server=mcp_conversion.server_to_proto(server),
+            tools=[conversion.tool_to_proto(tool) for tool in tools],
+            skipped=conversion.skipped_to_proto(skipped),
+        )
+
+    async def ListMcpServers(
+        self, request: tools_pb2.ListMcpServersRequest, context: Context
+    ) -> tools_pb2.ListMcpServersResponse:
+        servers = await self.mcp.servers(current_principal())
+        return tools_pb2.ListMcpServersResponse(servers=[mcp_conversion.server_to_proto(server) for server in servers])
+
+    async def DeleteMcpServer(
+        self, request: tools_pb2.DeleteMcpServerRequest, context: Context
+    ) -> tools_pb2.DeleteMcpServerResponse:
+        await self.mcp.delete(current_principal(), request.name)
+        return tools_pb2.DeleteMcpServerResponse()
+
+    async def SyncMcpServer(
+        self, request: tools_pb2.SyncMcpServerRequest, context: Context
+    ) -> tools_pb2.SyncMcpServerResponse:
+        return mcp_conversion.synced_to_proto(await self.mcp.sync(current_principal(), request.name))
+
+    async def ApproveTool(
+        self, request: tools_pb2.ApproveToolRequest, context: Context
+    ) -> tools_pb2.ApproveToolResponse:
+        tool = await self.mcp.approve(current_principal(), request.name, request.schema_hash)
+        return tools_pb2.ApproveToolResponse(tool=conversion.tool_to_proto(tool))
