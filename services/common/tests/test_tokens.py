@@ -132,3 +132,56 @@ async def test_a_known_key_outlives_an_absent_source_but_not_its_removal(
 def test_other_kinds_of_keys_are_refused() -> None:
     with pytest.raises(ValueError, match=r"could not|Unable|valid"):
         TokenSigner.from_pem(b"not a key", issuer="errand-gateway")
+
+
+class TestKnownTokens:
+    async def test_a_known_token_is_not_checked_again(self, keys: TestKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+        token = keys.signer.sign(principal())
+        first = await keys.verifier.verify(token)
+        monkeypatch.setattr("errand_common.tokens.jwt.decode", None)
+        assert await keys.verifier.verify(token) == first
+
+    async def test_it_ends_when_it_expires(self, keys: TestKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+        token = keys.signer.sign(principal(), ttl_seconds=60)
+        await keys.verifier.verify(token)
+        later = time.time() + 61
+        monkeypatch.setattr("errand_common.tokens.time.time", lambda: later)
+        monkeypatch.setattr("errand_common.tokens.jwt.decode", _expired)
+        with pytest.raises(Unauthenticated):
+            await keys.verifier.verify(token)
+
+    async def test_it_ends_with_its_key(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first, second = (TokenSigner.from_pem(generate_signing_key(), issuer="errand-gateway") for _ in range(2))
+        file = tmp_path / "jwks.json"
+        file.write_text(json.dumps(first.jwks()))
+        verifier = TokenVerifier(str(file))
+        token = first.sign(principal())
+        await verifier.verify(token)
+        file.write_text(json.dumps(second.jwks()))
+        monkeypatch.setattr("errand_common.tokens._OLDEST_SECONDS", -1.0)
+        monkeypatch.setattr("errand_common.tokens._REREAD_SECONDS", -1.0)
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(token)
+
+    async def test_a_token_with_one_letter_changed_is_another_one(self, keys: TestKeys) -> None:
+        token = keys.signer.sign(principal())
+        await keys.verifier.verify(token)
+        head, body, signature = token.split(".")
+        changed = f"{head}.{body}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
+        with pytest.raises(Unauthenticated):
+            await keys.verifier.verify(changed)
+
+    async def test_only_so_many_are_known(self, keys: TestKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("errand_common.tokens._MOST_VERIFIED", 2)
+        first, *others = (keys.signer.sign(principal(f"t{number}")) for number in range(3))
+        for token in (first, *others):
+            await keys.verifier.verify(token)
+        monkeypatch.setattr("errand_common.tokens.jwt.decode", _expired)
+        for token in others:
+            assert await keys.verifier.verify(token)
+        with pytest.raises(Unauthenticated):
+            await keys.verifier.verify(first)
+
+
+def _expired(*_: object, **__: object) -> None:
+    raise jwt.ExpiredSignatureError

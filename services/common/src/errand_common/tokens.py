@@ -7,7 +7,9 @@ import base64
 import hashlib
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ _REREAD_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 # A key that was taken out of the set is refused at the latest after this.
 _OLDEST_SECONDS = 300.0
+# Tokens whose signature was checked; one lives five minutes, and each request mints its own.
+_MOST_VERIFIED = 4096
 _log = structlog.get_logger(__name__)
 
 
@@ -86,6 +90,16 @@ class TokenSigner:
         return {"keys": [key]}
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a token said, and the very key object that signed it."""
+
+    principal: Principal
+    key_id: str
+    key: jwt.PyJWK
+    expires_at: float
+
+
 class TokenVerifier:
     """Verifies tokens against a key set in a file or behind a URL."""
 
@@ -94,11 +108,34 @@ class TokenVerifier:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = self._failed_at = float("-inf")
         self._lock = asyncio.Lock()
+        self._verified: OrderedDict[str, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> Principal:
-        """The token's principal; raises Unauthenticated, or Unavailable when there are no keys yet."""
+        """The token's principal; raises Unauthenticated, or Unavailable when there are no keys yet.
+
+        A token that was verified is known until it expires or its key is read anew or taken away.
+        """
+        known = self._verified.get(token)
+        if known is not None and time.time() < known.expires_at and await self._is_current(known):
+            self._verified.move_to_end(token)
+            return known.principal
+        self._verified.pop(token, None)
+        known = await self._verify(token)
+        self._verified[token] = known
+        if len(self._verified) > _MOST_VERIFIED:
+            self._verified.popitem(last=False)
+        return known.principal
+
+    async def _is_current(self, known: _Verified) -> bool:
         try:
-            key = await self._key(str(jwt.get_unverified_header(token).get("kid", "")))
+            return await self._key(known.key_id) is known.key
+        except jwt.PyJWTError:
+            return False
+
+    async def _verify(self, token: str) -> _Verified:
+        try:
+            key_id = str(jwt.get_unverified_header(token).get("kid", ""))
+            key = await self._key(key_id)
             claims = jwt.decode(
                 token,
                 key,
@@ -108,7 +145,7 @@ class TokenVerifier:
             )
         except jwt.PyJWTError as error:
             raise Unauthenticated("The token is not valid or has expired.") from error
-        return _principal(claims)
+        return _Verified(_principal(claims), key_id, key, float(claims["exp"]))
 
     async def _key(self, key_id: str) -> jwt.PyJWK:
         if key_id not in self._keys or self._age() > _OLDEST_SECONDS:
