@@ -10,6 +10,7 @@ import yaml
 
 from charts.observability import slo, table
 from charts.observability.alerts import alert_groups
+from charts.observability.dashboards import DASHBOARDS, document
 from charts.observability.table import PROJECT
 
 _PAGES = PROJECT / "docs" / "operations"
@@ -24,6 +25,7 @@ def outputs() -> dict[Path, str]:
         _PAGES / "slo.md": _objectives(),
         _FILES / "alerts.yaml": _rules(alert_groups()),
         _FILES / "recording-rules.yaml": _rules(slo.recording_groups()),
+        **{_FILES / "dashboards" / f"{board.name}.json": document(board) for board in DASHBOARDS},
     }
 
 

@@ -34,7 +34,7 @@ def faults(expression: str) -> list[str]:
         return [f"does not parse: {error}"]
     known = exported_series() | recorded_series() | _OTHERS
     wrong = []
-    labels_at_hand: set[str] = set(TARGET_LABELS)
+    labels_at_hand = set(TARGET_LABELS) | set(_MADE_LABEL.findall(expression))
     for selector in _selectors(tree):
         if selector.name not in known:
             wrong.append(f"{selector.name} is not exported by any service")
@@ -47,6 +47,8 @@ def faults(expression: str) -> list[str]:
     return wrong + [f"no series here has the label {label}" for label in sorted(grouped - labels_at_hand)]
 
 
+# label_replace(…, "new", "$1", …)
+_MADE_LABEL = re.compile(r'"(\w+)",\s*"\$')
 _GROUPINGS = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
 
 

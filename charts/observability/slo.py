@@ -81,14 +81,16 @@ def recording_groups() -> list[dict[str, object]]:
 
     No traffic gives no ratio, and so no alert; traffic without an error gives 0.
     """
-    return [
+    groups: list[dict[str, object]] = [
         {
             "name": f"errand-slo-{window}",
             "interval": "5m" if window in ("1d", "3d", "30d") else "30s",
             "rules": [_ratio(objective, window) for objective in OBJECTIVES],
         }
         for window in WINDOWS
-    ] + [{"name": "errand-slo-budgets", "interval": "30s", "rules": [_budget(objective) for objective in OBJECTIVES]}]
+    ]
+    budgets = [_budget(objective) for objective in OBJECTIVES]
+    return [*groups, {"name": "errand-slo-budgets", "interval": "30s", "rules": budgets}]
 
 
 def _ratio(objective: Objective, window: str) -> dict[str, object]:
