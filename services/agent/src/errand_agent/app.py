@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
-from errand.agent.v1 import agent_pb2_grpc
+from errand.agent.v1 import agent_pb2_grpc, workflows_pb2_grpc
 from errand_common.db import Database
 from errand_common.db import migrate as migrate_database
 from errand_common.main import wait_for_shutdown
@@ -27,13 +27,18 @@ from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
 from errand_agent.takeover import Takeover
 from errand_agent.transport.servicer import AgentServicer
+from errand_agent.transport.workflow_servicer import WorkflowServicer
 from errand_agent.use_cases.agents import AgentUseCases
 from errand_agent.use_cases.approvals import ApprovalUseCases
 from errand_agent.use_cases.conversations import ConversationUseCases
 from errand_agent.use_cases.forks import ForkUseCases
 from errand_agent.use_cases.runs import RunUseCases
+from errand_agent.use_cases.workflows import WorkflowUseCases
+from errand_agent.workflow_runner import NAME as WORKFLOW_RUN
+from errand_agent.workflow_runner import WorkflowRunner
 
 SERVICE_NAME = "errand.agent.v1.AgentService"
+WORKFLOW_SERVICE_NAME = "errand.agent.v1.WorkflowService"
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
 
@@ -72,18 +77,22 @@ async def serve(settings: AgentSettings) -> None:
             options,
             approval_seconds=settings.approval_seconds,
         )
+        agents = AgentUseCases(database, toolbox, retriever)
+        runs = RunUseCases(database, bell, executor, agents)
+        executor.add_workflow(WORKFLOW_RUN, WorkflowRunner(database, runs).run)
         await _watched(stack, database, settings)
         await executor.start(settings.dbos_url(), settings.executor_id)
         stack.push_async_callback(executor.close, settings.drain_seconds / 2)
-        agents = AgentUseCases(database, toolbox, retriever)
         servicer = AgentServicer(
-            RunUseCases(database, bell, executor, agents),
+            runs,
             ConversationUseCases(database, agents),
             agents,
             ApprovalUseCases(database, bell),
             ForkUseCases(database, executor),
         )
-        server = RpcServer(settings, TokenVerifier(settings.jwks), [_registration(servicer)])
+        workflows = WorkflowServicer(WorkflowUseCases(database, executor, agents, runs))
+        registrations = [_registration(servicer), _workflow_registration(workflows)]
+        server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
         stack.push_async_callback(server.stop, settings.drain_seconds / 2)
         await server.set_serving(True)
@@ -104,6 +113,10 @@ async def _watched(stack: AsyncExitStack, database: Database, settings: AgentSet
 
 def _registration(servicer: AgentServicer) -> Registration:
     return Registration(agent_pb2_grpc.add_AgentServiceServicer_to_server, servicer, SERVICE_NAME)
+
+
+def _workflow_registration(servicer: WorkflowServicer) -> Registration:
+    return Registration(workflows_pb2_grpc.add_WorkflowServiceServicer_to_server, servicer, WORKFLOW_SERVICE_NAME)
 
 
 def _signer(settings: AgentSettings) -> TokenSigner:

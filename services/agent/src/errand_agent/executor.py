@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,24 @@ class RunExecutor:
         self._approval_seconds = approval_seconds
         self._observer = TracingObserver()
         self._workflow: Any = None
+        self._others: dict[str, Any] = {}
+
+    def add_workflow(self, name: str, run: Callable[[str, str], Awaitable[str]]) -> None:
+        """Before the start: another durable function, called with tenant and id."""
+
+        async def workflow(tenant_id: str, id: str) -> str:
+            return await run(tenant_id, id)
+
+        self._others[name] = workflow
+
+    async def begin(self, name: str, tenant_id: str, id: str) -> None:
+        """Starts such a function, once for each id; it is not bound to its caller's deadline or token."""
+
+        async def start() -> None:
+            with SetWorkflowID(id):
+                await DBOS.start_workflow_async(self._others[name], tenant_id, id)
+
+        await asyncio.create_task(start(), context=contextvars.Context())
 
     async def start(self, dbos_url: str, executor_id: str) -> None:
         """Launches DBOS; runs that a crash interrupted go on."""
@@ -94,6 +112,8 @@ class RunExecutor:
                 return await self._run(tenant_id, DBOS.workflow_id or run_id)
 
         self._workflow = agent_run
+        for name, workflow in self._others.items():
+            self._others[name] = DBOS.workflow(name=name)(workflow)
         DBOS.launch()
 
     async def close(self, grace_seconds: float) -> None:

@@ -11,11 +11,13 @@ from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.ports import Call
 from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunState, Step, StepKind, StopReason, Usage
+from errand_agent.domain.workflows import JoinWork, Node, Workflow
 from errand_agent.storage.agents import AgentRepository
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import Base, EventRow, RunRow
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
+from errand_agent.storage.workflows import WorkflowRepository
 from errand_agent.takeover import DEAD_AFTER_SECONDS, Takeover
 from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import Conflict
@@ -196,6 +198,9 @@ async def fill(database: Database) -> None:
         await RunRepository(session).put_feedback(PERSON, run_id, True, "", "")
         run = await session.get_one(RunRow, run_id)
         await ApprovalRepository(session).ask(run, 1, {0: Call("http_get", "{}")}, 60)
+        workflow = Workflow("flow", (Node("a", JoinWork("x")),), 1, 1)
+        await WorkflowRepository(session).put(TENANT, workflow, 1)
+        await WorkflowRepository(session).begin(PERSON, workflow, "tea")
 
 
 async def test_a_replica_declared_dead_is_fenced(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,43 @@ class ApprovalRow(Base):  # type: ignore[valid-type, misc]
     decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class WorkflowRow(Base):  # type: ignore[valid-type, misc]
+    """One version of a workflow; the newest that is not deleted is in force."""
+
+    __tablename__ = "workflows"
+
+    tenant_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    version: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    definition: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    deleted: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class WorkflowRunRow(Base):  # type: ignore[valid-type, misc]
+    """A run of a workflow, with the definition it began with."""
+
+    __tablename__ = "workflow_runs"
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    principal_id: Mapped[str] = mapped_column(sa.Text)
+    roles: Mapped[list[str]] = mapped_column(sa.JSON)
+    scopes: Mapped[list[str]] = mapped_column(sa.JSON)
+    request_id: Mapped[str] = mapped_column(sa.Text)
+    workflow: Mapped[str] = mapped_column(sa.Text)
+    definition: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    input: Mapped[str] = mapped_column(sa.Text)
+    state: Mapped[str] = mapped_column(sa.Text)
+    output: Mapped[str] = mapped_column(sa.Text)
+    error: Mapped[str] = mapped_column(sa.Text)
+    nodes: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON)
+    usage: Mapped[dict[str, int]] = mapped_column(sa.JSON)
+    cancel_requested: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class ExecutorRow(Base):  # type: ignore[valid-type, misc]
     """A replica, and when it last told that it lives. It belongs to no tenant."""
 

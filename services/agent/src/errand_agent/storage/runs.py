@@ -114,6 +114,15 @@ class RunRepository:
         )
         return found
 
+    async def active_by_key(self, tenant_id: str, prefix: str) -> list[str]:
+        """Runs that have not ended and whose idempotency key begins so."""
+        query = sa.select(RunRow.id).where(
+            RunRow.tenant_id == tenant_id,
+            RunRow.state != RunState.ENDED.value,
+            RunRow.idempotency_key.startswith(prefix, autoescape=True),
+        )
+        return list(await self._session.scalars(query))
+
     async def page(
         self,
         tenant_id: str,

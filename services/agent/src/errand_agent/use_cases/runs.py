@@ -33,20 +33,34 @@ class RunUseCases:
     def __init__(self, database: Database, bell: Bell, executor: RunExecutor, agents: AgentUseCases) -> None:
         self._database, self._bell, self._executor, self._agents = database, bell, executor, agents
 
-    async def start(self, *, agent: str, conversation_id: str, message: str, idempotency_key: str) -> str:
+    async def start(
+        self,
+        *,
+        agent: str,
+        conversation_id: str,
+        message: str,
+        idempotency_key: str,
+        max_tokens: int | None = None,
+        archived: bool = False,
+    ) -> str:
         """The id of a run that was started, or of the one the key stands for.
 
+        With `max_tokens` it may use at most so many, whatever its agent says; `archived` keeps a new
+        conversation out of listings.
         Raises NotFound, InvalidArgument, and Conflict while the conversation is being answered.
         """
         if not message.strip():
             raise InvalidArgument("message: say something.", field="message")
         principal = current_principal()
         named = await self._agents.get(agent or await self._agent_of(conversation_id))
+        if max_tokens is not None:
+            named = replace(named, max_tokens=min(named.limits.max_tokens, max_tokens))
         async with self._database.transaction(principal.tenant_id) as session:
             runs = RunRepository(session)
             if idempotency_key and (known := await runs.by_key(principal, idempotency_key)) is not None:
-                return _same_request(known, message).id
+                return await self._known(known, message)
             conversation = await self._conversation(ConversationRepository(session), conversation_id, named, message)
+            conversation.archived = archived
             run = Run(
                 id=new_id("run"),
                 tenant_id=principal.tenant_id,
@@ -64,6 +78,21 @@ class RunUseCases:
             await runs.append(row, "started", [(EventKind.STARTED, {})])
         await self._executor.submit(principal.tenant_id, run.id)
         return run.id
+
+    async def _known(self, row: RunRow, message: str) -> str:
+        """The run a key stands for. One that a crash kept from being handed over is handed over now."""
+        known = _same_request(row, message)
+        if known.state == RunState.QUEUED.value:
+            await self._executor.submit(known.tenant_id, known.id)
+        return known.id
+
+    async def cancel_by_key(self, prefix: str) -> None:
+        """Asks those of the caller's runs to end whose idempotency key begins so."""
+        principal = current_principal()
+        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
+            going_on = await RunRepository(session).active_by_key(principal.tenant_id, prefix)
+        for run_id in going_on:
+            await self.cancel(run_id)
 
     async def _agent_of(self, conversation_id: str) -> str:
         if not conversation_id:
