@@ -15,7 +15,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat images chart-test cluster-test clean
+.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat bench-scaling images chart-test cluster-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -91,6 +91,9 @@ train: setup ## train the bundled model from scratch (hours; goes on where it st
 
 bench-chat: setup ## latency of a chat with one tool call, alone and with 16 clients
 	@$(BIN)/python bench/chat.py
+
+bench-scaling: setup ## arrival rate against replicas, latency and cost, simulated from the measured node
+	@$(BIN)/python bench/scaling/simulate.py
 
 IMAGE_TAG ?= 0.1.0
 images: ## build all container images with docker and show their sizes
