@@ -1,13 +1,13 @@
 """Arrival rate against replicas, latency and cost, up to 1,000 replicas.
 
 The model. A node of the suite is one processor-sharing station: every chat needs D seconds of the node's capacity,
-shared evenly between the chats on it, and Z seconds that no other chat delays (waits, network). D and Z are fitted to the
-measured chats of one node (docs/benchmarks/chat.json): a closed network of N clients, solved by exact mean-value
-analysis, must give the measured rates. Open traffic is Poisson and split over the replicas by independent round robins,
-which for many clients is close to a Poisson stream at each replica: M/M/1-PS, mean time Z + D / (1 - utilization).
-Percentiles come from an event simulation of that station, checked against the formula. The autoscaler is simulated in
-steps of a second with the chart's rule (70 % of CPU, at most doubling or four more each 15 seconds) and the measured
-time until a new pod is ready; the queue of the steps is a fluid.
+shared evenly between the chats on it, and Z seconds that no other chat delays (waits, network). D and Z are fitted to
+the measured chats of one node (docs/benchmarks/chat.json): a closed network of N clients, solved by exact mean-value
+analysis, must give the measured rates. Open traffic is Poisson and split over the replicas by independent round
+robins, which for many clients is close to a Poisson stream at each replica: M/M/1-PS, mean time
+Z + D / (1 - utilization). Percentiles come from an event simulation of that station, checked against the formula. The
+autoscaler is simulated in steps of a second with the chart's rule (70 % of CPU, at most doubling or four more each
+15 seconds) and the measured time until a new pod is ready; the queue of the steps is a fluid.
 
 Usage: python bench/scaling/simulate.py [--ready-seconds 30] [--price 0.08] [--seed 7]
 """
@@ -81,6 +81,7 @@ def simulate(station: Station, utilization: float, chats: int, seed: int) -> lis
 
 
 def quantile(values: list[float], share: float) -> float:
+    """The value that this share of the sorted ones does not pass."""
     return values[min(len(values) - 1, int(len(values) * share))]
 
 
@@ -98,7 +99,8 @@ def burst(station: Station, replicas: int, factor: float, ready_seconds: float) 
     """Steps of a second after the load was multiplied."""
     rate = replicas * TARGET / station.demand * factor
     wanted = math.ceil(rate * station.demand / TARGET)
-    ready, starting = replicas, []
+    ready = replicas
+    starting: list[int] = []
     backlog = longest = 0.0
     enough = -1
     for second in range(1, 3600):
@@ -184,8 +186,8 @@ def page(station: Station, measured: dict[str, object], arguments: argparse.Name
         lines.append(f"| {nodes} | {result.wanted} | {result.seconds_to_enough} s | {result.longest_wait:.0f} s |")
     lines += [
         "",
-        "Waits of this length are what the bounded queue is for: beyond `inference.settings.queue_capacity` callers are",
-        "told when to come back, and load that is known to come is met by `minReplicas`.",
+        "Waits of this length are what the bounded queue is for: beyond `inference.settings.queue_capacity` callers",
+        "are told when to come back, and load that is known to come is met by `minReplicas`.",
     ]
     return "\n".join(lines) + "\n"
 
