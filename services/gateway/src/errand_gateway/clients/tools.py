@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from errand.tools.v1.tools_pb2_grpc import ToolsServiceAsyncStub
 
 DEPENDENCY: Final = "tools"
+# Longer than any tool may take, so that the tools service's own limit decides.
+_EXECUTE_SECONDS: Final = 310.0
 
 
 class GrpcToolBackend:
@@ -60,6 +62,16 @@ class GrpcToolBackend:
         """Removes a registered tool."""
         with translate_errors(DEPENDENCY):
             await self._stub.DeleteTool(pb.DeleteToolRequest(name=name), timeout=self._timeout)
+
+    async def execute_tool(self, name: str, arguments_json: str, *, run_id: str) -> tuple[r.ExecutionStatus, str]:
+        """Runs a tool once, outside any run."""
+        request = pb.ExecuteToolRequest(name=name, arguments_json=arguments_json, run_id=run_id, step=1)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ExecuteTool(request, timeout=deadline_seconds(_EXECUTE_SECONDS))
+        status = convert.enum_or(
+            r.ExecutionStatus, pb.ExecutionStatus, response.status, "EXECUTION_STATUS_", r.ExecutionStatus.FAILED
+        )
+        return status, response.result_json
 
     async def list_effects(self, page: r.PageQuery, *, run_id: str, state: r.EffectState | None) -> r.Page[r.Effect]:
         """Ledger entries, newest first."""

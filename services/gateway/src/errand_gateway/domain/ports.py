@@ -14,6 +14,7 @@ from errand_gateway.domain.resources import (
     Document,
     Effect,
     EffectState,
+    ExecutionStatus,
     Feedback,
     Message,
     Page,
@@ -172,6 +173,10 @@ class ToolBackend(Protocol):
 
     async def delete_tool(self, name: str) -> None:
         """Removes a registered tool."""
+        ...
+
+    async def execute_tool(self, name: str, arguments_json: str, *, run_id: str) -> tuple[ExecutionStatus, str]:
+        """Runs a tool once, outside any run; how it ended, and its result as JSON."""
         ...
 
     async def list_effects(self, page: PageQuery, *, run_id: str, state: EffectState | None) -> Page[Effect]:

@@ -2,12 +2,14 @@
 """A fake tools service."""
 
 import hashlib
+import json
 from typing import Any
 
 from errand.tools.v1 import tools_pb2 as pb
 from errand.tools.v1 import tools_pb2_grpc
 from errand_common.db import utc_now
 from errand_common.errors import Conflict, NotFound
+from errand_common.principal import current_principal
 
 from errand_gateway.testing.store import TenantStore, paged
 
@@ -68,6 +70,16 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
         found = [tool for tool in tools if tool.enabled or not request.enabled_only]
         rows, token = paged(found, request.page)
         return pb.ListToolsResponse(tools=rows, next_page_token=token)
+
+    async def ExecuteTool(self, request: pb.ExecuteToolRequest, context: Any) -> pb.ExecuteToolResponse:
+        """Says what it was called with; an expression of "fail" fails."""
+        self._tool(request.name)
+        arguments = json.loads(request.arguments_json)
+        if arguments.get("expression") == "fail":
+            error = json.dumps({"error": "It failed."})
+            return pb.ExecuteToolResponse(status=pb.EXECUTION_STATUS_FAILED, result_json=error)
+        result = json.dumps({"tool": request.name, "arguments": arguments, "tenant": current_principal().tenant_id})
+        return pb.ExecuteToolResponse(status=pb.EXECUTION_STATUS_SUCCEEDED, result_json=result)
 
     async def SetToolEnabled(self, request: pb.SetToolEnabledRequest, context: Any) -> pb.SetToolEnabledResponse:
         """Turns a tool on or off."""

@@ -16,6 +16,7 @@ from errand_gateway.transport.routes import (
     documents,
     effects,
     feedback,
+    mcp,
     openai_chat,
     openai_models,
     openai_responses,
@@ -47,5 +48,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     openai_chat.router,
     openai_models.router,
     openai_responses.router,
+    mcp.router,
     public.router,
 )

@@ -1,0 +1,136 @@
+"""The tenant's tools for any MCP client: streamable HTTP without sessions, behind the same guard as every route."""
+
+import json
+from typing import Annotated, Any, Final
+
+import mcp_types as types
+from errand_common.db import new_id
+from errand_common.errors import ErrandError, InvalidArgument, PermissionDenied
+from errand_common.principal import Principal
+from fastapi import Depends
+from mcp import MCPError
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from errand_gateway.domain.permissions import Permission, permissions_of
+from errand_gateway.domain.ports import ToolBackend
+from errand_gateway.domain.resources import ExecutionStatus, PageQuery, SideEffect, Tool, ToolPolicy
+from errand_gateway.transport.access import Requires, guarded_router
+from errand_gateway.transport.services import ServicesDep
+
+router = guarded_router(prefix="/mcp", tags=["mcp"])
+
+Caller = Annotated[Principal, Depends(Requires(Permission.TOOLS_READ))]
+
+_PAGE: Final = 100
+_MAX_BODY_BYTES: Final = 1024 * 1024 + 65_536
+# A call without side effects is what a run of an agent may do; one that changes something is an editor's.
+_MAY_CALL: Final = frozenset({Permission.RUNS_CREATE, Permission.TOOLS_WRITE})
+_MAY_CHANGE: Final = frozenset({Permission.TOOLS_WRITE})
+
+
+# Not in the OpenAPI description: one path of JSON-RPC, described by the Model Context Protocol.
+@router.post("", include_in_schema=False)
+async def mcp(services: ServicesDep, caller: Caller) -> Response:
+    """One MCP message. Nothing is kept between messages, so any replica answers any of them."""
+    return _McpAnswer(_TenantTools(services.tools, caller))
+
+
+class _McpAnswer(Response):
+    """An answer that the SDK writes."""
+
+    def __init__(self, tools: "_TenantTools") -> None:
+        super().__init__()
+        self._tools = tools
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = Server(
+            "errand",
+            instructions="Tools of an Errand tenant. A call that fails tells in one sentence what to change.",
+            on_list_tools=self._tools.list,
+            on_call_tool=self._tools.call,
+        )
+        manager = StreamableHTTPSessionManager(
+            server, json_response=True, stateless=True, max_request_body_size=_MAX_BODY_BYTES
+        )
+        async with manager.run():
+            await manager.handle_request(scope, receive, send)
+
+
+class _TenantTools:
+    """The caller's tools that run without a person's approval."""
+
+    def __init__(self, tools: ToolBackend, caller: Principal) -> None:
+        self._tools = tools
+        self._granted = permissions_of(caller.roles, caller.scopes)
+
+    async def list(
+        self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        """A page of the tools the caller may call."""
+        token = (params.cursor if params else None) or ""
+        try:
+            page = await self._tools.list_tools(PageQuery(_PAGE, token), enabled_only=True)
+        except ErrandError as error:
+            raise _protocol_error(error) from None
+        shown = [_described(tool) for tool in page.items if self._refusal(tool) is None]
+        return types.ListToolsResult(tools=shown, next_cursor=page.next_page_token or None)
+
+    async def call(
+        self, context: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        """The tool's result; whatever keeps it from running is told as its error, for the model to read."""
+        try:
+            refusal = self._refusal(await self._tools.get_tool(params.name))
+            if refusal is not None:
+                return _failed(refusal)
+            # A client has no run: each call is one of its own, so that nothing is replayed by chance.
+            status, text = await self._tools.execute_tool(
+                params.name, json.dumps(params.arguments or {}), run_id=new_id("mcp")
+            )
+        except ErrandError as error:
+            return _failed(error.message)
+        if status is not ExecutionStatus.SUCCEEDED:
+            return _failed(_told(text))
+        value = json.loads(text)
+        structured = value if isinstance(value, dict) else {"result": value}
+        return types.CallToolResult(content=[_text(text)], structured_content=structured)
+
+    def _refusal(self, tool: Tool) -> str | None:
+        if tool.policy is not ToolPolicy.AUTO:
+            return "This tool needs a person's approval for each call; use it through an agent."
+        needed = _MAY_CALL if tool.side_effect is SideEffect.NONE else _MAY_CHANGE
+        return None if self._granted & needed else "The key may not call this tool."
+
+
+def _described(tool: Tool) -> types.Tool:
+    harmless = tool.side_effect is SideEffect.NONE
+    hints = types.ToolAnnotations(read_only_hint=harmless, idempotent_hint=harmless)
+    return types.Tool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=tool.parameters or {"type": "object"},
+        annotations=hints,
+    )
+
+
+def _text(text: str) -> types.TextContent:
+    return types.TextContent(type="text", text=text)
+
+
+def _failed(message: str) -> types.CallToolResult:
+    return types.CallToolResult(content=[_text(message)], is_error=True)
+
+
+def _told(text: str) -> str:
+    """The sentence in a failed call's result."""
+    value = json.loads(text or "{}")
+    return str(value.get("error", "The tool failed.")) if isinstance(value, dict) else "The tool failed."
+
+
+def _protocol_error(error: ErrandError) -> MCPError:
+    wrong = isinstance(error, InvalidArgument | PermissionDenied)
+    return MCPError(types.INVALID_PARAMS if wrong else types.INTERNAL_ERROR, error.message)
