@@ -26,6 +26,7 @@ from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
 from errand_gateway.settings import GatewaySettings
+from errand_gateway.storage.files import SqlFileRepository
 from errand_gateway.storage.keys import SqlKeyRepository
 from errand_gateway.storage.limits import WindowRateLimiter, rate_limit_storage
 from errand_gateway.storage.models import SCHEMA
@@ -133,6 +134,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             tenants=tenants,
             records=records,
             responses=SqlResponseRepository(database),
+            files=SqlFileRepository(database),
             quotas=quotas,
             keeper=keeper,
             prices=PriceTable({name: Price(**price.model_dump()) for name, price in settings.prices.items()}),

@@ -114,6 +114,31 @@ class ResponseRow(Base):
     history: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON)
 
 
+class FileRow(Base):
+    """A file that may be put into collections."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    filename: Mapped[str] = mapped_column(sa.String(255))
+    purpose: Mapped[str] = mapped_column(sa.String(32))
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    content: Mapped[bytes] = mapped_column(sa.LargeBinary)
+
+
+class FileLinkRow(Base):
+    """Which document of a collection a file became."""
+
+    __tablename__ = "file_links"
+
+    tenant_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    collection_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    file_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    document_id: Mapped[str] = mapped_column(sa.String(64))
+
+
 class QuotaRow(Base):
     """A limit on what a tenant, a key or a user spends."""
 
@@ -162,6 +187,8 @@ TENANT_TABLES = (
     UsageRow.__tablename__,
     AuditRow.__tablename__,
     ResponseRow.__tablename__,
+    FileRow.__tablename__,
+    FileLinkRow.__tablename__,
     QuotaRow.__tablename__,
     QuotaCounterRow.__tablename__,
     QuotaLeaseRow.__tablename__,

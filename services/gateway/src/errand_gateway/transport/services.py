@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from errand_gateway.domain.admin import KeyStore, TenantStore
 from errand_gateway.domain.auth import Authenticator, CredentialCache
+from errand_gateway.domain.files import FileStore
 from errand_gateway.domain.generation import ModelBackend
 from errand_gateway.domain.health import ReadinessMonitor
 from errand_gateway.domain.keys import Pepper
@@ -32,6 +33,7 @@ class Services:
     tenants: TenantStore
     records: RecordReader
     responses: ResponseStore
+    files: FileStore
     quotas: QuotaAdmin
     keeper: QuotaKeeper
     prices: PriceTable

@@ -1,6 +1,6 @@
 """Documents of a collection."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from typing import Annotated, Any, Final
 
 from errand_common.errors import InvalidArgument, NotFound, TooLarge
@@ -65,11 +65,11 @@ async def upload_document(
     A collection named `default` is made when it is missing. The same bytes sent again give the
     document that is there already, with `duplicate` set.
     """
-    form = await _form(request)
+    form = await read_form(request)
     try:
-        file = _file(form, services.max_upload_bytes)
+        file = file_of(form, services.max_upload_bytes, {"file"})
         await hold_for_text(request, services, caller, INGESTION_MODEL, file.size or 0)
-        stored = await store_document(services.documents, collection_id, _filename(file), _pieces(file))
+        stored = await store_document(services.documents, collection_id, filename_of(file), _pieces(file))
         if not stored.duplicate:
             note_text(request, INGESTION_MODEL)
         return stored
@@ -77,7 +77,8 @@ async def upload_document(
         await form.close()
 
 
-async def _form(request: Request) -> FormData:
+async def read_form(request: Request) -> FormData:
+    """The multipart form; raises InvalidArgument when it cannot be read."""
     try:
         return await request.form(max_files=1, max_fields=4)
     except HTTPException as error:
@@ -86,9 +87,10 @@ async def _form(request: Request) -> FormData:
         raise InvalidArgument(f"the multipart body cannot be read: {error.detail}", field="body") from error
 
 
-def _file(form: FormData, limit: int) -> UploadFile:
+def file_of(form: FormData, limit: int, fields: Set[str]) -> UploadFile:
+    """The form's file; raises InvalidArgument for other fields than these, TooLarge."""
     file = form.get("file")
-    unknown = sorted(set(form.keys()) - {"file"})
+    unknown = sorted(set(form.keys()) - fields)
     if unknown:
         raise InvalidArgument(f"the form field {unknown[0]!r} is not known", field=unknown[0])
     if not isinstance(file, UploadFile):
@@ -100,7 +102,8 @@ def _file(form: FormData, limit: int) -> UploadFile:
     return file
 
 
-def _filename(file: UploadFile) -> str:
+def filename_of(file: UploadFile) -> str:
+    """The file's name without folders; raises InvalidArgument."""
     name = (file.filename or "").replace("\\", "/").rsplit("/", 1)[-1].strip()
     if not name or "\x00" in name or len(name) > 255:
         raise InvalidArgument("the file needs a name of 1 to 255 characters", field="file.filename")
