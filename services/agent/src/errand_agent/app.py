@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
-from errand.agent.v1 import agent_pb2_grpc, workflows_pb2_grpc
+from errand.agent.v1 import agent_pb2_grpc, memory_pb2_grpc, workflows_pb2_grpc
 from errand_common.db import Database
 from errand_common.db import migrate as migrate_database
 from errand_common.main import wait_for_shutdown
@@ -22,16 +22,18 @@ from errand_agent.clients.rag import RagRetriever
 from errand_agent.clients.tools import ToolsToolbox
 from errand_agent.domain.loop import LoopOptions
 from errand_agent.domain.runs import Prices
-from errand_agent.executor import RunExecutor
+from errand_agent.executor import Recall, RunExecutor
 from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
 from errand_agent.takeover import Takeover
+from errand_agent.transport.memory_servicer import MemoryServicer
 from errand_agent.transport.servicer import AgentServicer
 from errand_agent.transport.workflow_servicer import WorkflowServicer
 from errand_agent.use_cases.agents import AgentUseCases
 from errand_agent.use_cases.approvals import ApprovalUseCases
 from errand_agent.use_cases.conversations import ConversationUseCases
 from errand_agent.use_cases.forks import ForkUseCases
+from errand_agent.use_cases.memory import MemoryUseCases
 from errand_agent.use_cases.runs import RunUseCases
 from errand_agent.use_cases.workflows import WorkflowUseCases
 from errand_agent.workflow_runner import NAME as WORKFLOW_RUN
@@ -39,6 +41,7 @@ from errand_agent.workflow_runner import WorkflowRunner
 
 SERVICE_NAME = "errand.agent.v1.AgentService"
 WORKFLOW_SERVICE_NAME = "errand.agent.v1.WorkflowService"
+MEMORY_SERVICE_NAME = "errand.agent.v1.MemoryService"
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +70,7 @@ async def serve(settings: AgentSettings) -> None:
             Prices(settings.price_prompt_usd_per_million, settings.price_completion_usd_per_million),
             settings.brief_model,
         )
+        memory = MemoryUseCases(database, model)
         executor = RunExecutor(
             database,
             bell,
@@ -76,6 +80,7 @@ async def serve(settings: AgentSettings) -> None:
             retriever,
             options,
             approval_seconds=settings.approval_seconds,
+            recall=_recall(memory, settings),
         )
         agents = AgentUseCases(database, toolbox, retriever)
         runs = RunUseCases(database, bell, executor, agents)
@@ -91,7 +96,8 @@ async def serve(settings: AgentSettings) -> None:
             ForkUseCases(database, executor),
         )
         workflows = WorkflowServicer(WorkflowUseCases(database, executor, agents, runs))
-        registrations = [_registration(servicer), _workflow_registration(workflows)]
+        facts = MemoryServicer(memory)
+        registrations = [_registration(servicer), _workflow_registration(workflows), _memory_registration(facts)]
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
         stack.push_async_callback(server.stop, settings.drain_seconds / 2)
@@ -111,12 +117,35 @@ async def _watched(stack: AsyncExitStack, database: Database, settings: AgentSet
     stack.callback(beating.cancel)
 
 
+def _recall(memory: MemoryUseCases, settings: AgentSettings) -> Recall:
+    """How a run comes by what its person's agents know."""
+
+    async def recall(message: str, agent: str, conversation_id: str) -> list[str]:
+        if not settings.recalled_facts:
+            return []
+        matches = await memory.query(
+            text=message[:4096],
+            key="",
+            agent=agent,
+            conversation_id=conversation_id,
+            top_k=settings.recalled_facts,
+            min_similarity=settings.recall_min_similarity,
+        )
+        return [match.fact.text for match in matches]
+
+    return recall
+
+
 def _registration(servicer: AgentServicer) -> Registration:
     return Registration(agent_pb2_grpc.add_AgentServiceServicer_to_server, servicer, SERVICE_NAME)
 
 
 def _workflow_registration(servicer: WorkflowServicer) -> Registration:
     return Registration(workflows_pb2_grpc.add_WorkflowServiceServicer_to_server, servicer, WORKFLOW_SERVICE_NAME)
+
+
+def _memory_registration(servicer: MemoryServicer) -> Registration:
+    return Registration(memory_pb2_grpc.add_MemoryServiceServicer_to_server, servicer, MEMORY_SERVICE_NAME)
 
 
 def _signer(settings: AgentSettings) -> TokenSigner:

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.context import MOST_READ_TURNS
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.loop import LoopOptions, ReActLoop, Task
+from errand_agent.domain.memory import with_facts
 from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UserTurn
 from errand_agent.domain.runs import EventKind, Outcome, RunState, StopReason
 from errand_agent.journal import Bell, DbosJournal
@@ -48,6 +50,10 @@ _log = structlog.get_logger(__name__)
 _tracer = tracer(__name__)
 
 
+# Facts for a message, an agent and a conversation; raises ErrandError.
+Recall = Callable[[str, str, str], Awaitable[list[str]]]
+
+
 class RunExecutor:
     """Starts, resumes and ends runs of this process."""
 
@@ -62,7 +68,9 @@ class RunExecutor:
         options: LoopOptions,
         *,
         approval_seconds: float,
+        recall: Recall,
     ) -> None:
+        self._recall = recall
         self._database, self._bell, self._signer = database, bell, signer
         self._model, self._toolbox, self._retriever, self._options = model, toolbox, retriever, options
         self._approval_seconds = approval_seconds
@@ -164,6 +172,7 @@ class RunExecutor:
             approval_seconds=self._approval_seconds,
         )
         with self._scope(principal, task, tenant_id) as span:
+            task = await self._remembering(principal, task)
             outcome = await self._outcome(task, journal)
             await self._end(tenant_id, run_id, outcome, task.history_ids)
             span.set_attribute(
@@ -203,6 +212,20 @@ class RunExecutor:
             _tracer.start_as_current_span(f"invoke_agent {task.agent.name}", attributes=attributes) as span,
         ):
             yield span
+
+    async def _remembering(self, principal: Principal, task: Task) -> Task:
+        """The task with what its person's agents know; a courtesy, so without where that is away.
+
+        It is looked up again after a crash: steps that are remembered do not ask for it.
+        """
+        try:
+            with self._acting(principal, task):
+                facts = await self._recall(task.message, task.agent.name, task.conversation_id)
+        except ErrandError as error:
+            _log.warning("facts were not recalled", reason=error.reason.value)
+            return task
+        instructions = with_facts(task.agent.instructions, facts)
+        return replace(task, agent=replace(task.agent, instructions=instructions))
 
     async def _outcome(self, task: Task, journal: DbosJournal) -> Outcome:
         loop = ReActLoop(task, self._model, self._toolbox, self._retriever, journal, self._observer, self._options)

@@ -9,12 +9,14 @@ import sqlalchemy as sa
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.conversations import Role
+from errand_agent.domain.memory import Fact
 from errand_agent.domain.ports import Call
 from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunState, Step, StepKind, StopReason, Usage
 from errand_agent.domain.workflows import JoinWork, Node, Workflow
 from errand_agent.storage.agents import AgentRepository
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.facts import FactRepository
 from errand_agent.storage.models import Base, EventRow, RunRow
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
 from errand_agent.storage.workflows import WorkflowRepository
@@ -201,6 +203,7 @@ async def fill(database: Database) -> None:
         workflow = Workflow("flow", (Node("a", JoinWork("x")),), 1, 1)
         await WorkflowRepository(session).put(TENANT, workflow, 1)
         await WorkflowRepository(session).begin(PERSON, workflow, "tea")
+        await FactRepository(session).add(TENANT, PERSON.id, Fact("I like tea."), utc_now())
 
 
 async def test_a_replica_declared_dead_is_fenced(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from errand_common.errors import ErrandError
 
+from errand_agent.domain.memory import cosine
 from errand_agent.domain.ports import Model, ToolSpec
 
 # What the embedding model reads of a request or a description.
@@ -22,10 +22,5 @@ async def shortlist(model: Model, request: str, tools: Sequence[ToolSpec], limit
         asked, *vectors = await model.embed([request[:_LONGEST_TEXT], *described])
     except ErrandError:
         return list(tools[:limit])
-    nearest = sorted(range(len(tools)), key=lambda index: -_cosine(asked, vectors[index]))[:limit]
+    nearest = sorted(range(len(tools)), key=lambda index: -cosine(asked, vectors[index]))[:limit]
     return [tools[index] for index in sorted(nearest)]
-
-
-def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    length = math.hypot(*one) * math.hypot(*other)
-    return sum(a * b for a, b in zip(one, other, strict=True)) / length if length else 0.0

@@ -159,6 +159,27 @@ class WorkflowRunRow(Base):  # type: ignore[valid-type, misc]
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class FactRow(Base):  # type: ignore[valid-type, misc]
+    """A fact that a person's agents know."""
+
+    __tablename__ = "facts"
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    principal_id: Mapped[str] = mapped_column(sa.Text)
+    key: Mapped[str] = mapped_column(sa.Text)
+    agent: Mapped[str] = mapped_column(sa.Text)
+    conversation_id: Mapped[str] = mapped_column(sa.Text)
+    message_id: Mapped[str] = mapped_column(sa.Text)
+    text: Mapped[str] = mapped_column(sa.Text)
+    hash: Mapped[str] = mapped_column(sa.Text)
+    embedding: Mapped[list[float]] = mapped_column(sa.JSON)
+    count: Mapped[int] = mapped_column(sa.Integer)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class ExecutorRow(Base):  # type: ignore[valid-type, misc]
     """A replica, and when it last told that it lives. It belongs to no tenant."""
 
