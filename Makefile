@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 SET_UP_FROM := $(wildcard requirements/*.txt protos/pyproject.toml services/*/pyproject.toml models/errand-tiny/model.safetensors)
 SOURCES := protos/generate.py services tests conftest.py
+# A process a core; the end-to-end tests, which start the whole suite, share one.
+SPREAD := -n auto --maxprocesses 4 --dist loadgroup
 BUF_VERSION := 1.75.0
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 BUF := .cache/buf/node_modules/.bin/buf
@@ -39,10 +41,10 @@ down: setup ## stop a suite that was started with `errand up --detach`
 	@$(BIN)/errand down
 
 test: setup $(PROMTOOL) ## run all tests: unit, integration, end to end
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q $(SPREAD)
 
 test-fast: setup $(PROMTOOL) ## run the tests without the end-to-end ones
-	@$(BIN)/python -m pytest -q -m "not e2e"
+	@$(BIN)/python -m pytest -q $(SPREAD) -m "not e2e"
 
 check: lint types imports protos-check buf-lint test ## everything CI runs
 

@@ -1,3 +1,13 @@
-"""Fixtures of errand_common for every test of the project."""
+"""Fixtures of errand_common for every test of the project, and how tests are spread over processes."""
+
+import pytest
 
 pytest_plugins = ["errand_common.testing.plugin"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests share a process, and so what its fixtures start; all end-to-end tests share one suite."""
+    for item in items:
+        group = "e2e" if item.get_closest_marker("e2e") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
