@@ -215,7 +215,7 @@ def run(message: pb.Run) -> r.Run:
 
 def event(message: pb.RunEvent) -> r.RunEvent:
     """An event of a run."""
-    body: r.RunStarted | r.Step | r.TextDelta | r.Run
+    body: r.RunStarted | r.Step | r.TextDelta | r.ApprovalNotice | r.Run
     match message.WhichOneof("event"):
         case "started":
             started = message.started
@@ -224,9 +224,17 @@ def event(message: pb.RunEvent) -> r.RunEvent:
             body = _step(message.step)
         case "delta":
             body = r.TextDelta(message.delta.text)
+        case "approval":
+            body = _approval(message.approval)
         case _:
             body = run(message.ended)
     return r.RunEvent(message.sequence, convert.moment(message, "at"), body)
+
+
+def _approval(message: pb.Approval) -> r.ApprovalNotice:
+    state = pb.ApprovalState.Name(message.state).removeprefix("APPROVAL_STATE_").lower()
+    arguments = convert.json_object(message.edited_arguments_json or message.arguments_json)
+    return r.ApprovalNotice(message.id, message.run_id, message.tool_name, arguments, state)
 
 
 def _step(message: pb.Step) -> r.Step:

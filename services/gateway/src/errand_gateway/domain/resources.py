@@ -39,6 +39,8 @@ class StopReason(StrEnum):
     REFUSED = "refused"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
+    NEEDS_APPROVAL = "needs_approval"
+    MAX_COST = "max_cost"
 
 
 class RunState(StrEnum):
@@ -47,6 +49,7 @@ class RunState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     ENDED = "ended"
+    WAITING = "waiting"
 
 
 class StepKind(StrEnum):
@@ -133,12 +136,23 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalNotice:
+    """A tool call waits for a person, or was decided on."""
+
+    id: str
+    run_id: str
+    tool_name: str
+    arguments: JsonObject | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEvent:
     """An event of a run; `sequence` counts from 1."""
 
     sequence: int
     at: datetime | None
-    body: RunStarted | Step | TextDelta | Run
+    body: RunStarted | Step | TextDelta | ApprovalNotice | Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ _FINISH: Final[dict[g.FinishReason, str]] = {
     g.FinishReason.DEADLINE: "length",
     g.FinishReason.CANCELLED: "stop",
 }
-_CUT_SHORT: Final = frozenset({StopReason.MAX_STEPS, StopReason.MAX_TOKENS, StopReason.DEADLINE})
+_CUT_SHORT: Final = frozenset({StopReason.MAX_STEPS, StopReason.MAX_TOKENS, StopReason.MAX_COST, StopReason.DEADLINE})
 
 
 class Completion:
