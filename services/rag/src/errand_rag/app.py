@@ -20,6 +20,7 @@ from errand_rag.domain.models import JobKind, Quota
 from errand_rag.domain.ports import DocumentReader, Embedder, VectorStore
 from errand_rag.domain.purging import Purger
 from errand_rag.domain.query_cache import QueryCache
+from errand_rag.domain.reindexing import Reindexing
 from errand_rag.domain.tokens import default_counter
 from errand_rag.domain.worker import Worker, WorkerLimits
 from errand_rag.parsers.process import ProcessReader, ReaderLimits
@@ -84,7 +85,7 @@ def build(
     documents = SqlDocuments(database, owner=owner)
     jobs = SqlJobs(database)
     cache = QueryCache(max_entries=settings.query_cache_entries)
-    purger = Purger(collections, jobs, vectors, SqlScrubber(database), owner=owner)
+    purger = Purger(collections, jobs, vectors, SqlScrubber(database), caches=(cache, cached), owner=owner)
     ingestion = Ingestion(
         collections=collections,
         documents=documents,
@@ -100,6 +101,15 @@ def build(
             embed_batch=settings.embed_batch,
         ),
     )
+    passages = SqlPassages(database)
+    reindexing = Reindexing(
+        collections=collections,
+        passages=passages,
+        vectors=vectors,
+        embedder=embedder,
+        counter=default_counter(),
+        batch=settings.embed_batch,
+    )
     worker = Worker(
         jobs=jobs,
         documents=documents,
@@ -107,6 +117,7 @@ def build(
             JobKind.INGEST: observed_ingestion(ingestion.run),
             JobKind.PURGE_DOCUMENT: purger.run,
             JobKind.PURGE_COLLECTION: purger.run,
+            JobKind.REINDEX: reindexing.run,
         },
         when_idle=purger.scrub_if_needed,
         owner=owner,
@@ -128,7 +139,7 @@ def build(
         documents=document_service,
         search=ObservedSearch(
             collections=collections,
-            passages=SqlPassages(database),
+            passages=passages,
             vectors=vectors,
             embedder=cached,
             cache=cache,
@@ -138,6 +149,8 @@ def build(
             max_bytes=settings.max_document_bytes,
             max_concurrent=settings.max_concurrent_uploads,
         ),
+        reindexing=reindexing,
+        on_stored=worker.notify,
     )
     return RagApp(servicer, worker, database, vectors, documents)
 

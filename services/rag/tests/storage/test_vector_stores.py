@@ -1,9 +1,14 @@
 """One conformance suite over all vector stores."""
 
 import asyncio
+import contextlib
 import math
 import random
-from collections.abc import AsyncIterator
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +24,35 @@ COLLECTION = "col_0123456789"
 EMBED = HashingEmbedder(16).vector
 
 
-@pytest.fixture(params=["memory", "chroma"])
+@pytest.fixture(scope="module")
+def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Chroma server of the installed package."""
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "chroma"), "run", "--host", "127.0.0.1", "--port", str(port)]
+    folder = tmp_path_factory.mktemp("chroma-server")
+    with subprocess.Popen(
+        [*command, "--path", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture(params=["memory", "chroma", "chroma-server"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
-    made = InMemoryVectorStore() if request.param == "memory" else ChromaVectorStore.embedded(tmp_path / "chroma")
+    made: InMemoryVectorStore | ChromaVectorStore
+    if request.param == "memory":
+        made = InMemoryVectorStore()
+    elif request.param == "chroma":
+        made = ChromaVectorStore.embedded(tmp_path / "chroma")
+    else:
+        made = ChromaVectorStore.server(request.getfixturevalue("chroma_server"))
+        for name in (COLLECTION, "col_other"):
+            await made.drop(name)
     yield made
     await made.close()
 
@@ -72,6 +103,18 @@ async def test_vectors_come_back_as_they_were_stored(store: VectorStore) -> None
     assert list(found) == ["a"]
     assert found["a"] == pytest.approx(EMBED("red fox"), abs=1e-6)
     assert await store.fetch("col_other", ["a"]) == {}
+
+
+async def test_chunks_are_listed_with_their_documents_and_removed_one_by_one(store: VectorStore) -> None:
+    entries = [entry(f"c{n}", f"word{n}", f"doc_{n % 3}") for n in range(1200)]
+    await store.upsert(COLLECTION, entries)
+    assert await store.chunk_documents(COLLECTION) == {e.chunk_id: e.document_id for e in entries}
+    await store.delete_chunks(COLLECTION, ["c0", "c1", "gone"])
+    assert await store.count(COLLECTION) == 1198
+    assert await store.chunk_documents("col_other") == {}
+    await store.delete_chunks("col_other", ["c0"])
+    await store.compact()
+    assert await store.existing(COLLECTION, ["c1", "c2"]) == {"c2"}
 
 
 async def test_the_same_id_again_replaces(store: VectorStore) -> None:

@@ -74,6 +74,10 @@ class CachingEmbedder:
         chosen = [found[key] for key in keys]
         return Embeddings(vectors=tuple(vector for vector, _ in chosen), model=chosen[0][1])
 
+    def forget(self, collection_id: str) -> None:
+        """Drops everything: a vector does not tell which collection its text was of."""
+        self._cache.clear()
+
     def _remember(self, found: dict[tuple[str, bytes], tuple[Vector, str]]) -> None:
         self._cache.update(found)
         for key in found:

@@ -1,7 +1,7 @@
 """One document's way from bytes to searchable passages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from errand_common.errors import NotFound
 
@@ -74,19 +74,24 @@ class Ingestion:
         Raises DocumentRejected when it cannot be ingested, ErrandError when it may work later.
         """
         try:
-            await self._ingest(job)
+            collection = await self._collections.get(job.tenant_id, job.collection_id)
+        except NotFound:
+            return  # its deletion takes the whole index
+        try:
+            await self._ingest(job, collection)
         except (_Gone, NotFound):
-            await self._purger.purge_document(job.tenant_id, job.collection_id, job.document_id)
+            await self._purger.purge_document(replace(job, index=collection.index))
 
-    async def _ingest(self, job: Job) -> None:
-        collection = await self._collections.get(job.tenant_id, job.collection_id)
+    async def _ingest(self, job: Job, collection: Collection) -> None:
         await self._report(job, 1)
         read = await self._read(job, collection)
         await self._report(job, _READ_PERCENT)
         model = await self._embed_all(job, collection, read)
         await self._documents.complete(
             job.tenant_id,
-            IngestedDocument(document_id=job.document_id, read=read, embedding_model=model),
+            IngestedDocument(
+                document_id=job.document_id, read=read, embedding_model=model, generation=collection.generation
+            ),
             principal_id=job.principal_id,
         )
 
@@ -110,16 +115,16 @@ class Ingestion:
         chunks, batch = read.chunks, self._limits.embed_batch
         for start in range(0, len(chunks), batch):
             part = chunks[start : start + batch]
-            there = await self._vectors.existing(collection.id, [chunk.id for chunk in part]) if model else set()
+            there = await self._vectors.existing(collection.index, [chunk.id for chunk in part]) if model else set()
             missing = [chunk for chunk in part if chunk.id not in there]
             if missing:
-                model = await self._embed(job, collection.id, model, read.title, missing)
+                model = await self._embed(job, collection.index, model, read.title, missing)
             done = (start + len(part)) / len(chunks)
             span = _EMBEDDED_PERCENT - _READ_PERCENT
             await self._report(job, _READ_PERCENT + int(span * done))
         return model
 
-    async def _embed(self, job: Job, collection_id: str, model: str, title: str, chunks: Sequence[Chunk]) -> str:
+    async def _embed(self, job: Job, index: str, model: str, title: str, chunks: Sequence[Chunk]) -> str:
         texts = [embedding_text(chunk, title, self._counter) for chunk in chunks]
         made = await self._embedder.embed(texts, model=model)
         if model and made.model != model:
@@ -128,7 +133,7 @@ class Ingestion:
                 "serve the former model, or upload into a new collection"
             )
         await self._vectors.upsert(
-            collection_id,
+            index,
             [
                 VectorEntry(chunk_id=chunk.id, document_id=job.document_id, vector=vector)
                 for chunk, vector in zip(chunks, made.vectors, strict=True)

@@ -30,6 +30,7 @@ class JobKind(StrEnum):
     INGEST = "ingest"
     PURGE_DOCUMENT = "purge_document"
     PURGE_COLLECTION = "purge_collection"
+    REINDEX = "reindex"
 
 
 class SearchMode(StrEnum):
@@ -64,6 +65,34 @@ class Collection:
     writer_roles: frozenset[str] = frozenset()
     max_documents: int = 0
     max_bytes: int = 0
+    generation: int = 0
+    building: int | None = None
+    building_model: str = ""
+    building_done: int = 0
+    chunk_count: int = 0
+
+    @property
+    def index(self) -> str:
+        """Name of the index that searches use."""
+        return index_name(self.id, self.generation)
+
+    @property
+    def building_index(self) -> str:
+        """Name of the index that is being built; empty when none is."""
+        return "" if self.building is None else index_name(self.id, self.building)
+
+
+def index_name(collection_id: str, generation: int) -> str:
+    """What the vector store calls a generation of a collection's index."""
+    return f"{collection_id}-g{generation}" if generation else collection_id
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Chunks that had no vector, and vectors that had no chunk."""
+
+    missing_vectors: int
+    dead_vectors: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +278,7 @@ class VectorMatch:
 class Job:
     """Stored work, done by the one holder of its lease.
 
-    `attempts` counts the times it was taken, this one included.
+    `attempts` counts the times it was taken, this one included; `index` names the vectors it is about.
     """
 
     id: str
@@ -259,6 +288,7 @@ class Job:
     document_id: str
     principal_id: str
     attempts: int
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +298,7 @@ class IngestedDocument:
     document_id: str
     read: ReadDocument
     embedding_model: str
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,15 @@ class VectorStore(Protocol):
     async def existing(self, collection_id: str, chunk_ids: Sequence[str]) -> set[str]:
         """Which of the chunks have a vector."""
 
+    async def chunk_documents(self, collection_id: str) -> dict[str, str]:
+        """The document of every chunk that is stored."""
+
+    async def delete_chunks(self, collection_id: str, chunk_ids: Sequence[str]) -> None:
+        """Removes these chunks' vectors; nothing to remove is fine."""
+
+    async def compact(self) -> None:
+        """Gives back the space of what was dropped, as far as the store can."""
+
     async def delete_document(self, collection_id: str, document_id: str) -> None:
         """Removes a document's vectors; nothing to remove is fine."""
 
@@ -100,6 +109,23 @@ class Collections(Protocol):
 
     async def delete(self, tenant_id: str, name_or_id: str, *, principal_id: str) -> Job:
         """Removes all rows and stores the job that removes the vectors. Raises NotFound."""
+
+    async def start_building(self, tenant_id: str, collection_id: str, model: str, *, principal_id: str) -> Collection:
+        """Stores the job that builds the next index. Raises NotFound, Conflict when one is being built."""
+
+    async def report_building(self, tenant_id: str, collection_id: str, done: int) -> None:
+        """Notes how many chunks the new index has."""
+
+    async def finish_building(
+        self, tenant_id: str, collection_id: str, done: frozenset[str], *, principal_id: str
+    ) -> frozenset[str]:
+        """Switches when `done` holds every chunk, else gives those it lacks. Raises NotFound."""
+
+    async def abandon_building(self, tenant_id: str, collection_id: str, *, principal_id: str) -> None:
+        """Gives up the index that is being built. Raises NotFound."""
+
+    async def unfinished_documents(self, tenant_id: str, collection_id: str) -> frozenset[str]:
+        """Documents whose vectors may be stored before their rows."""
 
 
 class Documents(Protocol):
@@ -138,7 +164,8 @@ class Documents(Protocol):
     async def complete(self, tenant_id: str, ingested: IngestedDocument, *, principal_id: str) -> None:
         """Makes it READY and replaces older documents of its file name, in one transaction.
 
-        Raises NotFound when it is gone: deleted, cancelled, or a newer document of its name was first.
+        Raises Conflict when the index it was embedded into is not in use any more, NotFound when it
+        is gone: deleted, cancelled, or a newer document of its name was first.
         """
 
     async def fail(self, tenant_id: str, document_id: str, reason: str) -> None:
@@ -177,6 +204,9 @@ class Passages(Protocol):
     ) -> frozenset[str] | None:
         """Ids of the documents that match; None when they are more than `limit`."""
 
+    async def chunk_ids(self, tenant_id: str, collection_id: str) -> frozenset[str]:
+        """All chunks of a collection."""
+
     async def around(self, tenant_id: str, passages: Sequence[Passage], reach: int) -> Sequence[Passage]:
         """The chunks at most `reach` places before and after each passage in its document."""
 
@@ -208,3 +238,10 @@ class Scrubber(Protocol):
 
     async def scrub(self) -> None:
         """Overwrites what deleted text left behind."""
+
+
+class Cache(Protocol):
+    """Something in memory that may hold what is deleted."""
+
+    def forget(self, collection_id: str) -> None:
+        """Drops what may be of this collection."""

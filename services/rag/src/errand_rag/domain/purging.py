@@ -1,21 +1,31 @@
 """Removes the vectors of what is no longer stored."""
 
+from collections.abc import Sequence
+
 from errand_common.errors import ErrandError, NotFound
 
 from errand_rag.domain.models import Job, JobKind
-from errand_rag.domain.ports import Collections, Jobs, Scrubber, VectorStore
+from errand_rag.domain.ports import Cache, Collections, Jobs, Scrubber, VectorStore
 
 
 class Purger:
     """Does the purge jobs: at once when the store answers, else the worker does them later."""
 
     def __init__(
-        self, collections: Collections, jobs: Jobs, vectors: VectorStore, scrubber: Scrubber, *, owner: str
+        self,
+        collections: Collections,
+        jobs: Jobs,
+        vectors: VectorStore,
+        scrubber: Scrubber,
+        *,
+        caches: Sequence[Cache],
+        owner: str,
     ) -> None:
         self._collections = collections
         self._jobs = jobs
         self._vectors = vectors
         self._scrubber = scrubber
+        self._caches = caches
         self._owner = owner
         # A former process may have ended between a deletion and its scrubbing.
         self._dirty = True
@@ -23,19 +33,22 @@ class Purger:
     async def run(self, job: Job) -> None:
         """Removes what the job names. Raises Unavailable when the store is away."""
         self._dirty = True
+        for cache in self._caches:
+            cache.forget(job.collection_id)
         if job.kind is JobKind.PURGE_COLLECTION:
-            await self._vectors.drop(job.collection_id)
+            await self._vectors.drop(job.index)
         else:
-            await self.purge_document(job.tenant_id, job.collection_id, job.document_id)
+            await self.purge_document(job)
 
-    async def purge_document(self, tenant_id: str, collection_id: str, document_id: str) -> None:
+    async def purge_document(self, job: Job) -> None:
         """Removes a document's vectors, and the whole index when its collection is gone too."""
         try:
-            await self._collections.get(tenant_id, collection_id)
+            collection = await self._collections.get(job.tenant_id, job.collection_id)
         except NotFound:
-            await self._vectors.drop(collection_id)
-        else:
-            await self._vectors.delete_document(collection_id, document_id)
+            await self._vectors.drop(job.index)
+            return
+        for index in filter(None, (collection.index, collection.building_index)):
+            await self._vectors.delete_document(index, job.document_id)
 
     async def try_now(self, job: Job) -> None:
         """Does a job that was just stored with this owner's lease; a failure leaves it stored."""
@@ -51,3 +64,4 @@ class Purger:
         if self._dirty:
             self._dirty = False
             await self._scrubber.scrub()
+            await self._vectors.compact()

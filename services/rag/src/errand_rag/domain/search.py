@@ -49,9 +49,10 @@ _AWAY = (Unavailable, Overloaded, RateLimited, DeadlineExceeded, ModelUnavailabl
 
 @dataclass(slots=True)
 class _VectorSide:
-    """The query's vector for each collection that has vectors, and what is near it."""
+    """The query's vector and the index of each collection that has vectors, and what is near."""
 
     vectors: dict[str, Vector] = field(default_factory=dict)
+    indexes: dict[str, str] = field(default_factory=dict)
     similarity: dict[str, float] = field(default_factory=dict)
     away: bool = False
 
@@ -148,7 +149,7 @@ class SearchService:
             ids = [id_ for id_ in candidates if found.passages[id_].collection_id == collection_id]
             if ids:
                 with contextlib.suppress(*_AWAY):
-                    vectors |= await self._vectors.fetch(collection_id, ids)
+                    vectors |= await self._vectors.fetch(found.side.indexes[collection_id], ids)
         order = diversify(candidates, vectors, diversity=query.diversity, limit=query.top_k)
         return {id_: scores[id_] for id_ in order}
 
@@ -209,10 +210,12 @@ class SearchService:
     ) -> _VectorSide:
         try:
             vectors = await self._embed(query.text, collections)
-            near = {} if query.mode is SearchMode.KEYWORD else await self._query_all(vectors, limit, named)
+            indexes = {collection.id: collection.index for collection in collections}
+            by_index = {indexes[id_]: vector for id_, vector in vectors.items()}
+            near = {} if query.mode is SearchMode.KEYWORD else await self._query_all(by_index, limit, named)
         except _AWAY:
             return _VectorSide(away=True)
-        return _VectorSide(vectors=vectors, similarity=near)
+        return _VectorSide(vectors=vectors, indexes=indexes, similarity=near)
 
     async def _embed(self, text: str, collections: Iterable[Collection]) -> dict[str, Vector]:
         """The query's vector by collection; one that was never embedded into has none."""
@@ -249,7 +252,7 @@ class SearchService:
         try:
             for collection_id, ids in missing.items():
                 vector = side.vectors[collection_id]
-                side.similarity.update(await self._vectors.similarities(collection_id, vector, ids))
+                side.similarity.update(await self._vectors.similarities(side.indexes[collection_id], vector, ids))
         except _AWAY:
             side.away = True
 

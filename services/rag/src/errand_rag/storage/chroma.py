@@ -5,6 +5,7 @@ collection gives its disk space back, which deleting single vectors in Chroma do
 """
 
 import asyncio
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from collections.abc import Collection as Group
@@ -40,7 +41,8 @@ _INDEX = {"hnsw": {"space": "cosine", "ef_construction": 200, "ef_search": 200, 
 class ChromaVectorStore:
     """The vector store port on Chroma. Made by `embedded` or `server`; closed by `close`."""
 
-    def __init__(self, connect: Callable[[], ClientAPI], *, threads: int) -> None:
+    def __init__(self, connect: Callable[[], ClientAPI], *, threads: int, file: Path | None = None) -> None:
+        self._file = file
         self._connect = connect
         # The persistent client belongs to one thread; calls queue for it.
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="chroma")
@@ -55,7 +57,7 @@ class ChromaVectorStore:
             folder.mkdir(parents=True, exist_ok=True)
             return chromadb.PersistentClient(path=str(folder), settings=ChromaSettings(anonymized_telemetry=False))
 
-        return cls(connect, threads=1)
+        return cls(connect, threads=1, file=folder / "chroma.sqlite3")
 
     @classmethod
     def server(cls, url: str) -> "ChromaVectorStore":
@@ -133,6 +135,33 @@ class ChromaVectorStore:
             missing=set(),
         )
 
+    async def chunk_documents(self, collection_id: str) -> dict[str, str]:
+        """The document of every chunk that is stored."""
+        found: dict[str, str] = {}
+        nothing: dict[str, str] = {}
+        while page := await self._call(partial(self._page, collection_id, len(found)), missing=nothing):
+            found |= page
+        return found
+
+    def _page(self, collection_id: str, offset: int) -> dict[str, str]:
+        page = self._handle(collection_id).get(offset=offset, limit=_MAX_BATCH, include=["metadatas"])
+        pairs = zip(page["ids"], page["metadatas"] or [], strict=True)
+        return {id_: str(metadata["document_id"]) for id_, metadata in pairs}
+
+    async def delete_chunks(self, collection_id: str, chunk_ids: Sequence[str]) -> None:
+        """Removes these chunks' vectors; nothing to remove is fine."""
+        for start in range(0, len(chunk_ids), _MAX_BATCH):
+            ids = list(chunk_ids[start : start + _MAX_BATCH])
+            await self._call(partial(self._delete_chunks, collection_id, ids), missing=None)
+
+    def _delete_chunks(self, collection_id: str, ids: list[str]) -> None:
+        self._handle(collection_id).delete(ids=ids)
+
+    async def compact(self) -> None:
+        """Rewrites the embedded store's database, which keeps deleted rows; a server does its own."""
+        if self._file is not None:
+            await self._call(partial(_vacuum, self._file))
+
     async def delete_document(self, collection_id: str, document_id: str) -> None:
         """Removes a document's vectors; nothing to remove is fine."""
         await self._call(lambda: self._delete_document(collection_id, document_id), missing=None)
@@ -171,7 +200,7 @@ class ChromaVectorStore:
             if "missing" in default:
                 return default["missing"]
             raise Unavailable("chroma") from None
-        except (ChromaError, OSError, ValueError, RuntimeError) as error:
+        except (ChromaError, OSError, ValueError, RuntimeError, sqlite3.Error) as error:
             self._client = None
             self._handles.clear()
             _logger.warning("chroma: call failed", exc_info=error)
@@ -209,3 +238,14 @@ class ChromaVectorStore:
             while len(self._handles) > _MAX_HANDLES:
                 self._handles.popitem(last=False)
         return handle
+
+
+def _vacuum(file: Path) -> None:
+    if not file.exists():
+        return
+    connection = sqlite3.connect(file, timeout=5.0)
+    try:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.close()

@@ -5,15 +5,17 @@ from typing import Any
 
 import sqlalchemy as sa
 from errand_common.db import Database, new_id, utc_now
-from errand_common.errors import AlreadyExists, NotFound, QuotaExceeded
+from errand_common.errors import AlreadyExists, Conflict, NotFound, QuotaExceeded
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from errand_rag.domain.models import Collection, DocumentState, Job, JobKind, NewCollection, Page
+from errand_rag.domain.models import Collection, DocumentState, Job, JobKind, NewCollection, Page, index_name
 from errand_rag.storage.jobs import store_job
 from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow
 
 _QUOTA_RETRY_SECONDS = 3600.0
+# Longer than a search may take.
+_OLD_INDEX_SECONDS = 60.0
 
 
 class SqlCollections:
@@ -40,6 +42,11 @@ class SqlCollections:
             writer_roles=sorted(new.writer_roles),
             max_documents=new.max_documents,
             max_bytes=new.max_bytes,
+            generation=0,
+            building=None,
+            building_model="",
+            building_done=0,
+            dead_vectors=0,
         )
         count = sa.select(sa.func.count()).where(CollectionRow.tenant_id == tenant_id)
         try:
@@ -53,7 +60,7 @@ class SqlCollections:
                 session.add(row)
         except IntegrityError as error:
             raise AlreadyExists("collection", new.name) from error
-        return row.to_domain(0, 0)
+        return row.to_domain(0, 0, 0)
 
     async def get(self, tenant_id: str, name_or_id: str) -> Collection:
         """Raises NotFound."""
@@ -66,7 +73,7 @@ class SqlCollections:
             if names_or_ids:
                 return tuple(await _named(session, tenant_id, names_or_ids))
             rows = await session.execute(_select(tenant_id).order_by(CollectionRow.id))
-            return tuple(row.to_domain(count, size) for row, count, size in rows)
+            return tuple(row.to_domain(*sums) for row, *sums in rows)
 
     async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Collection]:
         """Oldest first."""
@@ -75,13 +82,14 @@ class SqlCollections:
             query = query.where(CollectionRow.id > position)
         async with self._database.transaction(tenant_id, read_only=True) as session:
             rows = await session.execute(query)
-            found = [row.to_domain(count, size) for row, count, size in rows]
+            found = [row.to_domain(*sums) for row, *sums in rows]
         return page_of(found, size)
 
     async def delete(self, tenant_id: str, name_or_id: str, *, principal_id: str) -> Job:
         """Removes all rows and stores the job that removes the vectors. Raises NotFound."""
         async with self._database.transaction(tenant_id) as session:
-            id_ = (await _named(session, tenant_id, [name_or_id]))[0].id
+            collection = (await _named(session, tenant_id, [name_or_id]))[0]
+            id_ = collection.id
             # The lock makes an upload or a finishing ingestion wait, then find nothing.
             await session.execute(lock_collection(tenant_id, id_))
             documents = sa.select(DocumentRow.id).where(DocumentRow.collection_id == id_)
@@ -89,15 +97,109 @@ class SqlCollections:
             await session.execute(sa.delete(ContentRow).where(ContentRow.document_id.in_(documents)))
             await session.execute(sa.delete(DocumentRow).where(DocumentRow.collection_id == id_))
             await session.execute(sa.delete(CollectionRow).where(CollectionRow.id == id_))
-            return store_job(
-                session,
-                JobKind.PURGE_COLLECTION,
-                tenant_id=tenant_id,
-                collection_id=id_,
-                document_id="",
-                principal_id=principal_id,
-                lease_owner=self._owner,
-            )
+            if collection.building is not None:
+                store_purge(session, tenant_id, id_, collection.building_index, principal_id)
+            return store_purge(session, tenant_id, id_, collection.index, principal_id, owner=self._owner)
+
+    async def start_building(self, tenant_id: str, collection_id: str, model: str, *, principal_id: str) -> Collection:
+        """Stores the job that builds the next index. Raises NotFound, Conflict when one is being built."""
+        async with self._database.transaction(tenant_id) as session:
+            row = await locked_collection(session, tenant_id, collection_id)
+            if row.building is not None:
+                raise Conflict(
+                    f"an index of '{row.name}' is being built; wait for it", resource="collection", id=row.id
+                )
+            begin_building(session, row, model, principal_id)
+            await session.flush()
+            return (await _named(session, tenant_id, [collection_id]))[0]
+
+    async def report_building(self, tenant_id: str, collection_id: str, done: int) -> None:
+        """Notes how many chunks the new index has."""
+        note = sa.update(CollectionRow).where(CollectionRow.id == collection_id).values(building_done=done)
+        async with self._database.transaction(tenant_id) as session:
+            await session.execute(note.where(CollectionRow.tenant_id == tenant_id))
+
+    async def finish_building(
+        self, tenant_id: str, collection_id: str, done: frozenset[str], *, principal_id: str
+    ) -> frozenset[str]:
+        """Switches when `done` holds every chunk, else gives those it lacks. Raises NotFound."""
+        async with self._database.transaction(tenant_id) as session:
+            # The lock makes a finishing ingestion wait; it finds the switch and embeds again.
+            row = await locked_collection(session, tenant_id, collection_id)
+            stored = await session.execute(sa.select(ChunkRow.id).where(ChunkRow.collection_id == collection_id))
+            missing = frozenset(stored.scalars()) - done
+            if missing or row.building is None:
+                return missing
+            # Searches that began before the switch still read the old index.
+            store_purge(session, tenant_id, row.id, row.index, principal_id, delay_seconds=_OLD_INDEX_SECONDS)
+            row.generation, row.embedding_model = row.building, row.building_model
+            row.building, row.building_model, row.building_done, row.dead_vectors = None, "", 0, 0
+            return missing
+
+    async def abandon_building(self, tenant_id: str, collection_id: str, *, principal_id: str) -> None:
+        """Gives up the index that is being built. Raises NotFound."""
+        async with self._database.transaction(tenant_id) as session:
+            row = await locked_collection(session, tenant_id, collection_id)
+            if row.building is not None:
+                store_purge(session, tenant_id, row.id, index_name(row.id, row.building), principal_id)
+            row.building, row.building_model, row.building_done = None, "", 0
+
+    async def unfinished_documents(self, tenant_id: str, collection_id: str) -> frozenset[str]:
+        """Documents whose vectors may be stored before their rows."""
+        states = (DocumentState.PENDING.value, DocumentState.PROCESSING.value)
+        query = sa.select(DocumentRow.id).where(
+            DocumentRow.tenant_id == tenant_id,
+            DocumentRow.collection_id == collection_id,
+            DocumentRow.state.in_(states),
+        )
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            return frozenset((await session.execute(query)).scalars())
+
+
+def store_purge(
+    session: AsyncSession,
+    tenant_id: str,
+    collection_id: str,
+    index: str,
+    principal_id: str,
+    *,
+    owner: str | None = None,
+    delay_seconds: float = 0.0,
+) -> Job:
+    """Adds the job that drops an index to the transaction."""
+    return store_job(
+        session,
+        JobKind.PURGE_COLLECTION,
+        tenant_id=tenant_id,
+        collection_id=collection_id,
+        document_id="",
+        principal_id=principal_id,
+        lease_owner=owner,
+        index=index,
+        delay_seconds=delay_seconds,
+    )
+
+
+def begin_building(session: AsyncSession, row: CollectionRow, model: str, principal_id: str) -> None:
+    """Marks the next index as being built and adds its job to the transaction."""
+    row.building, row.building_model, row.building_done = row.generation + 1, model, 0
+    store_job(
+        session,
+        JobKind.REINDEX,
+        tenant_id=row.tenant_id,
+        collection_id=row.id,
+        document_id="",
+        principal_id=principal_id,
+        index=index_name(row.id, row.building),
+    )
+
+
+async def locked_collection(session: AsyncSession, tenant_id: str, collection_id: str) -> CollectionRow:
+    """The row, held until the transaction ends. Raises NotFound."""
+    result = await session.execute(lock_collection(tenant_id, collection_id))
+    if not getattr(result, "rowcount", 0):
+        raise NotFound("collection", collection_id)
+    return await session.get_one(CollectionRow, collection_id, populate_existing=True)
 
 
 def page_of(found: list[Any], size: int) -> Page[Any]:
@@ -131,7 +233,13 @@ def _select(tenant_id: str) -> sa.Select[Any]:
         .correlate(CollectionRow)
         .scalar_subquery()
     )
-    return sa.select(CollectionRow, ready, size).where(CollectionRow.tenant_id == tenant_id)
+    chunks = (
+        sa.select(sa.func.coalesce(sa.func.sum(DocumentRow.chunk_count), 0))
+        .where(DocumentRow.collection_id == CollectionRow.id)
+        .correlate(CollectionRow)
+        .scalar_subquery()
+    )
+    return sa.select(CollectionRow, ready, size, chunks).where(CollectionRow.tenant_id == tenant_id)
 
 
 async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str]) -> list[Collection]:
@@ -139,7 +247,7 @@ async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[s
     names = [name.replace("\x00", "") for name in dict.fromkeys(names_or_ids)]
     either = sa.or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
     rows = (await session.execute(_select(tenant_id).where(either))).all()
-    found = [row.to_domain(count, size) for row, count, size in rows]
+    found = [row.to_domain(*sums) for row, *sums in rows]
     known = {key: collection for collection in found for key in (collection.name, collection.id)}
     # An id wins over another collection's name that looks like it.
     known.update({collection.id: collection for collection in found})

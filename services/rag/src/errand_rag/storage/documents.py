@@ -17,12 +17,14 @@ from errand_rag.domain.models import (
     Quota,
     Upload,
 )
-from errand_rag.storage.collections import lock_collection, page_of
+from errand_rag.storage.collections import begin_building, lock_collection, page_of
 from errand_rag.storage.jobs import store_job
 from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow
 
 _QUOTA_RETRY_SECONDS = 3600.0
 _MAX_FAILURE_CHARACTERS = 1000
+_MIN_DEAD_VECTORS = 1000
+_DEAD_SHARE = 0.3
 _ENDED_WITHOUT = (DocumentState.FAILED.value, DocumentState.CANCELLED.value)
 
 
@@ -145,7 +147,9 @@ class SqlDocuments:
             row = await _locked_row(session, tenant_id, ingested.document_id)
             if row.state == DocumentState.CANCELLED.value:
                 raise NotFound("document", row.id)
-            await _adopt_model(session, row.collection_id, ingested.embedding_model)
+            if row.state == DocumentState.READY.value:
+                return  # cancelled and tried again: another attempt was first
+            await _adopt_model(session, row.collection_id, ingested)
             for older in await _older_of_name(session, row):
                 await self._remove_with_job(session, older, principal_id)
             await _store_chunks(session, row, ingested)
@@ -194,7 +198,10 @@ class SqlDocuments:
         *,
         owner: str | None = None,
     ) -> Job:
+        collection = await session.get_one(CollectionRow, row.collection_id, populate_existing=True)
+        collection.dead_vectors += row.chunk_count
         await _remove(session, row.id)
+        await _compact_if_worth(session, collection, principal_id)
         return store_job(
             session,
             JobKind.PURGE_DOCUMENT,
@@ -203,7 +210,17 @@ class SqlDocuments:
             document_id=row.id,
             principal_id=principal_id,
             lease_owner=owner,
+            index=collection.index,
         )
+
+
+async def _compact_if_worth(session: AsyncSession, collection: CollectionRow, principal_id: str) -> None:
+    """Vector indexes keep the place of what is deleted: past a share of dead ones a new one is built."""
+    if collection.building is not None or collection.dead_vectors < _MIN_DEAD_VECTORS:
+        return
+    count = sa.select(sa.func.count()).where(ChunkRow.collection_id == collection.id)
+    if collection.dead_vectors >= _DEAD_SHARE * (await session.execute(count)).scalar_one():
+        begin_building(session, collection, collection.embedding_model, principal_id)
 
 
 async def _lock(session: AsyncSession, tenant_id: str, collection_id: str) -> None:
@@ -322,9 +339,12 @@ async def _older_of_name(session: AsyncSession, row: DocumentRow) -> list[Docume
     return list((await session.execute(query)).scalars())
 
 
-async def _adopt_model(session: AsyncSession, collection_id: str, model: str) -> None:
+async def _adopt_model(session: AsyncSession, collection_id: str, ingested: IngestedDocument) -> None:
     """The first document's model becomes the collection's: vectors of two models do not compare."""
     collection = await session.get_one(CollectionRow, collection_id, populate_existing=True)
+    model = ingested.embedding_model
+    if collection.generation != ingested.generation:
+        raise Conflict("the collection's index was built anew meanwhile; the document is ingested again")
     if not collection.embedding_model:
         collection.embedding_model = model
     elif collection.embedding_model != model:

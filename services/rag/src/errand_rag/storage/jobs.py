@@ -26,6 +26,8 @@ def store_job(
     principal_id: str,
     lease_owner: str | None = None,
     priority: int = 0,
+    index: str = "",
+    delay_seconds: float = 0.0,
 ) -> Job:
     """Adds a job to the transaction; with an owner it is leased to it from the start."""
     now = utc_now()
@@ -38,7 +40,8 @@ def store_job(
         principal_id=principal_id,
         attempts=1 if lease_owner else 0,
         priority=priority,
-        run_at=now,
+        index_name=index,
+        run_at=now + timedelta(seconds=delay_seconds),
         lease_owner=lease_owner,
         lease_until=now + timedelta(seconds=_INLINE_LEASE_SECONDS) if lease_owner else None,
     )

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from errand_rag.domain.filters import MetadataType
-from errand_rag.domain.models import Collection, Document, DocumentState, Job, JobKind
+from errand_rag.domain.models import Collection, Document, DocumentState, Job, JobKind, index_name
 
 Base = declarative_base()
 _Id = sa.String(64)
@@ -35,8 +35,18 @@ class CollectionRow(Base):  # type: ignore[valid-type,misc]
     writer_roles: Mapped[list[str]] = mapped_column(_Json)
     max_documents: Mapped[int] = mapped_column(sa.BigInteger)
     max_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    generation: Mapped[int]
+    building: Mapped[int | None]
+    building_model: Mapped[str] = mapped_column(sa.String(256))
+    building_done: Mapped[int]
+    dead_vectors: Mapped[int]
 
-    def to_domain(self, document_count: int, size_bytes: int) -> Collection:
+    @property
+    def index(self) -> str:
+        """Name of the index that searches use."""
+        return index_name(self.id, self.generation)
+
+    def to_domain(self, document_count: int, size_bytes: int, chunk_count: int) -> Collection:
         """As the domain knows it."""
         return Collection(
             id=self.id,
@@ -55,6 +65,11 @@ class CollectionRow(Base):  # type: ignore[valid-type,misc]
             writer_roles=frozenset(self.writer_roles),
             max_documents=self.max_documents,
             max_bytes=self.max_bytes,
+            generation=self.generation,
+            building=self.building,
+            building_model=self.building_model,
+            building_done=self.building_done,
+            chunk_count=chunk_count,
         )
 
 
@@ -142,6 +157,7 @@ class JobRow(Base):  # type: ignore[valid-type,misc]
     collection_id: Mapped[str] = mapped_column(_Id)
     document_id: Mapped[str] = mapped_column(_Id)
     principal_id: Mapped[str] = mapped_column(sa.String(256))
+    index_name: Mapped[str] = mapped_column(sa.String(96))
     attempts: Mapped[int]
     priority: Mapped[int]
     run_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -158,4 +174,5 @@ class JobRow(Base):  # type: ignore[valid-type,misc]
             document_id=self.document_id,
             principal_id=self.principal_id,
             attempts=self.attempts,
+            index=self.index_name,
         )

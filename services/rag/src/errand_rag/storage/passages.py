@@ -76,6 +76,12 @@ class SqlPassages:
             ids = (await session.execute(query)).scalars().all()
         return frozenset(ids) if len(ids) <= limit else None
 
+    async def chunk_ids(self, tenant_id: str, collection_id: str) -> frozenset[str]:
+        """All chunks of a collection."""
+        query = sa.select(ChunkRow.id).where(*_in(tenant_id, [collection_id]))
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            return frozenset((await session.execute(query)).scalars())
+
     async def around(self, tenant_id: str, passages: Sequence[Passage], reach: int) -> Sequence[Passage]:
         """The chunks at most `reach` places before and after each passage in its document."""
         if not passages:

@@ -46,6 +46,19 @@ class InMemoryVectorStore:
         """Which of the chunks have a vector."""
         return set(chunk_ids) & self._entries(collection_id).keys()
 
+    async def chunk_documents(self, collection_id: str) -> dict[str, str]:
+        """The document of every chunk that is stored."""
+        return {id_: entry.document_id for id_, entry in self._entries(collection_id).items()}
+
+    async def delete_chunks(self, collection_id: str, chunk_ids: Sequence[str]) -> None:
+        """Removes these chunks' vectors; nothing to remove is fine."""
+        entries = self._entries(collection_id)
+        for id_ in chunk_ids:
+            entries.pop(id_, None)
+
+    async def compact(self) -> None:
+        """Nothing to give back."""
+
     async def delete_document(self, collection_id: str, document_id: str) -> None:
         """Removes a document's vectors; nothing to remove is fine."""
         entries = self._entries(collection_id)

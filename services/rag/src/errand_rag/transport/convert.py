@@ -94,6 +94,17 @@ def collection_message(collection: Collection) -> rag_pb2.Collection:
         max_documents=collection.max_documents,
         max_bytes=collection.max_bytes,
         size_bytes=collection.size_bytes,
+        reindex=_reindex(collection),
+    )
+
+
+def _reindex(collection: Collection) -> rag_pb2.Reindex | None:
+    if collection.building is None:
+        return None
+    return rag_pb2.Reindex(
+        embedding_model=collection.building_model,
+        chunks_done=collection.building_done,
+        chunks_total=collection.chunk_count,
     )
 
 

@@ -1,6 +1,6 @@
 """RagService over gRPC: converts, calls one use case, converts back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from errand.common.v1 import common_pb2
@@ -10,6 +10,7 @@ from errand_common.errors import InvalidArgument
 
 from errand_rag.domain.collections import CollectionService
 from errand_rag.domain.documents import DocumentService
+from errand_rag.domain.reindexing import Reindexing
 from errand_rag.domain.search import SearchService
 from errand_rag.transport import convert
 from errand_rag.transport.uploads import UploadReader
@@ -27,11 +28,15 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         documents: DocumentService,
         search: SearchService,
         uploads: UploadReader,
+        reindexing: Reindexing,
+        on_stored: Callable[[], None],
     ) -> None:
         self._collections = collections
         self._documents = documents
         self._search = search
         self._uploads = uploads
+        self._reindexing = reindexing
+        self._on_stored = on_stored
 
     async def CreateCollection(
         self, request: rag_pb2.CreateCollectionRequest, context: Any
@@ -122,6 +127,25 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
     async def Search(self, request: rag_pb2.SearchRequest, context: Any) -> rag_pb2.SearchResponse:
         """Finds passages."""
         return convert.search_response(await self._search.search(convert.search_query(request)))
+
+    async def ReindexCollection(
+        self, request: rag_pb2.ReindexCollectionRequest, context: Any
+    ) -> rag_pb2.ReindexCollectionResponse:
+        """Begins to build a new index."""
+        collection = await self._reindexing.start(request.id, request.embedding_model)
+        self._on_stored()
+        return rag_pb2.ReindexCollectionResponse(collection=convert.collection_message(collection))
+
+    async def ReconcileCollection(
+        self, request: rag_pb2.ReconcileCollectionRequest, context: Any
+    ) -> rag_pb2.ReconcileCollectionResponse:
+        """Compares and repairs."""
+        found = await self._reindexing.reconcile(request.id, dry_run=request.dry_run)
+        return rag_pb2.ReconcileCollectionResponse(
+            missing_vectors=found.missing_vectors,
+            dead_vectors=found.dead_vectors,
+            consistent=not request.dry_run or not (found.missing_vectors or found.dead_vectors),
+        )
 
     async def SearchBatch(self, request: rag_pb2.SearchBatchRequest, context: Any) -> rag_pb2.SearchBatchResponse:
         """Finds passages for several queries."""

@@ -1,0 +1,133 @@
+"""Builds a collection's index anew while searches use the old one, and repairs an index in place."""
+
+from collections.abc import Sequence
+from logging import getLogger
+
+from errand_common.errors import Conflict, ModelUnavailable, NotFound
+
+from errand_rag.domain.access import check_writable, may_use_documents
+from errand_rag.domain.chunking import embedding_text
+from errand_rag.domain.models import Chunk, Collection, Job, Passage, Reconciliation, Vector, VectorEntry
+from errand_rag.domain.ports import Collections, Embedder, Passages, TokenCounter, VectorStore
+
+_logger = getLogger(__name__)
+_PAGE = 500
+
+
+class Reindexing:
+    """One mechanism for another embedding model, for dropping dead space, and for lost vectors.
+
+    The rows are the truth: the new index has a vector for each of them, copied from the old one
+    when the model stays, embedded otherwise. Searchers see the switch as one change of a row.
+    """
+
+    def __init__(
+        self,
+        *,
+        collections: Collections,
+        passages: Passages,
+        vectors: VectorStore,
+        embedder: Embedder,
+        counter: TokenCounter,
+        batch: int,
+    ) -> None:
+        self._collections = collections
+        self._passages = passages
+        self._vectors = vectors
+        self._embedder = embedder
+        self._counter = counter
+        self._batch = batch
+
+    async def start(self, name_or_id: str, model: str) -> Collection:
+        """Stores the job that builds; the model in use for an empty name. Raises NotFound, Conflict."""
+        principal = may_use_documents()
+        collection = check_writable(principal, await self._collections.get(principal.tenant_id, name_or_id))
+        return await self._collections.start_building(
+            principal.tenant_id, collection.id, model or collection.embedding_model, principal_id=principal.id
+        )
+
+    async def run(self, job: Job) -> None:
+        """Builds until nothing is missing, then switches. Safe to run again from the start."""
+        try:
+            collection = await self._collections.get(job.tenant_id, job.collection_id)
+            if collection.building is None:
+                return
+            await self._build(job, collection)
+            await self._reconcile(await self._collections.get(job.tenant_id, collection.id), dry_run=False)
+        except NotFound:
+            # Deleted meanwhile: an index that was just filled must not outlive it.
+            await self._vectors.drop(job.index)
+
+    async def _build(self, job: Job, collection: Collection) -> None:
+        done: set[str] = set()
+        missing = await self._passages.chunk_ids(job.tenant_id, collection.id)
+        while True:
+            try:
+                await self._copy(collection, sorted(missing), done)
+            except (ModelUnavailable, Conflict) as fault:
+                # Trying again does not help: the old index stays.
+                _logger.warning("the index of %s is not built anew: %s", collection.id, fault)
+                await self._collections.abandon_building(job.tenant_id, collection.id, principal_id=job.principal_id)
+                return
+            missing = await self._collections.finish_building(
+                job.tenant_id, collection.id, frozenset(done), principal_id=job.principal_id
+            )
+            if not missing:
+                return
+
+    async def reconcile(self, name_or_id: str, *, dry_run: bool) -> Reconciliation:
+        """Compares rows and vectors; embeds what is missing, removes what is dead."""
+        principal = may_use_documents()
+        collection = check_writable(principal, await self._collections.get(principal.tenant_id, name_or_id))
+        return await self._reconcile(collection, dry_run=dry_run)
+
+    async def _reconcile(self, collection: Collection, *, dry_run: bool) -> Reconciliation:
+        # Vectors first: one whose row is committed after this is of an ingestion under way.
+        stored = await self._vectors.chunk_documents(collection.index)
+        rows = await self._passages.chunk_ids(collection.tenant_id, collection.id)
+        underway = await self._collections.unfinished_documents(collection.tenant_id, collection.id)
+        dead = {id_ for id_, document in stored.items() if id_ not in rows and document not in underway}
+        missing = sorted(rows - stored.keys())
+        if not dry_run:
+            for start in range(0, len(missing), self._batch):
+                page = await self._rows(collection, missing[start : start + self._batch])
+                await self._store(collection.index, page, await self._embed(page, collection.embedding_model))
+            await self._vectors.delete_chunks(collection.index, sorted(dead))
+        return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead))
+
+    async def _copy(self, collection: Collection, ids: Sequence[str], done: set[str]) -> None:
+        target, model = collection.building_index, collection.building_model
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            wanted = sorted(set(page) - await self._vectors.existing(target, page))
+            known: dict[str, Vector] = {}
+            if wanted and model == collection.embedding_model:
+                known = await self._vectors.fetch(collection.index, wanted)
+            rows = await self._rows(collection, wanted)
+            await self._store(target, [row for row in rows if row.chunk_id in known], known)
+            unknown = [row for row in rows if row.chunk_id not in known]
+            for first in range(0, len(unknown), self._batch):
+                batch = unknown[first : first + self._batch]
+                await self._store(target, batch, await self._embed(batch, model))
+            done.update(page)
+            await self._collections.report_building(collection.tenant_id, collection.id, len(done))
+
+    async def _rows(self, collection: Collection, ids: Sequence[str]) -> list[Passage]:
+        return list((await self._passages.by_ids(collection.tenant_id, [collection.id], ids)).values())
+
+    async def _embed(self, rows: Sequence[Passage], model: str) -> dict[str, Vector]:
+        if not rows:
+            return {}
+        made = await self._embedder.embed([self._text(row) for row in rows], model=model)
+        if model and made.model != model:
+            raise Conflict(f"the model '{made.model}' is served, not '{model}'; serve it or reindex with another")
+        return dict(zip((row.chunk_id for row in rows), made.vectors, strict=True))
+
+    def _text(self, row: Passage) -> str:
+        chunk = Chunk(row.chunk_id, row.position, row.text, row.start, row.end, row.heading, row.page)
+        return embedding_text(chunk, row.title, self._counter)
+
+    async def _store(self, index: str, rows: Sequence[Passage], vectors: dict[str, Vector]) -> None:
+        entries = [VectorEntry(row.chunk_id, row.document_id, vectors[row.chunk_id]) for row in rows]
+        if entries:
+            await self._vectors.upsert(index, entries)
