@@ -27,6 +27,7 @@ from errand_common.rpc.server import Registration
 from errand_common.testing.keys import TestKeys, principal
 from errand_common.testing.rpc import rpc_pair, serving
 from errand_tools.app import migrate, running
+from errand_tools.builtin import BUILTIN_TOOLS
 from errand_tools.settings import ToolsSettings
 
 OK = tools_pb2.EXECUTION_STATUS_SUCCEEDED
@@ -116,6 +117,21 @@ class TestBuiltins:
             ),
             ("date_difference", {"start_date": "2026-01-01", "end_date": "2026-01-13"}, {"days": 12}),
             ("run_python", {"code": "print('a')\n6 * 7"}, {"result": 42, "stdout": "a\n"}),
+            (
+                "json_query",
+                {"json": '{"items": [{"name": "pen"}]}', "query": "items[0].name"},
+                {"result": "pen"},
+            ),
+            (
+                "find_pattern",
+                {"pattern": "[0-9]+", "text": "Order 66"},
+                {"matches": [{"text": "66", "start": 6}]},
+            ),
+            (
+                "csv_query",
+                {"csv": "city,price\nRome,3\nRome,4", "query": "SELECT SUM(price) FROM data"},
+                {"columns": ["SUM(price)"], "rows": [[7]]},
+            ),
             ("text_statistics", {"text": "Hi you."}, {"characters": 7, "words": 2, "sentences": 1}),
             (
                 "search_knowledge",
@@ -193,7 +209,7 @@ class TestRegistry:
         assert found.tool == registered
         listed = await client.call("ListTools", tools_pb2.ListToolsRequest())
         assert (listed.tools[0].name, listed.tools[-1].name) == ("calculator", "lookup")
-        assert len(listed.tools) == 9
+        assert len(listed.tools) == len(BUILTIN_TOOLS) + 1
         await client.call("DeleteTool", tools_pb2.DeleteToolRequest(name="lookup"))
         with pytest.raises(NotFound):
             await client.call("GetTool", tools_pb2.GetToolRequest(name="lookup"))
@@ -210,7 +226,7 @@ class TestRegistry:
             token = listed.next_page_token
             if not token:
                 break
-        assert len(names) == len(set(names)) == 10
+        assert len(names) == len(set(names)) == len(BUILTIN_TOOLS) + 2
 
     @pytest.mark.parametrize(
         ("request_", "field"),

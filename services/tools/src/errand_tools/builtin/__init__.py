@@ -3,9 +3,12 @@
 from errand_tools.builtin import (
     calculator,
     convert_units,
+    csv_query,
     current_time,
     date_difference,
+    find_pattern,
     http_get,
+    json_query,
     run_python,
     search_knowledge,
     text_statistics,
@@ -21,6 +24,9 @@ BUILTIN_TOOLS: tuple[BuiltinTool, ...] = (
     text_statistics.TOOL,
     search_knowledge.TOOL,
     http_get.TOOL,
+    json_query.TOOL,
+    find_pattern.TOOL,
+    csv_query.TOOL,
 )
 
 __all__ = ["BUILTIN_TOOLS", "BuiltinTool", "Services"]
