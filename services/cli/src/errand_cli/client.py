@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -37,6 +38,10 @@ class Client:
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """The JSON object at a path; raises ApiError."""
         return _checked(self._http.get(path, params=query))
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """A run with its steps; raises ApiError."""
+        return self.get(f"/api/v1/runs/{quote(run_id, safe='')}")
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Posts JSON; raises ApiError."""
