@@ -31,7 +31,7 @@ def _claims(**changed: object) -> dict[str, object]:
     [
         {"aud": "other"},
         {"iss": "someone-else"},
-        {"exp": int(time.time()) - 60},
+        {"exp": 1_600_000_000},
         {"exp": None},
         {"iat": None},
         {"sub": None},
