@@ -17,7 +17,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat bench-scaling images chart-test cluster-test clean
+.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat bench-tools bench-scaling images chart-test cluster-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -93,6 +93,9 @@ train: setup ## train the bundled model from scratch (hours; goes on where it st
 
 bench-chat: setup ## latency of a chat with one tool call, alone and with 16 clients
 	@$(BIN)/python bench/chat.py
+
+bench-tools: setup ## calls a second of the tools service beside a bare gRPC hop, cost of the ledger
+	@$(BIN)/python bench/tools/run.py
 
 bench-scaling: setup ## arrival rate against replicas, latency and cost, simulated from the measured node
 	@$(BIN)/python bench/scaling/simulate.py
