@@ -2,14 +2,14 @@
 
 from errand.agent.v1 import agent_pb2 as pb
 from errand_gateway.clients.agent import event, run
-from errand_gateway.domain.resources import ApprovalNotice, RunState, StopReason
+from errand_gateway.domain.resources import Approval, ApprovalState, RunState, StopReason
 
 
 def test_a_call_that_waits_for_a_person_is_told_as_such() -> None:
     approval = pb.Approval(id="a1", run_id="r1", tool_name="http_get", state=pb.APPROVAL_STATE_PENDING)
     approval.arguments_json = '{"url": "x"}'
     told = event(pb.RunEvent(sequence=3, approval=approval))
-    assert told.body == ApprovalNotice("a1", "r1", "http_get", {"url": "x"}, "pending")
+    assert told.body == Approval("a1", "r1", "http_get", {"url": "x"}, ApprovalState.PENDING)
 
 
 def test_a_run_that_waits_says_why() -> None:

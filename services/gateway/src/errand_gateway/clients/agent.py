@@ -102,6 +102,33 @@ class GrpcAgentBackend:
         finally:
             call.cancel()
 
+    async def list_approvals(
+        self, page: r.PageQuery, *, run_id: str, state: r.ApprovalState | None
+    ) -> r.Page[r.Approval]:
+        """Calls that need a person's approval, newest first."""
+        request = pb.ListApprovalsRequest(
+            page=convert.page_request(page),
+            run_id=run_id,
+            state=convert.enum_number(pb.ApprovalState, "APPROVAL_STATE_", state),
+        )
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ListApprovals(request, timeout=self._timeout)
+        return r.Page([_approval(item) for item in response.approvals], response.next_page_token)
+
+    async def approve(self, approval_id: str, *, arguments_json: str, reason: str) -> r.Approval:
+        """Lets a call run, with other arguments if given."""
+        request = pb.ApproveCallRequest(approval_id=approval_id, edited_arguments_json=arguments_json, reason=reason)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ApproveCall(request, timeout=self._timeout)
+        return _approval(response.approval)
+
+    async def refuse(self, approval_id: str, *, reason: str) -> r.Approval:
+        """Refuses a call."""
+        request = pb.RefuseCallRequest(approval_id=approval_id, reason=reason)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.RefuseCall(request, timeout=self._timeout)
+        return _approval(response.approval)
+
     async def create_conversation(self, agent: str, title: str) -> r.Conversation:
         """Makes a conversation."""
         with translate_errors(DEPENDENCY):
@@ -215,7 +242,7 @@ def run(message: pb.Run) -> r.Run:
 
 def event(message: pb.RunEvent) -> r.RunEvent:
     """An event of a run."""
-    body: r.RunStarted | r.Step | r.TextDelta | r.ApprovalNotice | r.Run
+    body: r.RunStarted | r.Step | r.TextDelta | r.Approval | r.Run
     match message.WhichOneof("event"):
         case "started":
             started = message.started
@@ -231,10 +258,22 @@ def event(message: pb.RunEvent) -> r.RunEvent:
     return r.RunEvent(message.sequence, convert.moment(message, "at"), body)
 
 
-def _approval(message: pb.Approval) -> r.ApprovalNotice:
-    state = pb.ApprovalState.Name(message.state).removeprefix("APPROVAL_STATE_").lower()
-    arguments = convert.json_object(message.edited_arguments_json or message.arguments_json)
-    return r.ApprovalNotice(message.id, message.run_id, message.tool_name, arguments, state)
+def _approval(message: pb.Approval) -> r.Approval:
+    return r.Approval(
+        id=message.id,
+        run_id=message.run_id,
+        tool_name=message.tool_name,
+        arguments=convert.json_object(message.arguments_json),
+        state=convert.enum_or(
+            r.ApprovalState, pb.ApprovalState, message.state, "APPROVAL_STATE_", r.ApprovalState.PENDING
+        ),
+        edited_arguments=convert.json_object(message.edited_arguments_json),
+        reason=message.reason,
+        decided_by=message.decided_by,
+        created_at=convert.moment(message, "created_at"),
+        expires_at=convert.moment(message, "expires_at"),
+        decided_at=convert.moment(message, "decided_at"),
+    )
 
 
 def _step(message: pb.Step) -> r.Step:

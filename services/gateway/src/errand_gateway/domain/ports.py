@@ -9,6 +9,8 @@ from typing import Protocol
 
 from errand_gateway.domain.resources import (
     Agent,
+    Approval,
+    ApprovalState,
     Collection,
     Conversation,
     Document,
@@ -59,6 +61,18 @@ class AgentBackend(Protocol):
 
     def watch(self, run_id: str, after_sequence: int) -> AsyncIterator[RunEvent]:
         """Events after a sequence number, until the run ends."""
+        ...
+
+    async def list_approvals(self, page: PageQuery, *, run_id: str, state: ApprovalState | None) -> Page[Approval]:
+        """Calls that need a person's approval, newest first."""
+        ...
+
+    async def approve(self, approval_id: str, *, arguments_json: str, reason: str) -> Approval:
+        """Lets a call run, with other arguments if given."""
+        ...
+
+    async def refuse(self, approval_id: str, *, reason: str) -> Approval:
+        """Refuses a call."""
         ...
 
     async def create_conversation(self, agent: str, title: str) -> Conversation:

@@ -52,6 +52,33 @@ class RunState(StrEnum):
     WAITING = "waiting"
 
 
+class ApprovalState(StrEnum):
+    """Where a call that needs a person's approval stands."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A tool call that needs a person's approval; `edited_arguments` are those it runs with instead."""
+
+    id: str
+    run_id: str
+    tool_name: str
+    arguments: JsonObject | None
+    state: ApprovalState
+    edited_arguments: JsonObject | None = None
+    reason: str = ""
+    decided_by: str = ""
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    decided_at: datetime | None = None
+
+
 class StepKind(StrEnum):
     """What a step of a run was."""
 
@@ -136,23 +163,12 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalNotice:
-    """A tool call waits for a person, or was decided on."""
-
-    id: str
-    run_id: str
-    tool_name: str
-    arguments: JsonObject | None
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
 class RunEvent:
     """An event of a run; `sequence` counts from 1."""
 
     sequence: int
     at: datetime | None
-    body: RunStarted | Step | TextDelta | ApprovalNotice | Run
+    body: RunStarted | Step | TextDelta | Approval | Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,15 @@ from errand.agent.v1 import agent_pb2_grpc
 from errand.common.v1 import common_pb2
 from errand_common.db import new_id, utc_now
 from errand_common.errors import AlreadyExists, Conflict, ErrandError, InvalidArgument, NotFound
+from errand_common.principal import current_principal
 
 from errand_gateway.testing.store import TenantStore, paged
 
 DEFAULT_AGENT: Final = "default"
 SLOW: Final = "slow"
 """A message that begins with this word is answered only after `slow_seconds`."""
+ASK: Final = "ask"
+"""A run in the background whose message begins with this word waits for a person's approval."""
 
 
 class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
@@ -36,6 +39,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         self._by_key: TenantStore[str] = TenantStore("idempotency key")
         self._conversations: TenantStore[pb.Conversation] = TenantStore("conversation")
         self._messages: TenantStore[list[pb.ConversationMessage]] = TenantStore("conversation")
+        self._approvals: TenantStore[pb.Approval] = TenantStore("approval")
         self._agents: TenantStore[pb.Agent] = TenantStore("agent")
 
     async def RunAgent(self, request: pb.RunAgentRequest, context: Any) -> pb.RunAgentResponse:
@@ -56,8 +60,11 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             yield pb.RunAgentStreamResponse(event=event)
 
     async def StartRun(self, request: pb.StartRunRequest, context: Any) -> pb.StartRunResponse:
-        """Stores a run that has ended by the next look."""
+        """Stores a run that has ended by the next look, or waits for a person when told to ask."""
         run = self._begin(request.request)
+        if run.message.startswith(ASK):
+            self.wait_for_approval(run.id)
+            return pb.StartRunResponse(run=run)
         answer = pb.Run()
         answer.CopyFrom(run)
         answer.state = pb.RUN_STATE_QUEUED
@@ -162,6 +169,50 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             message.created_at.FromDatetime(utc_now())
             messages.append(message)
         self._conversations.get(run.conversation_id).message_count = len(messages)
+
+    def wait_for_approval(self, run_id: str) -> pb.Approval:
+        """Lets a stored run wait for a person; the approval it waits for."""
+        run = self._runs.get(run_id)
+        approval = pb.Approval(
+            id=new_id("apr"),
+            run_id=run_id,
+            tool_name="send_mail",
+            arguments_json='{"to":"ada"}',
+            state=pb.APPROVAL_STATE_PENDING,
+        )
+        approval.created_at.FromDatetime(utc_now())
+        run.state = pb.RUN_STATE_WAITING
+        return self._approvals.add(approval.id, approval)
+
+    async def ListApprovals(self, request: pb.ListApprovalsRequest, context: Any) -> pb.ListApprovalsResponse:
+        """Approvals, newest first."""
+        found = [
+            row
+            for row in reversed(self._approvals.all())
+            if request.run_id in ("", row.run_id) and request.state in (pb.APPROVAL_STATE_UNSPECIFIED, row.state)
+        ]
+        rows, token = paged(found, request.page)
+        return pb.ListApprovalsResponse(approvals=rows, next_page_token=token)
+
+    async def ApproveCall(self, request: pb.ApproveCallRequest, context: Any) -> pb.ApproveCallResponse:
+        """Lets a call run."""
+        row = self._decide(request.approval_id, pb.APPROVAL_STATE_APPROVED, request.reason)
+        row.edited_arguments_json = request.edited_arguments_json
+        self._answer(self._runs.get(row.run_id))
+        return pb.ApproveCallResponse(approval=row)
+
+    async def RefuseCall(self, request: pb.RefuseCallRequest, context: Any) -> pb.RefuseCallResponse:
+        """Refuses a call."""
+        row = self._decide(request.approval_id, pb.APPROVAL_STATE_REFUSED, request.reason)
+        return pb.RefuseCallResponse(approval=row)
+
+    def _decide(self, approval_id: str, state: pb.ApprovalState, reason: str) -> pb.Approval:
+        row = self._approvals.get(approval_id)
+        if row.state != pb.APPROVAL_STATE_PENDING:
+            raise Conflict("the call was decided on", resource="approval", id=row.id)
+        row.state, row.reason, row.decided_by = state, reason, current_principal().id
+        row.decided_at.FromDatetime(utc_now())
+        return row
 
     async def CreateConversation(
         self, request: pb.CreateConversationRequest, context: Any

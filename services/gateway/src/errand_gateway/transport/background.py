@@ -17,6 +17,7 @@ from errand_gateway.domain.quotas import Spend
 from errand_gateway.domain.records import AuditEvent, Recorder, UsageRecord
 from errand_gateway.domain.resources import Run, RunState
 from errand_gateway.transport.context import RequestContext
+from errand_gateway.transport.run_events import note_run
 
 _log = structlog.get_logger(__name__)
 _RUN_SECONDS: Final = 3600.0
@@ -52,6 +53,14 @@ class BackgroundRuns:
         task = asyncio.create_task(self._follow(watched))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def note_or_follow(self, run: Run, context: RequestContext) -> None:
+        """Books a run that has ended, and follows one that waits for a person."""
+        if run.state is RunState.ENDED:
+            note_run(run, context)
+            return
+        context.run_id, context.agent = run.id, run.agent
+        self.follow(run, context)
 
     async def close(self) -> None:
         """Stops following; what running work holds goes back when this gateway's lease does."""

@@ -10,6 +10,7 @@ from errand_gateway.transport.routes import (
     admin_quotas,
     admin_tenants,
     agents,
+    approvals,
     chat,
     collections,
     conversations,
@@ -34,6 +35,7 @@ from errand_gateway.transport.routes import (
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     chat.router,
     runs.router,
+    approvals.router,
     conversations.router,
     agents.router,
     tools.router,

@@ -19,7 +19,7 @@ from errand_gateway.transport.access import (
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.fields import ID_PATTERN, Body, IdempotencyKey, SpokenText
 from errand_gateway.transport.presence import until_gone, wants_stream
-from errand_gateway.transport.run_events import chat_answer, note_run, run_events
+from errand_gateway.transport.run_events import chat_answer, run_events
 from errand_gateway.transport.services import ServicesDep
 from errand_gateway.transport.spending import hold_for_run
 from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
@@ -126,7 +126,7 @@ async def chat(
     if wants_stream(request):
         return await _streamed(request, services, command)
     run = await until_gone(request, services.agents.run(command))
-    note_run(run, context)
+    services.background.note_or_follow(run, context)
     return chat_answer(run)
 
 

@@ -24,7 +24,6 @@ from errand_gateway.transport.openai.answers import (
 from errand_gateway.transport.openai.bodies import ChatCompletionRequest
 from errand_gateway.transport.openai.requests import AGENT_PREFIX, generate_command, refuse_unsupported, run_command
 from errand_gateway.transport.presence import until_gone
-from errand_gateway.transport.run_events import note_run
 from errand_gateway.transport.services import Services, ServicesDep
 from errand_gateway.transport.spending import DEFAULT_MAX_TOKENS, hold_for_model, hold_for_run
 from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
@@ -99,7 +98,7 @@ async def _by_agent(
         chunks = run_chunks(services.agents.stream(command), completion, context)
         return await _streamed(request, services, chunks)
     run = await until_gone(request, services.agents.run(command))
-    note_run(run, context)
+    services.background.note_or_follow(run, context)
     return _json(completion.whole(run.answer, (), finish_of_run(run), run.usage, **errand_extra(run)))
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sse_starlette import ServerSentEvent
 
 from errand_gateway.domain.permissions import Permission, require
-from errand_gateway.domain.resources import JsonObject, RunCommand
+from errand_gateway.domain.resources import JsonObject, RunCommand, RunState
 from errand_gateway.domain.responses import StoredResponse
 from errand_gateway.transport.access import Requires, openai_router
 from errand_gateway.transport.context import context_of
@@ -29,7 +29,6 @@ from errand_gateway.transport.openai.response_requests import (
     run_command,
 )
 from errand_gateway.transport.presence import until_gone
-from errand_gateway.transport.run_events import note_run
 from errand_gateway.transport.services import Services, ServicesDep
 from errand_gateway.transport.spending import DEFAULT_MAX_TOKENS, hold_for_model, hold_for_run
 from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
@@ -205,10 +204,11 @@ async def _by_agent(exchange: _Exchange, idempotency_key: str | None) -> Respons
         events = answers.run_events(services.agents.stream(command), stream, context)
         return await exchange.streamed(events, stream)
     run = await until_gone(exchange.request, services.agents.run(command))
-    note_run(run, context)
+    services.background.note_or_follow(run, context)
     finish_of_run(run)
     final = answers.of_run(exchange.base(), run)
-    await exchange.keep(final, run_id=run.id, conversation_id=run.conversation_id)
+    ended = run.state is RunState.ENDED
+    await exchange.keep(final, run_id=run.id, conversation_id=run.conversation_id, done=ended)
     return _json(final)
 
 

@@ -1,0 +1,98 @@
+"""For every operation of the OpenAPI description: one tenant's ids are not found by another."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+from errand_gateway.testing.gateway import RunningGateway
+
+from .test_admin import make_key, make_tenant
+from .test_quotas import ALL
+
+# Operations whose path names nothing of a tenant's own, each with the reason.
+NOT_TENANTS = {
+    "/api/v1/admin/tenants/{tenant_id}": "the operator's alone: refused with 403 to everybody else",
+    "/v1/models/{model}": "models are the installation's; agents in it are tested below",
+}
+BODIES: dict[str, Any] = {
+    "/api/v1/runs/{run_id}/feedback": {"helpful": True},
+    "/api/v1/agents/{name}": {"description": "x"},
+    "/api/v1/tools/{name}": {"enabled": False},
+    "/api/v1/effects/{effect_id}/settle": {"result": 1},
+    "/api/v1/collections/{collection_id}/search": {"query": "x"},
+    "/api/v1/admin/quotas/{quota_id}": {"amount": 1},
+    "/v1/vector_stores/{store_id}/search": {"query": "x"},
+    "/v1/vector_stores/{store_id}/files": {"file_id": "file_0"},
+}
+
+
+async def made(http: httpx.AsyncClient, path: str, **request: Any) -> dict[str, Any]:
+    """What a POST makes."""
+    response = await http.post(path, **request)
+    assert response.is_success, response.text
+    body: dict[str, Any] = response.json()
+    return body
+
+
+async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: str) -> dict[str, str]:
+    """One thing of each kind of the tenant: ids by path parameter."""
+    quota = {"period": "day", "measure": "tokens", "amount": 10**9}
+    run = await made(http, "/api/v1/runs", json={"message": "ask first"})
+    approval = (await http.get(f"/api/v1/approvals?run_id={run['id']}")).json()["items"][0]
+    collection = await made(http, "/api/v1/collections", json={"name": "secrets"})
+    document = await made(http, f"/api/v1/collections/{collection['id']}/documents", files={"file": ("a.txt", b"a")})
+    agent = await made(http, "/api/v1/agents", json={"name": "spy"})
+    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+    binding = {"method": "GET", "url_template": "https://example.com/"}
+    tool = {"name": "spy", "description": "Spies.", "parameters": parameters, "http": binding}
+    await made(http, "/api/v1/tools", json=tool)
+    conversation = run["conversation_id"]
+    file = await made(http, "/v1/files", data={"purpose": "assistants"}, files={"file": ("b.txt", b"b")})
+    return {
+        "run_id": run["id"],
+        "approval_id": approval["id"],
+        "conversation_id": conversation,
+        "item_id": "msg_1",
+        "name": agent["name"],
+        "effect_id": "eff_nobody",
+        "collection_id": collection["id"],
+        "document_id": document["document"]["id"],
+        "key_id": (await made(http, "/api/v1/admin/keys", json={"name": "x"}))["id"],
+        "quota_id": (await made(gateway.http, "/api/v1/admin/quotas", json={**quota, "tenant_id": tenant}))["id"],
+        "response_id": (await made(http, "/v1/responses", json={"model": "tiny", "input": "x"}))["id"],
+        "file_id": file["id"],
+        "store_id": collection["id"],
+    }
+
+
+def operations(gateway: RunningGateway) -> Iterator[tuple[str, str]]:
+    """Every operation whose path names something."""
+    for path, methods in gateway.app.openapi()["paths"].items():
+        if "{" in path and path not in NOT_TENANTS:
+            yield from itertools.product([path], methods)
+
+
+async def test_no_operation_finds_another_tenants_things(gateway: RunningGateway) -> None:
+    tenants = [await make_tenant(gateway) for _ in range(2)]
+    keys = [await make_key(gateway, tenant_id=tenant, **ALL) for tenant in tenants]
+    async with gateway.client(keys[0]["key"]) as owner, gateway.client(keys[1]["key"]) as stranger:
+        ids = await belongings(gateway, owner, tenants[0])
+        wrong = []
+        for path, method in operations(gateway):
+            unknown = set(re.findall(r"{(\w+)}", path)) - set(ids)
+            assert not unknown, f"{path}: make one of {unknown} in belongings()"
+            request: dict[str, Any] = {}
+            if method in ("post", "put", "patch"):
+                request["json"] = BODIES.get(path, {})
+            if path.endswith("/documents") and method == "post":
+                request = {"files": {"file": ("a.txt", b"a")}}
+            answer = await stranger.request(method, path.format(**ids), **request)
+            if answer.status_code != 404:
+                wrong.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+        assert not wrong, "\n".join(wrong)
+        # The owner still has them all, and the stranger's way in is the only thing that was wrong.
+        for path in ("/api/v1/runs/{run_id}", "/v1/files/{file_id}", "/v1/responses/{response_id}"):
+            assert (await owner.get(path.format(**ids))).status_code == 200
+        assert (await stranger.get("/v1/models/agent:spy")).status_code == 404
