@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
-from errand.agent.v1 import agent_pb2_grpc, memory_pb2_grpc, workflows_pb2_grpc
+from errand.agent.v1 import agent_pb2_grpc, examples_pb2_grpc, memory_pb2_grpc, workflows_pb2_grpc
 from errand_common.db import Database
 from errand_common.db import migrate as migrate_database
 from errand_common.main import wait_for_shutdown
@@ -26,12 +26,14 @@ from errand_agent.executor import Recall, RunExecutor
 from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
 from errand_agent.takeover import Takeover
+from errand_agent.transport.example_servicer import ExampleServicer
 from errand_agent.transport.memory_servicer import MemoryServicer
 from errand_agent.transport.servicer import AgentServicer
 from errand_agent.transport.workflow_servicer import WorkflowServicer
 from errand_agent.use_cases.agents import AgentUseCases
 from errand_agent.use_cases.approvals import ApprovalUseCases
 from errand_agent.use_cases.conversations import ConversationUseCases
+from errand_agent.use_cases.examples import ExampleUseCases
 from errand_agent.use_cases.forks import ForkUseCases
 from errand_agent.use_cases.memory import MemoryUseCases
 from errand_agent.use_cases.runs import RunUseCases
@@ -42,6 +44,7 @@ from errand_agent.workflow_runner import WorkflowRunner
 SERVICE_NAME = "errand.agent.v1.AgentService"
 WORKFLOW_SERVICE_NAME = "errand.agent.v1.WorkflowService"
 MEMORY_SERVICE_NAME = "errand.agent.v1.MemoryService"
+EXAMPLE_SERVICE_NAME = "errand.agent.v1.ExampleService"
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
 
@@ -97,7 +100,12 @@ async def serve(settings: AgentSettings) -> None:
         )
         workflows = WorkflowServicer(WorkflowUseCases(database, executor, agents, runs))
         facts = MemoryServicer(memory)
-        registrations = [_registration(servicer), _workflow_registration(workflows), _memory_registration(facts)]
+        registrations = [
+            _registration(servicer),
+            _workflow_registration(workflows),
+            _memory_registration(facts),
+            _example_registration(ExampleServicer(ExampleUseCases(database))),
+        ]
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
         stack.push_async_callback(server.stop, settings.drain_seconds / 2)
@@ -146,6 +154,10 @@ def _workflow_registration(servicer: WorkflowServicer) -> Registration:
 
 def _memory_registration(servicer: MemoryServicer) -> Registration:
     return Registration(memory_pb2_grpc.add_MemoryServiceServicer_to_server, servicer, MEMORY_SERVICE_NAME)
+
+
+def _example_registration(servicer: ExampleServicer) -> Registration:
+    return Registration(examples_pb2_grpc.add_ExampleServiceServicer_to_server, servicer, EXAMPLE_SERVICE_NAME)
 
 
 def _signer(settings: AgentSettings) -> TokenSigner:

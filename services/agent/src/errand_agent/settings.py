@@ -32,9 +32,7 @@ class AgentSettings(ServiceSettings):
     brief_model: str = Field(
         default="", max_length=256, description="model that writes briefs of long conversations; empty cuts instead"
     )
-    recalled_facts: int = Field(
-        default=3, ge=0, le=20, description="facts about the user a run begins with"
-    )
+    recalled_facts: int = Field(default=3, ge=0, le=20, description="facts about the user a run begins with")
     recall_min_similarity: float = Field(default=0.4, ge=-1, le=1, description="facts less similar are left out")
     retrieval_top_k: int = Field(default=3, ge=1, le=16, description="passages put before a question")
     retrieval_min_similarity: float = Field(default=0.22, ge=-1, le=1, description="passages less similar are left out")

@@ -16,6 +16,7 @@ from errand_agent.domain.workflows import JoinWork, Node, Workflow
 from errand_agent.storage.agents import AgentRepository
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.examples import ExampleRepository
 from errand_agent.storage.facts import FactRepository
 from errand_agent.storage.models import Base, EventRow, RunRow
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
@@ -203,6 +204,7 @@ async def fill(database: Database) -> None:
         workflow = Workflow("flow", (Node("a", JoinWork("x")),), 1, 1)
         await WorkflowRepository(session).put(TENANT, workflow, 1)
         await WorkflowRepository(session).begin(PERSON, workflow, "tea")
+        await ExampleRepository(session).set_consent(PERSON, True)
         await FactRepository(session).add(TENANT, PERSON.id, Fact("I like tea."), utc_now())
 
 

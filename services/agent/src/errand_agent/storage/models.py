@@ -180,6 +180,17 @@ class FactRow(Base):  # type: ignore[valid-type, misc]
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class ConsentRow(Base):  # type: ignore[valid-type, misc]
+    """Whether models may learn from a person's runs."""
+
+    __tablename__ = "consents"
+
+    tenant_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    principal_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    training: Mapped[bool] = mapped_column(sa.Boolean)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class ExecutorRow(Base):  # type: ignore[valid-type, misc]
     """A replica, and when it last told that it lives. It belongs to no tenant."""
 
