@@ -14,6 +14,7 @@ from errand_common.tokens import TokenSigner, TokenVerifier
 
 from errand_rag.clients.inference import CachingEmbedder, InferenceEmbedder
 from errand_rag.domain.collections import CollectionService
+from errand_rag.domain.deletion import DeletionService
 from errand_rag.domain.documents import DocumentService
 from errand_rag.domain.ingestion import Ingestion, IngestionLimits
 from errand_rag.domain.models import JobKind, Quota
@@ -25,6 +26,7 @@ from errand_rag.domain.tokens import default_counter
 from errand_rag.domain.worker import Worker, WorkerLimits
 from errand_rag.parsers.process import ProcessReader, ReaderLimits
 from errand_rag.settings import RagSettings
+from errand_rag.storage.certificates import SqlCertificates
 from errand_rag.storage.chroma import ChromaVectorStore
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
@@ -130,12 +132,11 @@ def build(
     document_service = DocumentService(
         collections,
         documents,
-        purger,
         on_stored=worker.notify,
         quota=Quota(documents=settings.max_documents, bytes=settings.max_tenant_bytes),
     )
     servicer = RagServicer(
-        collections=CollectionService(collections, purger, max_collections=settings.max_collections),
+        collections=CollectionService(collections, max_collections=settings.max_collections),
         documents=document_service,
         search=ObservedSearch(
             collections=collections,
@@ -148,6 +149,14 @@ def build(
             document_service,
             max_bytes=settings.max_document_bytes,
             max_concurrent=settings.max_concurrent_uploads,
+        ),
+        deletion=DeletionService(
+            collections=collections,
+            documents=documents,
+            certificates=SqlCertificates(database),
+            vectors=vectors,
+            purger=purger,
+            cache=cache,
         ),
         reindexing=reindexing,
         on_stored=worker.notify,

@@ -4,8 +4,9 @@ import pytest
 import sqlalchemy as sa
 from errand_common.db import Database
 from errand_rag import app
-from errand_rag.domain.models import Quota
+from errand_rag.domain.models import Deleted, Quota, Traces
 from errand_rag.settings import RagSettings
+from errand_rag.storage.certificates import SqlCertificates
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.models import Base
@@ -23,6 +24,9 @@ async def filled(settings: RagSettings, postgres_url: str) -> Database:
     documents = SqlDocuments(database, owner="me")
     document, _ = await documents.add("acme", upload_of(collection, "a.txt", "x"), principal_id="u", quota=Quota(9, 0))
     await documents.complete("acme", ingested(document.id, "text"), principal_id="u")
+    certificates = SqlCertificates(database)
+    deleted = Deleted(documents=1, chunks=1, bytes=1, traces=Traces())
+    await certificates.create("acme", kind="document", target_id="doc_x", requested_by="u", deleted=deleted)
     return database
 
 

@@ -1,24 +1,22 @@
-"""Collections: make, read, list, delete."""
+"""Collections: make, read, list."""
 
 from dataclasses import replace
 
 from errand_common.errors import InvalidArgument
 
-from errand_rag.domain.access import check_readable, check_writable, may_use_documents, readable
+from errand_rag.domain.access import check_readable, may_use_documents, readable
 from errand_rag.domain.chunking import DEFAULT_CHUNK_TOKENS, MIN_CHUNK_TOKENS
 from errand_rag.domain.cleaning import clean_text
 from errand_rag.domain.filters import check_schema
 from errand_rag.domain.models import Collection, NewCollection, Page
 from errand_rag.domain.ports import Collections
-from errand_rag.domain.purging import Purger
 
 
 class CollectionService:
     """The use cases of collections, for the calling principal's tenant."""
 
-    def __init__(self, collections: Collections, purger: Purger, *, max_collections: int) -> None:
+    def __init__(self, collections: Collections, *, max_collections: int) -> None:
         self._collections = collections
-        self._purger = purger
         self._max_collections = max_collections
 
     async def create(self, new: NewCollection) -> Collection:
@@ -51,10 +49,3 @@ class CollectionService:
         principal = may_use_documents()
         page = await self._collections.list_page(principal.tenant_id, size=size, position=position)
         return replace(page, items=readable(principal, page.items))
-
-    async def delete(self, name_or_id: str) -> None:
-        """Rows go at once; vectors too, or as soon as their store answers. Raises NotFound."""
-        principal = may_use_documents()
-        check_writable(principal, await self._collections.get(principal.tenant_id, name_or_id))
-        job = await self._collections.delete(principal.tenant_id, name_or_id, principal_id=principal.id)
-        await self._purger.try_now(job)

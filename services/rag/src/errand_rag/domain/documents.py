@@ -1,4 +1,4 @@
-"""Documents: upload, read, list, watch, cancel, delete, retry."""
+"""Documents: upload, read, list, watch, cancel, retry."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,6 @@ from errand_rag.domain.filenames import safe_filename
 from errand_rag.domain.filters import MetadataValue, check_metadata
 from errand_rag.domain.models import Collection, Document, DocumentState, Page, Quota, Upload
 from errand_rag.domain.ports import Collections, Documents
-from errand_rag.domain.purging import Purger
 
 _ENDED = (DocumentState.READY, DocumentState.FAILED, DocumentState.CANCELLED)
 _WATCH_SECONDS = 0.2
@@ -39,14 +38,12 @@ class DocumentService:
         self,
         collections: Collections,
         documents: Documents,
-        purger: Purger,
         *,
         on_stored: Callable[[], None],
         quota: Quota,
     ) -> None:
         self._collections = collections
         self._documents = documents
-        self._purger = purger
         self._on_stored = on_stored
         self._quota = quota
 
@@ -109,13 +106,6 @@ class DocumentService:
         principal = may_use_documents()
         found = check_readable(principal, await self._collections.get(principal.tenant_id, collection))
         return await self._documents.list_page(principal.tenant_id, found.id, size=size, position=position, state=state)
-
-    async def delete(self, document_id: str) -> None:
-        """Rows go at once; vectors too, or as soon as their store answers."""
-        principal = may_use_documents()
-        await self._writable(principal, document_id)
-        job = await self._documents.delete(principal.tenant_id, document_id, principal_id=principal.id)
-        await self._purger.try_now(job)
 
     async def cancel(self, document_id: str) -> Document:
         """Stops an ingestion; what it stored of vectors goes. Raises Conflict when it has ended."""

@@ -337,6 +337,54 @@ class SearchResult:
     degraded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Where what a deletion removed would show: (collection, document) pairs, collections, indexes."""
+
+    documents: tuple[tuple[str, str], ...] = ()
+    collections: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How much a deletion removes, and its traces."""
+
+    documents: int
+    chunks: int
+    bytes: int
+    traces: Traces
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One look after a deletion; `found` 0 proves it, unless the look is still to come."""
+
+    place: str
+    looked_for: int
+    found: int
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was deleted, and what looking for it found. It holds no text."""
+
+    id: str
+    kind: str
+    target_id: str
+    requested_by: str
+    requested_at: datetime
+    deleted: Deleted
+    proofs: tuple[Proof, ...] = ()
+    proven_at: datetime | None = None
+
+    @property
+    def complete(self) -> bool:
+        """All looks were made and found nothing."""
+        return bool(self.proofs) and not any(proof.found or proof.pending for proof in self.proofs)
+
+
 def background_principal(job: Job) -> Principal:
     """The document's tenant as it acts in the background: the uploader, for documents alone."""
     return Principal(

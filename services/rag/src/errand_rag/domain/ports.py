@@ -6,7 +6,9 @@ from typing import Protocol
 
 from errand_rag.domain.filters import Filter
 from errand_rag.domain.models import (
+    Certificate,
     Collection,
+    Deleted,
     Document,
     DocumentState,
     Embeddings,
@@ -18,6 +20,7 @@ from errand_rag.domain.models import (
     Quota,
     ReadDocument,
     ReadRequest,
+    Traces,
     Upload,
     Vector,
     VectorEntry,
@@ -78,6 +81,9 @@ class VectorStore(Protocol):
 
     async def compact(self) -> None:
         """Gives back the space of what was dropped, as far as the store can."""
+
+    async def count_document(self, collection_id: str, document_id: str) -> int:
+        """Vectors of one document."""
 
     async def delete_document(self, collection_id: str, document_id: str) -> None:
         """Removes a document's vectors; nothing to remove is fine."""
@@ -209,6 +215,35 @@ class Passages(Protocol):
 
     async def around(self, tenant_id: str, passages: Sequence[Passage], reach: int) -> Sequence[Passage]:
         """The chunks at most `reach` places before and after each passage in its document."""
+
+
+class Certificates(Protocol):
+    """Stored certificates of deletions, and the looks that prove them."""
+
+    async def measure(
+        self, tenant_id: str, *, document_id: str, collection_ids: Sequence[str] | None, uploaded_by: str
+    ) -> Deleted:
+        """What is about to go: one document, collections, or what a principal uploaded."""
+
+    async def create(
+        self, tenant_id: str, *, kind: str, target_id: str, requested_by: str, deleted: Deleted
+    ) -> Certificate:
+        """Stores one without proofs."""
+
+    async def prove(self, tenant_id: str, certificate: Certificate) -> Certificate:
+        """Stores the proofs with the time."""
+
+    async def get(self, tenant_id: str, certificate_id: str) -> Certificate:
+        """Raises NotFound."""
+
+    async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Certificate]:
+        """Newest first."""
+
+    async def rows_left(self, tenant_id: str, traces: Traces) -> int:
+        """Rows of documents, contents, chunks and collections that should be gone."""
+
+    async def words_left(self, tenant_id: str) -> int:
+        """Entries of the keyword index without a chunk."""
 
 
 class Jobs(Protocol):

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from errand_rag.domain.models import Collection, SearchQuery, SearchResult
+from errand_rag.domain.models import Collection, SearchQuery, SearchResult, Traces
 
 Key = tuple[str, tuple[tuple[str, int], ...], str]
 
@@ -42,6 +42,14 @@ class QueryCache:
         self._answers[key] = answer
         while len(self._answers) > self._max_entries:
             self._answers.popitem(last=False)
+
+    def holding(self, traces: Traces) -> int:
+        """Answers with a hit of one of the documents or collections."""
+        documents, collections = {id_ for _, id_ in traces.documents}, set(traces.collections)
+        return sum(
+            any(h.passage.document_id in documents or h.passage.collection_id in collections for h in answer.hits)
+            for answer in self._answers.values()
+        )
 
     def forget(self, collection_id: str) -> None:
         """Drops the answers that a collection is part of: they hold text that may be deleted."""

@@ -162,6 +162,13 @@ class ChromaVectorStore:
         if self._file is not None:
             await self._call(partial(_vacuum, self._file))
 
+    async def count_document(self, collection_id: str, document_id: str) -> int:
+        """Vectors of one document."""
+        return await self._call(lambda: self._count_document(collection_id, document_id), missing=0)
+
+    def _count_document(self, collection_id: str, document_id: str) -> int:
+        return len(self._handle(collection_id).get(where={"document_id": document_id}, include=[])["ids"])
+
     async def delete_document(self, collection_id: str, document_id: str) -> None:
         """Removes a document's vectors; nothing to remove is fine."""
         await self._call(lambda: self._delete_document(collection_id, document_id), missing=None)

@@ -12,7 +12,7 @@ from errand_rag.domain.models import Collection, Document, DocumentState, Job, J
 
 Base = declarative_base()
 _Id = sa.String(64)
-_Json = sa.JSON().with_variant(JSONB, "postgresql")
+JSON = sa.JSON().with_variant(JSONB, "postgresql")
 _Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -30,9 +30,9 @@ class CollectionRow(Base):  # type: ignore[valid-type,misc]
     embedding_model: Mapped[str] = mapped_column(sa.String(256))
     revision: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    metadata_schema: Mapped[dict[str, str]] = mapped_column(_Json)
-    reader_roles: Mapped[list[str]] = mapped_column(_Json)
-    writer_roles: Mapped[list[str]] = mapped_column(_Json)
+    metadata_schema: Mapped[dict[str, str]] = mapped_column(JSON)
+    reader_roles: Mapped[list[str]] = mapped_column(JSON)
+    writer_roles: Mapped[list[str]] = mapped_column(JSON)
     max_documents: Mapped[int] = mapped_column(sa.BigInteger)
     max_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     generation: Mapped[int]
@@ -91,7 +91,7 @@ class DocumentRow(Base):  # type: ignore[valid-type,misc]
     failure: Mapped[str] = mapped_column(sa.Text)
     chunk_count: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    details: Mapped[dict[str, str | float | bool]] = mapped_column(_Json)
+    details: Mapped[dict[str, str | float | bool]] = mapped_column(JSON)
     uploaded_by: Mapped[str] = mapped_column(sa.String(256))
 
     def to_domain(self) -> Document:

@@ -59,6 +59,10 @@ class InMemoryVectorStore:
     async def compact(self) -> None:
         """Nothing to give back."""
 
+    async def count_document(self, collection_id: str, document_id: str) -> int:
+        """Vectors of one document."""
+        return sum(entry.document_id == document_id for entry in self._entries(collection_id).values())
+
     async def delete_document(self, collection_id: str, document_id: str) -> None:
         """Removes a document's vectors; nothing to remove is fine."""
         entries = self._entries(collection_id)

@@ -1,6 +1,7 @@
 """Between messages and the domain."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 
 from errand.rag.v1 import rag_pb2
@@ -18,6 +19,7 @@ from errand_rag.domain.filters import (
     Operator,
 )
 from errand_rag.domain.models import (
+    Certificate,
     Collection,
     Document,
     DocumentState,
@@ -105,6 +107,23 @@ def _reindex(collection: Collection) -> rag_pb2.Reindex | None:
         embedding_model=collection.building_model,
         chunks_done=collection.building_done,
         chunks_total=collection.chunk_count,
+    )
+
+
+def certificate_message(certificate: Certificate) -> rag_pb2.DeletionCertificate:
+    """A certificate as it is sent."""
+    return rag_pb2.DeletionCertificate(
+        id=certificate.id,
+        kind=certificate.kind,
+        target_id=certificate.target_id,
+        requested_by=certificate.requested_by,
+        requested_at=_timestamp(certificate.requested_at),
+        documents=certificate.deleted.documents,
+        chunks=certificate.deleted.chunks,
+        bytes=certificate.deleted.bytes,
+        proofs=[rag_pb2.DeletionProof(**asdict(proof)) for proof in certificate.proofs],
+        complete=certificate.complete,
+        proven_at=_timestamp(certificate.proven_at) if certificate.proven_at else None,
     )
 
 

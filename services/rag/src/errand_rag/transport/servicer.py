@@ -9,6 +9,7 @@ from errand_common.db import decode_page_token, encode_page_token
 from errand_common.errors import InvalidArgument
 
 from errand_rag.domain.collections import CollectionService
+from errand_rag.domain.deletion import DeletionService
 from errand_rag.domain.documents import DocumentService
 from errand_rag.domain.reindexing import Reindexing
 from errand_rag.domain.search import SearchService
@@ -28,6 +29,7 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         documents: DocumentService,
         search: SearchService,
         uploads: UploadReader,
+        deletion: DeletionService,
         reindexing: Reindexing,
         on_stored: Callable[[], None],
     ) -> None:
@@ -35,6 +37,7 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         self._documents = documents
         self._search = search
         self._uploads = uploads
+        self._deletion = deletion
         self._reindexing = reindexing
         self._on_stored = on_stored
 
@@ -64,8 +67,8 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         self, request: rag_pb2.DeleteCollectionRequest, context: Any
     ) -> rag_pb2.DeleteCollectionResponse:
         """Deletes a collection with all in it."""
-        await self._collections.delete(request.id)
-        return rag_pb2.DeleteCollectionResponse()
+        certificate = await self._deletion.delete_collection(request.id)
+        return rag_pb2.DeleteCollectionResponse(certificate=convert.certificate_message(certificate))
 
     async def UploadDocument(
         self, request_iterator: AsyncIterator[rag_pb2.UploadDocumentRequest], context: Any
@@ -96,8 +99,8 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         self, request: rag_pb2.DeleteDocumentRequest, context: Any
     ) -> rag_pb2.DeleteDocumentResponse:
         """Deletes a document with all of it."""
-        await self._documents.delete(request.id)
-        return rag_pb2.DeleteDocumentResponse()
+        certificate = await self._deletion.delete_document(request.id)
+        return rag_pb2.DeleteDocumentResponse(certificate=convert.certificate_message(certificate))
 
     async def WatchDocument(
         self, request: rag_pb2.WatchDocumentRequest, context: Any
@@ -127,6 +130,31 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
     async def Search(self, request: rag_pb2.SearchRequest, context: Any) -> rag_pb2.SearchResponse:
         """Finds passages."""
         return convert.search_response(await self._search.search(convert.search_query(request)))
+
+    async def DeleteData(self, request: rag_pb2.DeleteDataRequest, context: Any) -> rag_pb2.DeleteDataResponse:
+        """Deletes all of a tenant, or what a principal uploaded."""
+        if request.WhichOneof("whose") == "tenant_id":
+            certificate = await self._deletion.delete_tenant(request.tenant_id)
+        else:
+            certificate = await self._deletion.delete_uploads_of(request.principal_id)
+        return rag_pb2.DeleteDataResponse(certificate=convert.certificate_message(certificate))
+
+    async def GetDeletionCertificate(
+        self, request: rag_pb2.GetDeletionCertificateRequest, context: Any
+    ) -> rag_pb2.GetDeletionCertificateResponse:
+        """One certificate as it stands now."""
+        certificate = await self._deletion.certificate(request.id)
+        return rag_pb2.GetDeletionCertificateResponse(certificate=convert.certificate_message(certificate))
+
+    async def ListDeletionCertificates(
+        self, request: rag_pb2.ListDeletionCertificatesRequest, context: Any
+    ) -> rag_pb2.ListDeletionCertificatesResponse:
+        """The tenant's certificates, newest first."""
+        page = await self._deletion.list_page(size=_page_size(request.page), position=_position(request.page))
+        return rag_pb2.ListDeletionCertificatesResponse(
+            certificates=[convert.certificate_message(item) for item in page.items],
+            next_page_token=_token(page.next_position),
+        )
 
     async def ReindexCollection(
         self, request: rag_pb2.ReindexCollectionRequest, context: Any
