@@ -214,6 +214,18 @@ class TestRegistry:
         with pytest.raises(NotFound):
             await client.call("GetTool", tools_pb2.GetToolRequest(name="lookup"))
 
+    async def test_a_tool_is_rated_beside_the_others(self, client: Client) -> None:
+        await client.call("RegisterTool", tool("calculators"))
+        rating = await client.call("LintTool", tools_pb2.LintToolRequest(name="calculators"))
+        assert {(one.rule, one.argument) for one in rating.findings} == {
+            ("description_short", ""),
+            ("name_ambiguous", ""),
+            ("argument_description", "id"),
+        }
+        assert rating.score == 45
+        with pytest.raises(NotFound):
+            await client.call("LintTool", tools_pb2.LintToolRequest(name="calculators"), tenant="t2")
+
     async def test_pages(self, client: Client) -> None:
         await client.call("RegisterTool", tool("one"))
         await client.call("RegisterTool", tool("two"))

@@ -471,3 +471,27 @@ class ApproveToolResponse(_message.Message):
     TOOL_FIELD_NUMBER: _ClassVar[int]
     tool: Tool
     def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...
+
+class LintToolRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class LintFinding(_message.Message):
+    __slots__ = ("rule", "argument", "message")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    argument: str
+    message: str
+    def __init__(self, rule: _Optional[str] = ..., argument: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class LintToolResponse(_message.Message):
+    __slots__ = ("score", "findings")
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    score: int
+    findings: _containers.RepeatedCompositeFieldContainer[LintFinding]
+    def __init__(self, score: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[LintFinding, _Mapping]]] = ...) -> None: ...

@@ -120,6 +120,11 @@ class ToolsServiceStub:
                 request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolRequest.SerializeToString,
                 response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolResponse.FromString,
                 _registered_method=True)
+        self.LintTool = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/LintTool',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.LintToolRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.LintToolResponse.FromString,
+                _registered_method=True)
 
 
 class ToolsServiceServicer:
@@ -245,6 +250,13 @@ class ToolsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LintTool(self, request, context):
+        """Rates how well a small model can use a tool, and says what to change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -332,6 +344,11 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.ApproveTool,
                     request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolRequest.FromString,
                     response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolResponse.SerializeToString,
+            ),
+            'LintTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.LintTool,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.LintToolRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.LintToolResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -794,6 +811,33 @@ class ToolsService:
             '/errand.tools.v1.ToolsService/ApproveTool',
             errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolRequest.SerializeToString,
             errand_dot_tools_dot_v1_dot_tools__pb2.ApproveToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LintTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/LintTool',
+            errand_dot_tools_dot_v1_dot_tools__pb2.LintToolRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.LintToolResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,8 @@ class ToolsServiceStub:
     """Reads the server's tools again. New and changed ones are held until somebody approves them."""
     ApproveTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ApproveToolRequest, _tools_pb2.ApproveToolResponse]
     """Takes over what a held tool's server offers now."""
+    LintTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.LintToolRequest, _tools_pb2.LintToolResponse]
+    """Rates how well a small model can use a tool, and says what to change."""
 
 @_typing.type_check_only
 class ToolsServiceAsyncStub(ToolsServiceStub):
@@ -107,6 +109,8 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     """Reads the server's tools again. New and changed ones are held until somebody approves them."""
     ApproveTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.ApproveToolRequest, _tools_pb2.ApproveToolResponse]  # type: ignore[assignment]
     """Takes over what a held tool's server offers now."""
+    LintTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.LintToolRequest, _tools_pb2.LintToolResponse]  # type: ignore[assignment]
+    """Rates how well a small model can use a tool, and says what to change."""
 
 class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps a tenant's tools and runs them. Every call carries the internal token and a deadline."""
@@ -246,5 +250,13 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tools_pb2.ApproveToolResponse, _abc.Awaitable[_tools_pb2.ApproveToolResponse]]:
         """Takes over what a held tool's server offers now."""
+
+    @_abc_1.abstractmethod
+    def LintTool(
+        self,
+        request: _tools_pb2.LintToolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.LintToolResponse, _abc.Awaitable[_tools_pb2.LintToolResponse]]:
+        """Rates how well a small model can use a tool, and says what to change."""
 
 def add_ToolsServiceServicer_to_server(servicer: ToolsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

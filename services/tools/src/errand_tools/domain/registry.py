@@ -16,6 +16,7 @@ from errand_common.errors import (
 from errand_common.principal import Principal
 
 from errand_tools.domain.access import require_editor
+from errand_tools.domain.lint import Rating, rate
 from errand_tools.domain.ports import Page, ToolStore
 from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.templates import check_binding
@@ -87,6 +88,12 @@ class ToolRegistry:
         for tool in tools:
             self._cache.forget(principal.tenant_id, tool.name)
         return taken
+
+    async def lint(self, tenant_id: str, name: str) -> Rating:
+        """How well a small model can use a tool beside the tenant's others. Raises NotFound."""
+        tool = await self.get(tenant_id, name)
+        registered = await self._store.list(tenant_id, Page(MAX_TOOLS), enabled_only=True)
+        return rate(tool, [*self._builtins.values(), *registered])
 
     async def of_server(self, tenant_id: str, server: str) -> Sequence[Tool]:
         """The tools of an MCP server."""

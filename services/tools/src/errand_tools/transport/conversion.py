@@ -18,6 +18,7 @@ from errand_tools.domain.effects import (
     parse_cursor,
 )
 from errand_tools.domain.execution import Call
+from errand_tools.domain.lint import Rating
 from errand_tools.domain.openapi import ImportOptions, Operations, Skipped
 from errand_tools.domain.ports import Page
 from errand_tools.domain.schema import parse_parameters
@@ -200,6 +201,14 @@ def side_effect_to_proto(side_effect: SideEffect) -> tools_pb2.SideEffect:
 def policy_to_proto(policy: ToolPolicy) -> tools_pb2.ToolPolicy:
     """The policy as a message has it."""
     return _POLICIES[policy]
+
+
+def rating_to_proto(rating: Rating) -> tools_pb2.LintToolResponse:
+    """A tool's rating as a message."""
+    findings = [
+        tools_pb2.LintFinding(rule=one.rule, argument=one.argument, message=one.message) for one in rating.findings
+    ]
+    return tools_pb2.LintToolResponse(score=rating.score, findings=findings)
 
 
 def call_from_proto(message: tools_pb2.ExecuteToolRequest) -> Call:

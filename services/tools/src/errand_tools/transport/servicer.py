@@ -155,3 +155,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     ) -> tools_pb2.ApproveToolResponse:
         tool = await self.mcp.approve(current_principal(), request.name, request.schema_hash)
         return tools_pb2.ApproveToolResponse(tool=conversion.tool_to_proto(tool))
+
+    async def LintTool(self, request: tools_pb2.LintToolRequest, context: Context) -> tools_pb2.LintToolResponse:
+        rating = await self.registry.lint(current_principal().tenant_id, request.name)
+        return conversion.rating_to_proto(rating)
