@@ -151,6 +151,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
             models=GrpcModelBackend(channels["inference"]),
+            trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
             max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
             heartbeat_seconds=settings.heartbeat_seconds,
         )

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from errand_common.settings import ServiceSettings
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from errand_gateway.domain.keys import parse_key
@@ -54,6 +54,11 @@ class GatewaySettings(ServiceSettings):
     )
     rate_limit_on_failure: Literal["local", "refuse"] = Field(
         default="local", description="what happens while the limit's storage is away"
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        default_factory=list,
+        max_length=100,
+        description='JSON: networks whose X-Forwarded-For is believed, such as ["10.0.0.0/8"]; default is none',
     )
     json_body_mebibytes: Mebibytes = Field(default=4, description="largest JSON body")
     upload_mebibytes: Mebibytes = Field(default=25, description="largest document")

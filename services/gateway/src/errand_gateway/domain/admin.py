@@ -37,6 +37,10 @@ class KeyStore(Protocol):
         """The tenant's keys, newest first."""
         ...
 
+    async def expire(self, tenant_id: str, key_id: str, at: datetime) -> None:
+        """Lets a key expire at a moment, unless it does so earlier; raises NotFound."""
+        ...
+
     async def revoke(self, tenant_id: str, key_id: str) -> ApiKey:
         """Makes a key useless; raises NotFound."""
         ...
@@ -71,6 +75,7 @@ class NewKey:
     roles: frozenset[str]
     scopes: frozenset[str]
     expires_at: datetime | None
+    allowed_networks: tuple[str, ...] = ()
 
 
 def check_may_grant(caller: Principal, wanted: NewKey) -> None:
@@ -120,6 +125,7 @@ def stored_key(wanted: NewKey, parts: KeyText, pepper: Pepper, *, key_id: str, n
         expires_at=wanted.expires_at,
         revoked_at=None,
         last_used_at=None,
+        allowed_networks=wanted.allowed_networks,
     )
 
 

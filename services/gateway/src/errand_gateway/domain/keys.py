@@ -39,6 +39,7 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    allowed_networks: tuple[str, ...] = ()
 
 
 def parse_key(text: str) -> KeyText | None:

@@ -85,6 +85,16 @@ class SqlKeyRepository:
             await session.execute(statement)
         return await self.get(tenant_id, key_id)
 
+    async def expire(self, tenant_id: str, key_id: str, at: datetime) -> None:
+        """Lets a key expire at a moment, unless it does so earlier; raises NotFound."""
+        query = sa.select(ApiKeyRow).where(ApiKeyRow.id == key_id, ApiKeyRow.tenant_id == tenant_id)
+        async with self._database.transaction(tenant_id) as session:
+            row = await session.scalar(query.with_for_update())
+            if row is None:
+                raise NotFound("key", key_id)
+            if row.expires_at is None or row.expires_at > at:
+                row.expires_at = at
+
     async def touch(self, tenant_id: str, used_at: Mapping[str, datetime]) -> None:
         """Notes when keys were last used."""
         async with self._database.transaction(tenant_id) as session:
@@ -110,6 +120,7 @@ def _row(key: ApiKey) -> ApiKeyRow:
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
         last_used_at=key.last_used_at,
+        allowed_networks=list(key.allowed_networks),
     )
 
 
@@ -131,4 +142,5 @@ def _key(row: ApiKeyRow) -> ApiKey:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         last_used_at=row.last_used_at,
+        allowed_networks=tuple(row.allowed_networks),
     )

@@ -53,6 +53,7 @@ class ApiKeyRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    allowed_networks: Mapped[list[str]] = mapped_column(sa.JSON)
 
 
 class UsageRow(Base):

@@ -13,11 +13,13 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from errand_gateway.domain.keys import ApiKey
 from errand_gateway.domain.limits import LimitDecision
+from errand_gateway.domain.networks import check_allowed, client_address
 from errand_gateway.domain.permissions import Permission, require
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.errors import ApiHttpError, ErrorBody, OpenAiErrorBody
-from errand_gateway.transport.services import ServicesDep
+from errand_gateway.transport.services import Services, ServicesDep
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="Bearer", description="An API key: `errand_PREFIX_SECRET`.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="ApiKey", description="The same key.")
@@ -81,6 +83,7 @@ class Requires:
         text = bearer.credentials if bearer else header
         principal, key = await services.authenticator.authenticate(text, request_id=context.request_id)
         context.principal = principal
+        _check_address(request, services, key)
         context.action = self.permission.value
         decision = await services.limiter.hit(key.id)
         context.headers.update(_limit_headers(decision))
@@ -95,6 +98,13 @@ class Requires:
         structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, key_id=key.id)
         with acting_as(principal, signer=services.signer), ending_within(self._seconds):
             yield principal
+
+
+def _check_address(request: Request, services: Services, key: ApiKey) -> None:
+    if key.allowed_networks:
+        peer = request.client.host if request.client else ""
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+        check_allowed(client_address(peer, forwarded, services.trusted_proxies), key.allowed_networks)
 
 
 def _limit_headers(decision: LimitDecision) -> dict[str, str]:

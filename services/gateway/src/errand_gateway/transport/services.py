@@ -46,6 +46,7 @@ class Services:
     documents: DocumentBackend
     tools: ToolBackend
     models: ModelBackend
+    trusted_proxies: tuple[str, ...]
     max_upload_bytes: int
     heartbeat_seconds: float
 

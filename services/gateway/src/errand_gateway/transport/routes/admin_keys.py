@@ -1,17 +1,18 @@
 """API keys, for administrators."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from errand_common.db import new_id, utc_now
-from errand_common.errors import InvalidArgument
+from errand_common.errors import Conflict, InvalidArgument
 from errand_common.principal import Principal
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from errand_gateway.domain.admin import NewKey, check_may_grant, check_may_manage, make_key
 from errand_gateway.domain.keys import ApiKey
+from errand_gateway.domain.networks import parse_networks
 from errand_gateway.domain.permissions import Permission, Role, Scope
 from errand_gateway.domain.resources import Page
 from errand_gateway.transport.access import (
@@ -49,6 +50,11 @@ class NewKeyRequest(Body):
     roles: list[Role] = Field(default=[Role.USER], min_length=1, max_length=5)
     scopes: list[Scope] = Field(default=[Scope.CHAT], min_length=1, max_length=4)
     expires_at: AwareDatetime | None = None
+    allowed_networks: list[Annotated[str, Field(max_length=64)]] = Field(
+        default=[],
+        max_length=50,
+        description="Where the key may be used from, such as 10.0.0.0/8; none means anywhere.",
+    )
     tenant_id: Annotated[
         str,
         Field(
@@ -57,6 +63,16 @@ class NewKeyRequest(Body):
             description="Another tenant, for the operator; left out, your own.",
         ),
     ] = ""
+
+
+class Rotation(Body):
+    """How a key is replaced."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_seconds": 86_400}]})
+
+    overlap_seconds: Annotated[
+        int, Field(ge=0, le=30 * 86_400, description="How long the old key works beside the new one.")
+    ] = 86_400
 
 
 class KeyView(BaseModel):
@@ -72,6 +88,7 @@ class KeyView(BaseModel):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    allowed_networks: Sequence[str]
 
 
 class CreatedKey(KeyView):
@@ -97,6 +114,7 @@ async def create_key(body: NewKeyRequest, services: ServicesDep, caller: Writer)
         roles=frozenset(role.value for role in body.roles),
         scopes=frozenset(scope.value for scope in body.scopes),
         expires_at=body.expires_at,
+        allowed_networks=parse_networks(body.allowed_networks, "allowed_networks"),
     )
     check_may_grant(caller, wanted)
     key, text = make_key(wanted, services.pepper, key_id=new_id("key"), now=now)
@@ -126,6 +144,26 @@ async def revoke_key(key_id: ResourceId, services: ServicesDep, caller: Writer, 
     return KeyView(**_fields(key))
 
 
+@router.post(
+    "/{key_id}/rotate", status_code=201, summary="Replace a key", responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT}
+)
+async def rotate_key(
+    key_id: ResourceId, body: Rotation, services: ServicesDep, caller: Writer, tenant_id: TenantQuery = ""
+) -> CreatedKey:
+    """A new key that may do the same; the old one works on for a while. Quotas of keys are set by key."""
+    now = utc_now()
+    old = await services.keys.get(_tenant(caller, tenant_id), key_id)
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+        raise Conflict("the key was revoked or has expired; make a new one", resource="key", id=key_id)
+    wanted = NewKey(old.tenant_id, old.name, old.roles, old.scopes, old.expires_at, old.allowed_networks)
+    check_may_grant(caller, wanted)
+    key, text = make_key(wanted, services.pepper, key_id=new_id("key"), now=now)
+    await services.keys.add(key)
+    await services.keys.expire(old.tenant_id, old.id, now + timedelta(seconds=body.overlap_seconds))
+    services.credentials.forget()
+    return CreatedKey(key=text, **_fields(key))
+
+
 def _tenant(caller: Principal, wanted: str) -> str:
     tenant = wanted or caller.tenant_id
     check_may_manage(caller, tenant)
@@ -144,4 +182,5 @@ def _fields(key: ApiKey) -> dict[str, Any]:
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
         "last_used_at": key.last_used_at,
+        "allowed_networks": key.allowed_networks,
     }
