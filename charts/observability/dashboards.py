@@ -104,6 +104,14 @@ _AGENT = (
     ),
     _p95("Time of a step, p95", "node_latency_ms", "node", "ms"),
     _rate("Retrievals", "sum(rate(context_retrievals_total[$__rate_interval]))", "retrievals"),
+    Panel(
+        "Facts",
+        "reqps",
+        tuple(
+            (f"sum(rate(facts_{what}_total[$__rate_interval]))", what)
+            for what in ("inserted", "merged", "queried", "expired", "erased")
+        ),
+    ),
     _rate("Citations removed", "sum(rate(agent_citations_removed_total[$__rate_interval]))", "citations"),
 )
 _INFERENCE = (

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import typer
+from errand_cli.__main__ import app as errand
 from errand_common.testing.keys import TestKeys
 from errand_gateway.app import build_app
 from errand_gateway.settings import GatewaySettings
@@ -56,6 +58,35 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
     assert missing == []
+
+
+def _commands(line: str) -> list[list[str]]:
+    """The `errand …` commands of a line."""
+    return [shlex.split(part)[1:] for part in line.split("&&") if part.strip().startswith("errand ")]
+
+
+def _unknown(words: list[str]) -> list[str]:
+    """Commands and options that the command line does not know."""
+    command: Any = typer.main.get_command(errand)
+    while words and hasattr(command, "commands"):
+        if words[0] not in command.commands:
+            return [words[0]]
+        command = command.commands[words[0]]
+        words = words[1:]
+    options = {option for parameter in command.params for option in parameter.opts}
+    return [word for word in words if word.startswith("-") and word.partition("=")[0] not in options]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_are_ones_that_errand_knows(page: Path) -> None:
+    inline = re.findall(r"`(errand [^`]+)`", page.read_text())
+    found = [words for line in [*_lines(page), *inline] for words in _commands(line)]
+    assert [unknown for words in found if (unknown := _unknown(words))] == []
+
+
+def test_a_command_that_does_not_exist_is_noticed() -> None:
+    assert _unknown(["repair", "--all"]) == ["repair"]
+    assert _unknown(["doctor", "--fix"]) == ["--fix"]
 
 
 @pytest.fixture(scope="module")
