@@ -57,7 +57,7 @@ format: setup ## format the code and apply safe fixes
 	@$(BIN)/ruff check --fix .
 
 types: setup ## strict type check of every package
-	@$(BIN)/mypy $(PACKAGES:%=services/%/src)
+	@$(BIN)/mypy $(PACKAGES:%=services/%/src) charts/observability
 
 imports: setup ## who may import whom
 	@$(BIN)/lint-imports
