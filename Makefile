@@ -17,7 +17,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat bench-tools bench-scaling images chart-test cluster-test clean
+.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat bench-rag bench-tools bench-scaling images chart-test cluster-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -90,6 +90,9 @@ eval: setup ## score the bundled model through the real service
 
 train: setup ## train the bundled model from scratch (hours; goes on where it stopped)
 	@$(BIN)/errand train --run-folder .cache/training --output models/errand-tiny $(TRAIN_ARGS)
+
+bench-rag: setup ## search over 1,000 to 100,000 chunks, index recall, a PDF of 500 pages (table and plot in docs/benchmarks)
+	@$(BIN)/python bench/rag/run.py $(BENCH_ARGS)
 
 bench-chat: setup ## latency of a chat with one tool call, alone and with 16 clients
 	@$(BIN)/python bench/chat.py

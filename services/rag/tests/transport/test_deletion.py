@@ -1,12 +1,13 @@
 """Deletions and their certificates, over real gRPC."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
 from errand.rag.v1 import rag_pb2
 from errand_common.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
 from errand_common.testing.keys import TestKeys, principal
+from errand_rag.domain.models import VectorEntry
 from errand_rag.settings import RagSettings
 from errand_rag.testing.client import RagClient
 from errand_rag.testing.embedder import HashingEmbedder
@@ -123,3 +124,22 @@ async def test_certificates_are_listed_newest_first_and_are_their_tenants_own(cl
     assert [item.id for item in listed] == [made[1].id, made[0].id]
     with pytest.raises(NotFound):
         await certificate(replace(client, principal=principal("globex")), made[0].id)
+
+
+async def test_a_vector_store_that_fails_in_mid_ingestion_loses_and_doubles_nothing(
+    client: RagClient, vectors: InMemoryVectorStore
+) -> None:
+    stored, calls = vectors.upsert, 0
+
+    async def fails_once(collection_id: str, entries: Sequence[VectorEntry]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Unavailable("chroma")
+        await stored(collection_id, entries)
+
+    vectors.upsert = fails_once  # type: ignore[method-assign]
+    text = "\n\n".join(f"# Part {n}\n\nPassage {n} tells of whales." for n in range(50))
+    document = await client.ingest("shelf", "long.md", text)
+    assert (document.state, document.chunk_count) == (rag_pb2.DOCUMENT_STATE_READY, 50)
+    assert await vectors.count(document.collection_id) == 50

@@ -111,7 +111,7 @@ class Collections(Protocol):
         """Oldest first."""
 
     async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
-        """The named ones, or all for none named. Raises NotFound for the first unknown one."""
+        """The named ones, or all for none named, their counts left at 0. Raises NotFound for an unknown one."""
 
     async def delete(self, tenant_id: str, name_or_id: str, *, principal_id: str) -> Job:
         """Removes all rows and stores the job that removes the vectors. Raises NotFound."""

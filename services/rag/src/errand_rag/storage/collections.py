@@ -68,11 +68,11 @@ class SqlCollections:
             return (await _named(session, tenant_id, [name_or_id]))[0]
 
     async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
-        """The named ones, or all for none named. Raises NotFound for the first unknown one."""
+        """The named ones, or all for none named, their counts left at 0. Raises NotFound for an unknown one."""
         async with self._database.transaction(tenant_id, read_only=True) as session:
             if names_or_ids:
-                return tuple(await _named(session, tenant_id, names_or_ids))
-            rows = await session.execute(_select(tenant_id).order_by(CollectionRow.id))
+                return tuple(await _named(session, tenant_id, names_or_ids, _select_bare(tenant_id)))
+            rows = await session.execute(_select_bare(tenant_id).order_by(CollectionRow.id))
             return tuple(row.to_domain(*sums) for row, *sums in rows)
 
     async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Collection]:
@@ -242,11 +242,20 @@ def _select(tenant_id: str) -> sa.Select[Any]:
     return sa.select(CollectionRow, ready, size, chunks).where(CollectionRow.tenant_id == tenant_id)
 
 
-async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str]) -> list[Collection]:
+def _select_bare(tenant_id: str) -> sa.Select[Any]:
+    """Without the counts, which read every document: each search asks for its collections."""
+    columns: list[Any] = [CollectionRow, sa.literal(0), sa.literal(0), sa.literal(0)]
+    return sa.select(*columns).where(CollectionRow.tenant_id == tenant_id)
+
+
+async def _named(
+    session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str], select: sa.Select[Any] | None = None
+) -> list[Collection]:
     # Postgres takes no NUL in a text; nothing is named so.
     names = [name.replace("\x00", "") for name in dict.fromkeys(names_or_ids)]
     either = sa.or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
-    rows = (await session.execute(_select(tenant_id).where(either))).all()
+    chosen = _select(tenant_id) if select is None else select
+    rows = (await session.execute(chosen.where(either))).all()
     found = [row.to_domain(*sums) for row, *sums in rows]
     known = {key: collection for collection in found for key in (collection.name, collection.id)}
     # An id wins over another collection's name that looks like it.
