@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +136,23 @@ async def test_edited_arguments_must_be_an_object(stub: Stub, caller: Principal,
     assert refused.value.metadata["field"] == "edited_arguments_json"
 
 
+def _let_expire(folder: Path, approval_id: str) -> None:
+    """Its time is over, without waiting for it."""
+    with closing(sqlite3.connect(folder / "agent.db")) as connection:
+        connection.execute("UPDATE approvals SET expires_at = created_at WHERE id = ?", (approval_id,))
+        connection.commit()
+
+
 async def test_a_run_waits_through_a_crash_and_gives_up_in_time(tmp_path: Path, keys: TestKeys) -> None:
     async with fake_backend(keys) as backend:
-        process = AgentProcess(tmp_path, keys, backend.target, approval_seconds="12")
+        process = AgentProcess(tmp_path, keys, backend.target)
         await process.start()
         with as_somebody(keys, "default", "user-1"):
             async with create_channel(process.target) as channel:
                 stub = Stub(channel)
                 decided, expired = await _waiting(stub), await _waiting(stub, "fetch another")
             process.end(signal.SIGKILL)
+            _let_expire(tmp_path, expired.approvals[0].id)
             await process.start()
             async with create_channel(process.target) as channel:
                 stub = Stub(channel)
