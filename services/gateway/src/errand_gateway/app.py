@@ -11,6 +11,7 @@ from errand_common.db import Database, migrate, new_id, utc_now
 from errand_common.rpc.client import create_channel
 from errand_common.tokens import TokenSigner, generate_signing_key
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from errand_gateway.clients.agent import GrpcAgentBackend
@@ -85,6 +86,16 @@ def build_app(settings: GatewaySettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/docs/assets", docs_assets(), name="docs-assets")
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            # Keys are sent in headers; cookies are not used, so a page cannot borrow a person's session.
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "ETag", "Location", "Retry-After", "X-RateLimit-Remaining"],
+            max_age=600,
+        )
     mebibyte = 1024 * 1024
     app.add_middleware(
         EdgeMiddleware,

@@ -55,6 +55,11 @@ class GatewaySettings(ServiceSettings):
     rate_limit_on_failure: Literal["local", "refuse"] = Field(
         default="local", description="what happens while the limit's storage is away"
     )
+    cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*\s]+$", max_length=253)]] = Field(
+        default_factory=list,
+        max_length=100,
+        description='JSON: origins whose pages may call, such as ["https://app.example.com"]; default is none',
+    )
     trusted_proxies: list[IPvAnyNetwork] = Field(
         default_factory=list,
         max_length=100,
