@@ -15,6 +15,7 @@ RUNNING = gauge("llm_batch_size", "Requests in the batch", "model")
 GRAMMARS = counter("llm_grammars_total", "Grammars looked up, by result (hit, miss)", "result")
 FINISHED = counter("llm_generations_total", "Turns, by finish reason", "finish")
 REJECTED_CALLS = counter("llm_rejected_calls_total", "Calls left out because their arguments break the schema")
+REPAIRED = counter("llm_repairs_total", "Turns begun again because nothing of them could be answered with")
 EMBEDDED = counter("llm_embedded_texts_total", "Texts embedded")
 
 
@@ -32,3 +33,4 @@ class PrometheusObserver:
         QUEUE_WAIT.observe(result.queue_ms / 1000)
         FINISHED.labels(result.finish.value).inc()
         REJECTED_CALLS.inc(result.rejected_calls)
+        REPAIRED.inc(result.attempts - 1)

@@ -7,13 +7,25 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from errand_inference.domain.format import ESCAPE
-from errand_inference.domain.grammar import Choice, Grammar, Marker, Node, Repeat, Rule, Series, Text
+from errand_inference.domain.grammar import (
+    NEVER_IN_JSON,
+    Choice,
+    Grammar,
+    Letters,
+    Marker,
+    Node,
+    Repeat,
+    Rule,
+    Series,
+    Text,
+)
 
 # Text may hold "<", but never followed by two letters with which a control token begins. Whole names
 # would forbid less, but each letter more is a state of the grammar, and decoding slowed tenfold.
 _FIRST_LETTERS = {"b": "o", "e": "nos", "m": "a", "p": "a", "s": "t", "u": "n"}
 
-_NEVER_IN_JSON = r'"\\\x00-\x1f'
+# What is in no text, in no text's first character (it would be an answer that nobody sees), in no JSON string.
+_NEVERS = (r"\x00", r"\x00-\x20", NEVER_IN_JSON)
 _TEXTS_KEPT = 512
 
 _EBNF_NUMBERS = r"""
@@ -50,7 +62,7 @@ def to_lark(grammar: Grammar) -> str:
     return "\n".join(rules) + _LARK_TERMINALS
 
 
-def _text_pieces(never: str = r"\x00") -> list[list[str]]:
+def _text_pieces(never: str) -> list[list[str]]:
     """Series of letter classes: one letter of text, or "<" with what may follow it; `never` is in none.
 
     Plain classes side by side: nesting them or repeating "<" doubled the time of a step. Control
@@ -62,24 +74,20 @@ def _text_pieces(never: str = r"\x00") -> list[list[str]]:
 
 
 def _ebnf_terminals() -> str:
-    piece, json_piece = (
-        " | ".join(" ".join(piece) for piece in pieces) for pieces in (_text_pieces(), _text_pieces(_NEVER_IN_JSON))
-    )
+    piece, begin, json_piece = (" | ".join(" ".join(piece) for piece in _text_pieces(never)) for never in _NEVERS)
     return f"""
 string ::= "{ESCAPE}" ({piece})* "{ESCAPE}"
-free_text ::= ({piece})+
+free_text ::= ({begin}) ({piece})*
 json_string ::= "\\"" ({json_piece} | "\\\\" (["\\\\/bfnrt] | "u" [0-9a-f]{{4}}))* "\\""
 {_EBNF_NUMBERS}"""
 
 
 def _lark_terminals() -> str:
-    piece, json_piece = (
-        "|".join("".join(piece) for piece in pieces) for pieces in (_text_pieces(), _text_pieces(_NEVER_IN_JSON))
-    )
+    piece, begin, json_piece = ("|".join("".join(piece) for piece in _text_pieces(never)) for never in _NEVERS)
     return f"""
 string: {ESCAPE} STRING_TEXT? {ESCAPE}
 STRING_TEXT: /({piece})+/
-free_text: /({piece})+/
+free_text: /({begin})({piece})*/
 json_string: /"({json_piece}|\\\\(["\\\\\\/bfnrt]|u[0-9a-f]{{4}}))*"/
 {_LARK_NUMBERS}"""
 
@@ -102,8 +110,10 @@ def _times(least: int, most: int | None) -> str:
     return "?" if (least, most) == (0, 1) else f"{{{least},{'' if most is None else most}}}"
 
 
-def _written(node: Node, marker: Callable[[str], str]) -> str:
+def _written(node: Node, marker: Callable[[str], str], letters: Callable[[str, int, int], str]) -> str:
     match node:
+        case Letters(never, least, most):
+            return letters(f"[^<{never}]", least, most)
         case Text(value):
             return _quoted(value)
         case Marker(token):
@@ -111,16 +121,23 @@ def _written(node: Node, marker: Callable[[str], str]) -> str:
         case Rule(name):
             return name
         case Series(parts):
-            return " ".join(_written(part, marker) for part in parts if part != Text("")) or '""'
+            return " ".join(_written(part, marker, letters) for part in parts if part != Text("")) or '""'
         case Choice(options):
-            return "(" + " | ".join(_written(option, marker) for option in options) + ")"
+            return "(" + " | ".join(_written(option, marker, letters) for option in options) + ")"
         case Repeat(part, least, most):
-            return f"({_written(part, marker)}){_times(least, most)}"
+            return f"({_written(part, marker, letters)}){_times(least, most)}"
 
 
 def _ebnf(node: Node) -> str:
-    return _written(node, _quoted)
+    return _written(node, _quoted, lambda letter, least, most: f"{letter}{{{least},{most}}}")
 
 
 def _lark(node: Node) -> str:
-    return _written(node, str)
+    return _written(node, str, _lark_letters)
+
+
+def _lark_letters(letter: str, least: int, most: int) -> str:
+    """A terminal matches one character at least; that there may be none is said outside of it."""
+    if most == 0:
+        return '""'
+    return f"/{letter}{{{max(least, 1)},{most}}}/{'' if least else '?'}"

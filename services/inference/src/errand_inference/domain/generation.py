@@ -17,9 +17,11 @@ from errand_inference.domain.chat import PromptInput, ToolCall
 from errand_inference.domain.dispatch import Dispatcher, Wait
 from errand_inference.domain.engine import Delta, EngineRequest, Finish
 from errand_inference.domain.format import render_prompt
-from errand_inference.domain.grammar import Grammar, ToolChoice, build_grammar, build_json_grammar
+from errand_inference.domain.grammar import Grammar, Limits, ToolChoice, build_grammar, build_json_grammar
+from errand_inference.domain.loops import LoopWatch
 from errand_inference.domain.names import NameMap
 from errand_inference.domain.parser import StreamParser
+from errand_inference.domain.repair import Attempt, attempts
 from errand_inference.domain.scheduler import Priority
 from errand_inference.domain.schemas import is_json_of, parse_schema, problem_with
 
@@ -62,7 +64,8 @@ class GenerationResult:
 
     A call whose arguments break the declared schema (what the grammar cannot hold: patterns, bounds) is left
     out and counted in `rejected_calls`, and so is JSON text that breaks the response schema. A turn of
-    which nothing is left ends with STOP, no text and no calls: the caller decides whether to ask again.
+    which nothing is left is tried again, bounded: `attempts` says how often it was begun, and the tokens are
+    those of all attempts.
     """
 
     text: str
@@ -75,6 +78,7 @@ class GenerationResult:
     first_token_ms: float
     total_ms: float
     rejected_calls: int = 0
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +104,21 @@ class GrammarCache:
         self._observer = observer
         self.hits = self.misses = 0
 
-    def get(self, request: GenerationRequest, prompt: PromptInput, only_tool: str) -> Grammar:
+    def get(self, request: GenerationRequest, prompt: PromptInput, only_tool: str, attempt: Attempt) -> Grammar:
         """The grammar of this request's tools; `prompt` and `only_tool` use the model's names."""
         tools = tuple(tool for tool in prompt.tools if not only_tool or tool.name == only_tool)
         names = tuple(tool.name for tool in tools)
-        key = (names, tuple(request.schemas.items()), request.choice, request.single_call)
-        return self._cached(key, lambda: build_grammar(tools, choice=request.choice, single_call=request.single_call))
+        choice, limits = attempt.choice or request.choice, attempt.limits
+        key = (names, tuple(request.schemas.items()), choice, request.single_call, limits)
+        return self._cached(
+            key, lambda: build_grammar(tools, choice=choice, single_call=request.single_call, limits=limits)
+        )
 
-    def json(self, schema_json: str) -> Grammar:
+    def json(self, schema_json: str, limits: Limits | None = None) -> Grammar:
         """The grammar of JSON of this schema."""
         return self._cached(
-            schema_json, lambda: build_json_grammar(parse_schema(schema_json, field="response_schema_json"))
+            (schema_json, limits),
+            lambda: build_json_grammar(parse_schema(schema_json, field="response_schema_json"), limits=limits),
         )
 
     def _cached(self, key: object, build: Callable[[], Grammar]) -> Grammar:
@@ -142,16 +150,13 @@ class Generation:
         Raises InvalidArgument, Overloaded, and DeadlineExceeded when nothing was generated in time.
         """
         turn = _Turn(request, self.grammars, dispatcher)
-        try:
-            async with aclosing(turn.deltas()) as deltas:
-                async for delta in deltas:
-                    for event in turn.take(delta):
-                        yield event
-        except DeadlineExceeded:
-            if not turn.tokens:
-                raise
-            turn.finish = FinishReason.DEADLINE
-        for event in turn.rest():
+        for attempt in attempts(request.choice, wants_json=turn.wants_json, max_tokens=request.max_tokens):
+            async with aclosing(turn.tried(attempt)) as events:
+                async for event in events:
+                    yield event
+            if not turn.is_empty:
+                break
+        for event in turn.held_text():
             yield event
         result = turn.result()
         self._observer.finished(result)
@@ -162,58 +167,106 @@ class _Turn:
     """The state of one generation."""
 
     def __init__(self, request: GenerationRequest, grammars: GrammarCache, dispatcher: Dispatcher) -> None:
-        self._request, self._dispatcher = request, dispatcher
+        self._request, self._dispatcher, self._grammars = request, dispatcher, grammars
         self._began = time.monotonic()
+        self._deadline = self._began + request.deadline_seconds
         self._names = NameMap.of(tool.name for tool in request.prompt.tools)
-        prompt = self._names.prompt(request.prompt)
-        self._grammar = _grammar(request, prompt, self._names, grammars)
-        self._prompt = render_prompt(prompt)
-        self._prompt_tokens = 0
-        self._parser = StreamParser()
+        self._input = self._names.prompt(request.prompt)
+        self._prompt = render_prompt(self._input)
+        self._parser, self._loops = StreamParser(), LoopWatch()
         self._text = ""
-        self._dispatched = Wait()
-        self._first = 0.0
-        self._cached = 0
+        self._first = self._waited_seconds = 0.0
         self._calls: list[ToolCall] = []
-        self._rejected = 0
-        self.tokens = 0
-        self.finish: FinishReason | None = None
+        self._rejected = self._attempts = 0
+        self._prompt_tokens = self._cached_tokens = self._tokens = 0
+        self._finish: FinishReason | None = None
 
-    async def deltas(self) -> AsyncGenerator[Delta, None]:
-        request = self._request
-        deadline = self._began + request.deadline_seconds
-        engine_request = EngineRequest(
-            self._prompt,
-            request.max_tokens,
-            request.temperature,
-            request.top_p,
-            request.seed,
-            request.stop,
-            self._grammar,
-        )
+    @property
+    def wants_json(self) -> bool:
+        return bool(self._request.response_schema_json)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to answer with, and time to try again."""
+        if self._calls or self._finish is FinishReason.DEADLINE:
+            return False
+        if self.wants_json:
+            return not is_json_of(self._text.strip(), self._request.response_schema_json)
+        # With stop texts an empty turn may be what was asked for.
+        went_wrong = self._rejected or self._finish is FinishReason.LENGTH
+        return not self._text.strip() and bool(went_wrong or not self._request.stop)
+
+    async def tried(self, attempt: Attempt) -> AsyncGenerator[TextDelta | ToolCall, None]:
+        """One attempt's events. Raises DeadlineExceeded when nothing was ever generated in time."""
+        self._parser, self._loops = StreamParser(), LoopWatch()
+        self._text, self._finish = "", None
+        self._attempts += 1
+        before = self._prompt_tokens, self._cached_tokens
+        try:
+            async with aclosing(self._deltas(attempt)) as deltas:
+                async for delta in deltas:
+                    self._prompt_tokens = before[0] + delta.prompt_tokens
+                    self._cached_tokens = before[1] + delta.cached_tokens
+                    for event in self._take(delta):
+                        yield event
+                    if self._is_astray():
+                        self._finish = FinishReason.LENGTH
+                        break
+        except DeadlineExceeded:
+            if not self._tokens:
+                raise
+            self._finish = FinishReason.DEADLINE
+        for event in self._told(self._parser.finish()[0]):
+            yield event
+        self._rejected += self._parser.malformed
+
+    def _is_astray(self) -> bool:
+        """A call or JSON text that repeats itself: it would go on until the last token."""
+        return self._loops.is_looping(self._text if self.wants_json else self._parser.open_call)
+
+    async def _deltas(self, attempt: Attempt) -> AsyncGenerator[Delta, None]:
+        request, wait = self._request, Wait()
         run = self._dispatcher.run(
-            engine_request,
+            self._engine_request(attempt),
             tenant_id=request.tenant_id,
             priority=request.priority,
-            deadline=deadline,
-            wait=self._dispatched,
+            deadline=self._deadline,
+            wait=wait,
         )
         async with aclosing(run) as deltas:
-            while (delta := await _next(deltas, deadline)) is not None:
+            while (delta := await _next(deltas, self._deadline)) is not None:
                 yield delta
+        self._waited_seconds += wait.waited_seconds
 
-    def take(self, delta: Delta) -> list[TextDelta | ToolCall]:
+    def _engine_request(self, attempt: Attempt) -> EngineRequest:
+        request = self._request
+        grammar = _grammar(request, self._input, self._names, self._grammars, attempt)
+        seed = (request.seed or 0) + attempt.seed_step
+        return EngineRequest(
+            self._prompt,
+            request.max_tokens,
+            max(request.temperature, attempt.temperature),
+            min(request.top_p, attempt.top_p),
+            seed if attempt.seed_step else request.seed,
+            request.stop,
+            grammar,
+        )
+
+    def _take(self, delta: Delta) -> list[TextDelta | ToolCall]:
         """What a delta makes certain."""
         self._first = self._first or time.monotonic()
-        self.tokens += delta.tokens
-        self._prompt_tokens, self._cached = delta.prompt_tokens, delta.cached_tokens
+        self._tokens += delta.tokens
         if delta.finish is Finish.LENGTH:
-            self.finish = FinishReason.LENGTH
-        return self._told(self._parser.feed(delta.text) if not self._request.response_schema_json else [delta.text])
+            self._finish = FinishReason.LENGTH
+        if self.wants_json:
+            self._text += delta.text
+            return []
+        return self._told(self._parser.feed(delta.text))
 
-    def rest(self) -> list[TextDelta | ToolCall]:
-        """What the parser still held back."""
-        return self._told(self._parser.finish()[0])
+    def held_text(self) -> list[TextDelta]:
+        """JSON is told whole, once it is known to be what was asked for; nothing of it is taken back."""
+        text = self._checked_text() if self.wants_json else ""
+        return [TextDelta(text)] if text else []
 
     def _told(self, events: list[str | ToolCall]) -> list[TextDelta | ToolCall]:
         told: list[TextDelta | ToolCall] = []
@@ -238,29 +291,32 @@ class _Turn:
 
     def _checked_text(self) -> str:
         text = self._text.strip()
-        schema = self._request.response_schema_json
-        if not schema or self.finish is not None or is_json_of(text, schema):
+        if not self.wants_json or self._finish is not None:
             return text
-        self._rejected += 1
-        return ""
+        return text if is_json_of(text, self._request.response_schema_json) else ""
 
     def result(self) -> GenerationResult:
         """The turn as a whole."""
         now = time.monotonic()
         text = self._checked_text()
-        reason = self.finish or (FinishReason.TOOL_CALLS if self._calls else FinishReason.STOP)
+        rejected = self._rejected + (self.wants_json and self._finish is None and not text)
+        if self._calls and self._finish is FinishReason.LENGTH:
+            # The calls are whole; what was cut off after them is gone.
+            self._finish = FinishReason.TOOL_CALLS
+        reason = self._finish or (FinishReason.TOOL_CALLS if self._calls else FinishReason.STOP)
         first = (self._first or now) - self._began
         return GenerationResult(
             text=text,
             calls=tuple(self._calls),
             finish=reason,
             prompt_tokens=self._prompt_tokens,
-            completion_tokens=self.tokens,
-            cached_tokens=self._cached,
-            queue_ms=1000 * self._dispatched.waited_seconds,
+            completion_tokens=self._tokens,
+            cached_tokens=self._cached_tokens,
+            queue_ms=1000 * self._waited_seconds,
             first_token_ms=1000 * first,
             total_ms=1000 * (now - self._began),
-            rejected_calls=self._rejected + self._parser.malformed,
+            rejected_calls=rejected,
+            attempts=self._attempts,
         )
 
 
@@ -272,11 +328,13 @@ async def _next(deltas: AsyncGenerator[Delta, None], deadline: float) -> Delta |
         raise DeadlineExceeded("The deadline passed while the model was generating.") from None
 
 
-def _grammar(request: GenerationRequest, prompt: PromptInput, names: NameMap, grammars: GrammarCache) -> Grammar:
+def _grammar(
+    request: GenerationRequest, prompt: PromptInput, names: NameMap, grammars: GrammarCache, attempt: Attempt
+) -> Grammar:
     if request.response_schema_json:
-        return grammars.json(request.response_schema_json)
+        return grammars.json(request.response_schema_json, attempt.limits)
     if request.only_tool and request.only_tool not in names.to_model:
         raise InvalidArgument(
             f"tool_choice.name: {request.only_tool!r} is not among the declared tools.", field="tool_choice.name"
         )
-    return grammars.get(request, prompt, names.to_model.get(request.only_tool, ""))
+    return grammars.get(request, prompt, names.to_model.get(request.only_tool, ""), attempt)

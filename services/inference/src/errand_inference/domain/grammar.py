@@ -18,6 +18,8 @@ from errand_inference.domain.chat import JsonValue, ToolDeclaration
 from errand_inference.domain.format import END_CALL, ESCAPE, START_CALL, START_RESPONSE, neutralise
 
 MOST_CALLS = 8
+# What a JSON string cannot hold as it is, as in a character class.
+NEVER_IN_JSON = r'"\\\x00-\x1f'
 _DEEPEST = 16
 _LONGEST_ARRAY = 64
 _MOST_NODES = 20_000
@@ -75,7 +77,27 @@ class Repeat:
     most: int | None
 
 
-Node = Text | Marker | Rule | Series | Choice | Repeat
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """`least` to `most` characters, none of them "<" or one of `never` (spelled as in a character class)."""
+
+    never: str
+    least: int
+    most: int
+
+
+Node = Text | Marker | Rule | Series | Choice | Repeat | Letters
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that make every turn end: characters of a string, items of an array, whether optional members
+    are offered at all. Values of any type are plain ones, one call is made."""
+
+    characters: int
+    items: int
+    optional: bool
+
 
 # Terminals that both dialects spell by themselves.
 FREE_TEXT, INTEGER, NATURAL, NUMBER, POSITIVE = (
@@ -91,6 +113,7 @@ class Syntax:
 
     string: Rule
     any_key: Rule
+    bounded: Callable[[int, int], Node]
     spell_string: Callable[[str], Node]
     spell_key: Callable[[str], str]
 
@@ -99,10 +122,19 @@ def _escaped(text: str) -> Node:
     return Series((Marker(ESCAPE), Text(neutralise(text)), Marker(ESCAPE)))
 
 
-CALL_SYNTAX = Syntax(Rule("string"), Rule("key"), _escaped, neutralise)
+def _escaped_letters(least: int, most: int) -> Node:
+    return Series((Marker(ESCAPE), Letters(r"\x00", least, most), Marker(ESCAPE)))
+
+
+def _json_letters(least: int, most: int) -> Node:
+    return Series((Text('"'), Letters(NEVER_IN_JSON, least, most), Text('"')))
+
+
+CALL_SYNTAX = Syntax(Rule("string"), Rule("key"), _escaped_letters, _escaped, neutralise)
 JSON_SYNTAX = Syntax(
     Rule("json_string"),
     Rule("json_key"),
+    _json_letters,
     lambda text: Text(json.dumps(text, ensure_ascii=False)),
     lambda key: json.dumps(key, ensure_ascii=False),
 )
@@ -116,9 +148,13 @@ class Grammar:
 
 
 def build_grammar(
-    tools: Sequence[ToolDeclaration], *, choice: ToolChoice = ToolChoice.AUTO, single_call: bool = False
+    tools: Sequence[ToolDeclaration],
+    *,
+    choice: ToolChoice = ToolChoice.AUTO,
+    single_call: bool = False,
+    limits: Limits | None = None,
 ) -> Grammar:
-    """The grammar of one turn. `tools` are those that may be called.
+    """The grammar of one turn. `tools` are those that may be called; with `limits` every call is bounded.
 
     Raises InvalidArgument for REQUIRED without tools.
     """
@@ -127,25 +163,25 @@ def build_grammar(
             raise InvalidArgument("tool_choice: a call is required but no tool is declared.", field="tool_choice")
         return Grammar({"root": FREE_TEXT})
     rules: dict[str, Node] = {}
-    call = Choice(tuple(_call(rules, tool) for tool in tools))
-    rules["call"] = call
-    turn = Series((Repeat(Rule("call"), 1, 1 if single_call else MOST_CALLS), Marker(START_RESPONSE)))
+    rules["call"] = Choice(tuple(_call(rules, tool, limits) for tool in tools))
+    most = 1 if single_call or limits else MOST_CALLS
+    turn = Series((Repeat(Rule("call"), 1, most), Marker(START_RESPONSE)))
     rules["root"] = turn if choice is ToolChoice.REQUIRED else Choice((turn, FREE_TEXT))
-    rules["value"] = _any_value(CALL_SYNTAX)
+    rules["value"] = _any_value(CALL_SYNTAX, limits)
     return Grammar(rules)
 
 
-def build_json_grammar(schema: Mapping[str, JsonValue]) -> Grammar:
+def build_json_grammar(schema: Mapping[str, JsonValue], *, limits: Limits | None = None) -> Grammar:
     """The grammar of JSON text of this schema, without white space between its parts."""
     rules: dict[str, Node] = {}
-    builder = _Builder(JSON_SYNTAX, schema, rules)
+    builder = _Builder(JSON_SYNTAX, schema, rules, limits)
     rules["root"] = builder.value(schema, 0, frozenset())
-    rules["value"] = _any_value(JSON_SYNTAX)
+    rules["value"] = _any_value(JSON_SYNTAX, limits)
     return Grammar(rules)
 
 
-def _call(rules: dict[str, Node], tool: ToolDeclaration) -> Node:
-    builder = _Builder(CALL_SYNTAX, tool.parameters, rules)
+def _call(rules: dict[str, Node], tool: ToolDeclaration, limits: Limits | None) -> Node:
+    builder = _Builder(CALL_SYNTAX, tool.parameters, rules, limits)
     arguments = builder.arguments()
     return Series((Marker(START_CALL), Text(f"call:{tool.name}"), arguments, Marker(END_CALL)))
 
@@ -157,6 +193,7 @@ class _Builder:
     syntax: Syntax
     root: Mapping[str, JsonValue]
     rules: dict[str, Node]
+    limits: Limits | None = None
     _references: dict[str, Rule] = field(default_factory=dict)
     _nodes: int = 0
 
@@ -223,7 +260,7 @@ class _Builder:
             return Choice(tuple(self._typed({**schema, "type": kind}, depth) for kind in kinds))
         match kinds:
             case "string":
-                return self.syntax.string
+                return self._string(schema)
             case "integer":
                 return NATURAL if _is_unsigned(schema) else INTEGER
             case "number":
@@ -233,11 +270,18 @@ class _Builder:
             case "null":
                 return Text("null")
             case "array":
-                return _array(self.value(schema.get("items"), depth + 1, frozenset()), schema)
+                longest = self.limits.items if self.limits else _LONGEST_ARRAY
+                return _array(self.value(schema.get("items"), depth + 1, frozenset()), schema, longest)
             case "object":
                 return self.object(schema, depth)
             case _:
                 return self.object(schema, depth) if "properties" in schema else VALUE
+
+    def _string(self, schema: Mapping[str, JsonValue]) -> Node:
+        if self.limits is None:
+            return self.syntax.string
+        most = min(self.limits.characters, _bound(schema.get("maxLength"), self.limits.characters))
+        return self.syntax.bounded(min(most, _bound(schema.get("minLength"), 0)), most)
 
     def _constant(self, value: JsonValue) -> Node:
         if isinstance(value, str):
@@ -250,14 +294,17 @@ class _Builder:
         """Members in alphabetical order; required ones always, the others perhaps."""
         properties = schema.get("properties")
         if not isinstance(properties, Mapping) or not properties:
-            return Text("{}") if schema.get("additionalProperties") is False else _open_object(self.syntax)
+            closed = schema.get("additionalProperties") is False or self.limits is not None
+            return Text("{}") if closed else _open_object(self.syntax)
         wanted = schema.get("required")
         required = set(wanted) if isinstance(wanted, list | tuple) else set()
         members: list[tuple[Node, bool]] = []
         for key in sorted(properties):
+            if self.limits and not self.limits.optional and key not in required:
+                continue
             value = self.value(properties[key], depth + 1, frozenset())
             members.append((Series((Text(f"{self.syntax.spell_key(key)}:"), value)), key in required))
-        return Series((Text("{"), self._members(members), Text("}")))
+        return Series((Text("{"), self._members(members), Text("}"))) if members else Text("{}")
 
     def _members(self, members: list[tuple[Node, bool]]) -> Node:
         """Whichever member is the first one has no comma before it."""
@@ -292,13 +339,13 @@ def _resolve(reference: str, root: Mapping[str, JsonValue]) -> JsonValue:
     return node
 
 
-def _array(item: Node, schema: Mapping[str, JsonValue]) -> Node:
-    least, most = (_bound(schema.get(key), default) for key, default in (("minItems", 0), ("maxItems", _LONGEST_ARRAY)))
-    least = min(least, _LONGEST_ARRAY)
-    most = max(least, min(most, _LONGEST_ARRAY))
+def _array(item: Node, schema: Mapping[str, JsonValue], longest: int) -> Node:
+    least = min(_bound(schema.get("minItems"), 0), _LONGEST_ARRAY)
+    most = max(least, min(_bound(schema.get("maxItems"), longest), longest))
     if most == 0:
         return Text("[]")
-    rest = Repeat(Series((Text(","), item)), max(0, least - 1), most - 1)
+    # One engine reads no repetition that is never made.
+    rest = Repeat(Series((Text(","), item)), max(0, least - 1), most - 1) if most > 1 else NOTHING
     filled = Series((item, rest))
     return Series((Text("["), filled if least else Repeat(filled, 0, 1), Text("]")))
 
@@ -312,7 +359,9 @@ def _open_object(syntax: Syntax) -> Node:
     return Series((Text("{"), Repeat(Series((pair, Repeat(Series((Text(","), pair)), 0, 15))), 0, 1), Text("}")))
 
 
-def _any_value(syntax: Syntax) -> Node:
+def _any_value(syntax: Syntax, limits: Limits | None) -> Node:
+    if limits is not None:
+        return Choice((syntax.bounded(0, limits.characters), NUMBER, Text("true"), Text("false"), Text("null")))
     array = Series((Text("["), Repeat(Series((VALUE, Repeat(Series((Text(","), VALUE)), 0, 15))), 0, 1), Text("]")))
     words = (Text("true"), Text("false"), Text("null"))
     return Choice((syntax.string, NUMBER, *words, array, _open_object(syntax)))

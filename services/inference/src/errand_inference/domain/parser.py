@@ -119,6 +119,11 @@ class StreamParser:
     _text: list[str] = field(default_factory=list)
     _ended: bool = False
 
+    @property
+    def open_call(self) -> str:
+        """The call that has begun and not ended, empty when there is none."""
+        return self._pending if not self._ended and self._pending.startswith(START_CALL) else ""
+
     def feed(self, piece: str) -> list[str | ToolCall]:
         """Text deltas and whole calls, in order; may be empty."""
         self._pending += piece

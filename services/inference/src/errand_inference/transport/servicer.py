@@ -155,6 +155,7 @@ def _attributes(result: GenerationResult, model: str) -> dict[str, AttributeValu
         "errand.first_token_ms": result.first_token_ms,
         "errand.cached_tokens": result.cached_tokens,
         "errand.rejected_calls": result.rejected_calls,
+        "errand.attempts": result.attempts,
     }
 
 
