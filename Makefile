@@ -97,6 +97,13 @@ bench-rag: setup ## search over 1,000 to 100,000 chunks, index recall, a PDF of 
 bench-chat: setup ## latency of a chat with one tool call, alone and with 16 clients
 	@$(BIN)/python bench/chat.py
 
+PEER := .cache/langgraph
+$(PEER)/.set-up: requirements/bench-agent.txt
+	@$(PYTHON) -m venv $(PEER) && $(PEER)/bin/pip install --quiet -r requirements/bench-agent.txt && touch $@
+
+bench-agent: setup $(PEER)/.set-up ## cost of a durable step beside LangGraph with its own saver, SQLite and Postgres
+	@$(BIN)/python bench/agent.py $(PEER)/bin/python
+
 bench-tools: setup ## calls a second of the tools service beside a bare gRPC hop, cost of the ledger
 	@$(BIN)/python bench/tools/run.py
 
