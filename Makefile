@@ -98,8 +98,8 @@ bench-chat: setup ## latency of a chat with one tool call, alone and with 16 cli
 	@$(BIN)/python bench/chat.py
 
 PEER := .cache/langgraph
-$(PEER)/.set-up: requirements/bench-agent.txt
-	@$(PYTHON) -m venv $(PEER) && $(PEER)/bin/pip install --quiet -r requirements/bench-agent.txt && touch $@
+$(PEER)/.set-up: bench/agent_peer.txt
+	@$(PYTHON) -m venv $(PEER) && $(PEER)/bin/pip install --quiet -r bench/agent_peer.txt && touch $@
 
 bench-agent: setup $(PEER)/.set-up ## cost of a durable step beside LangGraph with its own saver, SQLite and Postgres
 	@$(BIN)/python bench/agent.py $(PEER)/bin/python
