@@ -93,7 +93,7 @@ def coverage(terms: Sequence[str], text: str) -> float:
     """
     if not terms:
         return 0.0
-    words = {word.lower() for word in _WORD.findall(text)}
+    words = set(_WORD.findall(text.lower()))
     return sum(_holds(words, term) for term in terms) / len(terms)
 
 
