@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
 from errand_common.db import migrate
 from errand_common.testing.keys import TestKeys, free_port
 from errand_gateway.storage.models import SCHEMA
@@ -18,6 +19,7 @@ PAID_FOR = 100
 ASKED = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 
 
+@pytest.mark.timeout(300)
 async def test_no_quota_is_overspent(tmp_path: Path, backend: FakeBackend, keys: TestKeys, postgres_url: str) -> None:
     await asyncio.to_thread(migrate, postgres_url, package="errand_gateway.storage.migrations", schema=SCHEMA)
     ports = [free_port() for _ in range(GATEWAYS)]
