@@ -1,4 +1,5 @@
 """What `helm test` runs: every component must be ready, and a chat must be answered. Each failure names the cure."""
+
 import json
 import os
 import sys
@@ -10,8 +11,8 @@ GATEWAY = os.environ["GATEWAY"]
 KEY = os.environ["ADMIN_KEY"]
 HINTS = {
     "database": "the database does not answer: see the pods' logs of wait-for-tables, and values under database",
-    "inference": "the model is not loaded: see the inference pods' logs; inference.hubId, hubSecret, settings.model_path "
-    "and the memory limit decide about it",
+    "inference": "the model is not loaded: see the inference pods' logs; inference.hubId, hubSecret, "
+    "settings.model_path and the memory limit decide about it",
 }
 
 

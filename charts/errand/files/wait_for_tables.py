@@ -1,4 +1,5 @@
 """Waits until the database answers, and with a schema named until its tables are there. Says what it waits for."""
+
 import os
 import sys
 import time
