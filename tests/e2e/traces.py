@@ -52,5 +52,5 @@ def assert_whole(trace: Any) -> None:
     """One root, the chat, and every other span below a span that is there."""
     spans = {span.span_id: span for span in trace.data.spans}
     orphans = [span.name for span in spans.values() if span.parent_id is not None and span.parent_id not in spans]
-    assert not orphans
+    assert not orphans, orphans
     assert len([span.name for span in spans.values() if span.parent_id is None]) == 1

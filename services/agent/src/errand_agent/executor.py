@@ -45,6 +45,8 @@ from errand_agent.telemetry import TracingObserver, count_run
 APPLICATION_VERSION = "agent-3"
 # Model and tools get a little longer than the run, so that the run's own limit decides.
 _GRACE_SECONDS = 30
+_COMMIT_SECONDS = 15.0
+_COMMIT_POLL_SECONDS = 0.02
 _THINK = ".think"
 _log = structlog.get_logger(__name__)
 _tracer = tracer(__name__)
@@ -159,6 +161,7 @@ class RunExecutor:
 
     async def _run(self, tenant_id: str, run_id: str) -> str:
         """The workflow. It is replayed after a crash, so all it does goes through the journal."""
+        await self._committed(tenant_id, run_id)
         loaded = await self._load(tenant_id, run_id)
         if loaded is None:
             return "gone"
@@ -238,6 +241,15 @@ class RunExecutor:
         except Exception:
             _log.exception("run failed")
             return Outcome(StopReason.INTERNAL, "An internal error ended this run.")
+
+    async def _committed(self, tenant_id: str, run_id: str) -> None:
+        """Waits for the run's row, which is committed after its workflow is started, or never."""
+        until = time.monotonic() + _COMMIT_SECONDS
+        while time.monotonic() < until:
+            async with self._database.transaction(tenant_id, read_only=True) as session:
+                if await session.get(RunRow, run_id) is not None:
+                    return
+            await asyncio.sleep(_COMMIT_POLL_SECONDS)
 
     async def _load(self, tenant_id: str, run_id: str) -> tuple[Principal, Task] | None:
         async with self._database.transaction(tenant_id) as session:

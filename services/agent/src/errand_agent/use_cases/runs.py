@@ -76,7 +76,8 @@ class RunUseCases:
             row = await runs.add(run, principal, named, idempotency_key)
             await conversations.say(conversation, Role.USER, message, run.id)
             await runs.append(row, "started", [(EventKind.STARTED, {})])
-        await self._executor.submit(principal.tenant_id, run.id)
+            # Before the commit: a process that dies between the two leaves no run that nobody executes.
+            await self._executor.submit(principal.tenant_id, run.id)
         return run.id
 
     async def _known(self, row: RunRow, message: str) -> str:

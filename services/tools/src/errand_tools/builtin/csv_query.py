@@ -17,6 +17,7 @@ MAX_COLUMNS: Final = 64
 MAX_RESULT_ROWS: Final = 100
 # A value, and a whole row: with the steps below it bounds what a sort may pile up in memory.
 _MAX_VALUE_BYTES: Final = 4_000
+_MAX_CELL_CHARACTERS: Final = 100_000
 _MAX_STEPS: Final = 1_000_000
 _STEPS_AT_ONCE: Final = 10_000
 _INTEGER = re.compile(r"^[+-]?\d{1,15}$")
@@ -66,6 +67,9 @@ def _table(text: str) -> tuple[list[str], list[list[Any]]]:
         raise ToolFailed("The text cannot be read as CSV.") from None
     if not lines or len(lines[0]) > MAX_COLUMNS or len(lines) > MAX_ROWS + 1:
         raise ToolFailed(f"The CSV needs a header line, at most {MAX_COLUMNS} columns and {MAX_ROWS} rows.")
+    # The csv module's own limit is one of the process, which any library may have raised.
+    if any(len(cell) > _MAX_CELL_CHARACTERS for line in lines for cell in line):
+        raise ToolFailed(f"A cell may have {_MAX_CELL_CHARACTERS} characters; is a quote left open?")
     header = _names(lines[0])
     width = len(header)
     return header, [[_value(cell) for cell in (line + [""] * width)[:width]] for line in lines[1:]]
