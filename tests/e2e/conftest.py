@@ -31,6 +31,7 @@ class Suite:
     data_dir: Path
     target: str
     http: httpx.Client
+    environment: dict[str, str]
 
     @property
     def mlflow_url(self) -> str:
@@ -128,6 +129,6 @@ def suite(tmp_path_factory: pytest.TempPathFactory, target: str) -> Iterator[Sui
     headers = {"X-API-Key": started["admin_key"]}
     try:
         with httpx.Client(base_url=started["url"], headers=headers, timeout=150) as client:
-            yield Suite(started["url"], started["admin_key"], folder, target, client)
+            yield Suite(started["url"], started["admin_key"], folder, target, client, environment)
     finally:
         errand("down", "--data-dir", str(folder))

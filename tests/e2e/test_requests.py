@@ -55,7 +55,7 @@ def test_a_page_is_fetched_where_the_operator_allows_it(suite: Suite) -> None:
     run = suite.chat(f"Fetch {suite.target}/stock")
     assert _tools(run) == ["http_get"]
     observed = next(step for step in run["steps"] if step["kind"] == "observe")
-    assert observed["result"]["status"] == 200
+    assert observed["result"].get("status") == 200, run["steps"]
 
 
 def test_a_page_that_is_not_allowed_is_an_observation(suite: Suite) -> None:
