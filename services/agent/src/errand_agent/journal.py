@@ -22,6 +22,8 @@ from errand_agent.storage.runs import RunRepository
 
 # Pieces of an answer that come within this time become one event.
 _COALESCE_SECONDS = 0.04
+# Storing pieces must not slow what it tells of: after each time there is a rest so many times as long.
+_FLUSH_REST = 4
 _CANCELLED = {"cancelled": True}
 _FAILED = "failed with"
 # A decision that another replica took rings no bell here; a run that waits looks this often.
@@ -32,24 +34,25 @@ class Bell:
     """Wakes those who watch a run, and carries the wish to cancel it."""
 
     def __init__(self) -> None:
-        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._watchers: dict[str, dict[asyncio.Event, bool]] = {}
         self._cancelled: dict[str, asyncio.Event] = {}
 
-    def ring(self, run_id: str) -> None:
-        """Wakes the run's watchers."""
-        for watcher in self._watchers.get(run_id, ()):
-            watcher.set()
+    def ring(self, run_id: str, *, delta: bool = False) -> None:
+        """Wakes the run's watchers; for a piece of an answer only those who read along."""
+        for watcher, reads_along in self._watchers.get(run_id, {}).items():
+            if reads_along or not delta:
+                watcher.set()
 
-    def watch(self, run_id: str) -> asyncio.Event:
+    def watch(self, run_id: str, *, reads_along: bool = True) -> asyncio.Event:
         """An event that is set when the run has news."""
         watcher = asyncio.Event()
-        self._watchers.setdefault(run_id, set()).add(watcher)
+        self._watchers.setdefault(run_id, {})[watcher] = reads_along
         return watcher
 
     def unwatch(self, run_id: str, watcher: asyncio.Event) -> None:
         """Ends a watch."""
-        watchers = self._watchers.get(run_id, set())
-        watchers.discard(watcher)
+        watchers = self._watchers.get(run_id, {})
+        watchers.pop(watcher, None)
         if not watchers:
             self._watchers.pop(run_id, None)
 
@@ -82,7 +85,7 @@ class DbosJournal:
         self._told_before: dict[str, bool] = {}
         self._pieces: list[str] = []
         self._piece_key = ""
-        self._flushed_at = 0.0
+        self._flushed_at = self._flush_seconds = 0.0
         self._flushes = 0
 
     async def once(self, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
@@ -132,26 +135,28 @@ class DbosJournal:
             row = await session.get(RunRow, self._run_id, with_for_update=True)
             if row is not None:
                 await RunRepository(session).append(row, key, events)
-        self._bell.ring(self._run_id)
+        self._bell.ring(self._run_id, delta=all(kind is EventKind.DELTA for kind, _ in events))
 
     async def tell(self, key: str, text: str) -> None:
         """A piece of the answer; an answer that an earlier attempt began is not told again."""
         if key not in self._told_before:
-            async with self._database.transaction(self._tenant_id) as session:
+            async with self._database.transaction(self._tenant_id, read_only=True) as session:
                 self._told_before[key] = await RunRepository(session).has_key(self._run_id, f"{key}.delta")
         if self._told_before[key] or not text:
             return
         self._piece_key = key
         self._pieces.append(text)
-        if time.monotonic() - self._flushed_at >= _COALESCE_SECONDS:
+        if time.monotonic() - self._flushed_at >= max(_COALESCE_SECONDS, _FLUSH_REST * self._flush_seconds):
             await self._flush()
 
     async def _flush(self) -> None:
         if not self._pieces:
             return
         text, self._pieces = "".join(self._pieces), []
-        self._flushed_at, self._flushes = time.monotonic(), self._flushes + 1
+        began, self._flushes = time.monotonic(), self._flushes + 1
         await self._append(f"{self._piece_key}.delta.{self._flushes}", [(EventKind.DELTA, {"text": text})])
+        self._flushed_at = time.monotonic()
+        self._flush_seconds = self._flushed_at - began
 
     async def decide(self, step: int, calls: Mapping[int, Call]) -> tuple[dict[int, Decision], float]:
         """Asks once, and waits for people; a wait that a crash interrupted is taken up again."""
@@ -209,7 +214,7 @@ class DbosJournal:
         return await self._requested()
 
     async def _requested(self) -> bool:
-        async with self._database.transaction(self._tenant_id) as session:
+        async with self._database.transaction(self._tenant_id, read_only=True) as session:
             row = await session.get(RunRow, self._run_id)
             return row is None or row.cancel_requested
 

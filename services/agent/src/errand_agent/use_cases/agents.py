@@ -23,7 +23,7 @@ class AgentUseCases:
         """The agent in force; an empty name is the default one. Raises NotFound."""
         wanted = name or DEFAULT_AGENT
         tenant_id = current_principal().tenant_id
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             found, _ = await AgentRepository(session).latest(tenant_id, wanted)
         if found is not None:
             return found
@@ -34,7 +34,7 @@ class AgentUseCases:
     async def all(self) -> list[Agent]:
         """The tenant's agents, the default one first."""
         tenant_id = current_principal().tenant_id
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             stored = await AgentRepository(session).all(tenant_id)
         defaults = [agent for agent in stored if agent.is_default] or [default_agent()]
         return [*defaults, *(agent for agent in stored if not agent.is_default)]

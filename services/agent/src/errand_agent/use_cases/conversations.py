@@ -31,7 +31,7 @@ class ConversationUseCases:
     async def get(self, conversation_id: str) -> Conversation:
         """Raises NotFound."""
         principal = current_principal()
-        async with self._database.transaction(principal.tenant_id) as session:
+        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             row = await ConversationRepository(session).row(
                 principal.tenant_id, conversation_id, visible_owner(principal)
             )
@@ -42,7 +42,7 @@ class ConversationUseCases:
     async def page(self, size: int, token: str, *, text: str, include_archived: bool) -> tuple[list[Conversation], str]:
         """The caller's own, newest first; with a text those that have it in title or messages."""
         principal = current_principal()
-        async with self._database.transaction(principal.tenant_id) as session:
+        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             rows, more = await ConversationRepository(session).page(
                 principal.tenant_id,
                 principal.id,
@@ -56,7 +56,7 @@ class ConversationUseCases:
     async def messages(self, conversation_id: str, size: int, token: str) -> tuple[list[Message], str]:
         """Oldest first; raises NotFound."""
         await self.get(conversation_id)
-        async with self._database.transaction(current_principal().tenant_id) as session:
+        async with self._database.transaction(current_principal().tenant_id, read_only=True) as session:
             return await ConversationRepository(session).messages(conversation_id, page_size(size), token)
 
     async def update(self, conversation_id: str, *, title: str | None, archived: bool | None) -> Conversation:

@@ -99,7 +99,7 @@ class RunUseCases:
         if not conversation_id:
             return ""
         principal = current_principal()
-        async with self._database.transaction(principal.tenant_id) as session:
+        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             row = await ConversationRepository(session).row(principal.tenant_id, conversation_id, principal.id)
             if row is None:
                 raise NotFound("conversation", conversation_id)
@@ -120,7 +120,7 @@ class RunUseCases:
     async def get(self, run_id: str) -> Run:
         """The run with its steps; raises NotFound."""
         principal = current_principal()
-        async with self._database.transaction(principal.tenant_id) as session:
+        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             runs = RunRepository(session)
             row = await self._visible(runs, run_id)
             waiting = [to_approval(found) for found in await ApprovalRepository(session).pending(run_id)]
@@ -154,7 +154,7 @@ class RunUseCases:
     ) -> tuple[list[Run], str]:
         """Runs without their steps, newest first."""
         principal = current_principal()
-        async with self._database.transaction(principal.tenant_id) as session:
+        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             rows, more = await RunRepository(session).page(
                 principal.tenant_id,
                 visible_owner(principal),
@@ -167,15 +167,18 @@ class RunUseCases:
             )
             return [to_run(row) for row in rows], more
 
-    async def watch(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
-        """The run's events after a sequence number, until it ends; raises NotFound."""
+    async def watch(self, run_id: str, after: int, *, reads_along: bool = True) -> AsyncGenerator[RunEvent, None]:
+        """The run's events after a sequence number, until it ends; raises NotFound.
+
+        Who does not read along gets the pieces of the answer with the next other event.
+        """
         await self.get(run_id)
         tenant_id = current_principal().tenant_id
-        watcher = self._bell.watch(run_id)
+        watcher = self._bell.watch(run_id, reads_along=reads_along)
         try:
             while True:
                 watcher.clear()
-                async with self._database.transaction(tenant_id) as session:
+                async with self._database.transaction(tenant_id, read_only=True) as session:
                     events = await RunRepository(session).events(tenant_id, run_id, after)
                 for event in events:
                     yield event
@@ -189,7 +192,7 @@ class RunUseCases:
 
     async def wait(self, run_id: str) -> Run:
         """The run, once it has ended or waits for a person."""
-        async with aclosing(self.watch(run_id, 0)) as events:
+        async with aclosing(self.watch(run_id, 0, reads_along=False)) as events:
             async for event in events:
                 if event.kind is EventKind.APPROVAL:
                     run = await self.get(run_id)
@@ -200,7 +203,7 @@ class RunUseCases:
     async def approval(self, approval_id: str) -> Approval:
         """As it is now; raises NotFound."""
         tenant_id = current_principal().tenant_id
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             row = await ApprovalRepository(session).row(tenant_id, approval_id)
             if row is None:
                 raise NotFound("approval", approval_id)
