@@ -11,7 +11,8 @@ from errand_common.rpc.client import deadline_seconds, translate_errors
 
 from errand_agent.domain.ports import Passage
 
-_SEARCH_SECONDS = 10.0
+# Long enough for a service that is just starting again, and then the run goes on without its documents.
+_SEARCH_SECONDS = 5.0
 
 
 class RagRetriever:
@@ -24,7 +25,7 @@ class RagRetriever:
         """Passages, best first."""
         request = pb.SearchRequest(collection_ids=collections, query=query, top_k=top_k, min_similarity=min_similarity)
         with translate_errors("rag"):
-            response = await self._stub.Search(request, timeout=deadline_seconds(_SEARCH_SECONDS))
+            response = await self._stub.Search(request, timeout=deadline_seconds(_SEARCH_SECONDS), wait_for_ready=True)
         return [_passage(hit) for hit in response.hits]
 
     async def check_collections(self, names: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ from errand_common.rpc.client import deadline_seconds, translate_errors
 
 from errand_agent.domain.ports import Call, ToolResult, ToolSpec
 
-_LIST_SECONDS = 10.0
+# Long enough for a service that is just starting again, and then the run goes on without its tools.
+_LIST_SECONDS = 5.0
 # Longer than any tool may take, so that the tools service's own limit decides.
 _EXECUTE_SECONDS = 310.0
 _PAGE = 200
@@ -36,7 +37,9 @@ class ToolsToolbox:
             page = common_pb2.PageRequest(page_size=_PAGE, page_token=token)
             with translate_errors("tools"):
                 response = await self._stub.ListTools(
-                    pb.ListToolsRequest(page=page, enabled_only=True), timeout=deadline_seconds(_LIST_SECONDS)
+                    pb.ListToolsRequest(page=page, enabled_only=True),
+                    timeout=deadline_seconds(_LIST_SECONDS),
+                    wait_for_ready=True,
                 )
             tools.extend(response.tools)
             token = response.next_page_token

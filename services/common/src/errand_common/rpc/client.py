@@ -53,7 +53,8 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # A service that was away is found again within this time.
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     # Pods come and go: the default of 30 seconds would hold on to the address of one that is gone.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 ]

@@ -14,9 +14,9 @@ from errand_common.testing.keys import TestKeys
 
 
 @asynccontextmanager
-async def serving(registrations: Sequence[Registration], keys: TestKeys) -> AsyncIterator[str]:
+async def serving(registrations: Sequence[Registration], keys: TestKeys, *, port: int = 0) -> AsyncIterator[str]:
     """A server of these services; gives its target."""
-    server = RpcServer(ServiceSettings(), keys.verifier, registrations)
+    server = RpcServer(ServiceSettings(port=port), keys.verifier, registrations)
     port = await server.start()
     await server.set_serving(True)
     try:
