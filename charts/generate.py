@@ -65,6 +65,7 @@ FLAG: Schema = {"type": "boolean"}
 NAME = text(maxLength=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
 SIZE = text("a quantity such as 8Gi", pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")
 URL = text(pattern=r"^(https?://[^\s]+)?$")
+OTLP = text("URL with its path, such as http://collector:4318/v1/traces", pattern=r"^(https?://[^\s/]+/[^\s]+)?$")
 TAG = text(pattern=r"^[A-Za-z0-9_.-]*$", maxLength=128)
 LABELS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 LIST: Schema = {"type": "array", "items": {"type": "object"}}
@@ -171,12 +172,13 @@ def schema() -> Schema:
                         *("off", "bundled", "external"),
                         url=URL,
                         experimentId=text(pattern=r"^[0-9]+$"),
+                        headersSecret=NAME,
                         allowedHosts=NAMES,
                         **VOLUME,
                     ),
                     **needs("external", "url"),
                 },
-                "telemetry": closed({"otlpEndpoint": URL}),
+                "telemetry": closed({"otlpEndpoint": OTLP, "headersSecret": NAME}),
                 "defaults": closed(
                     {
                         "probes": one_of("grpc", "http"),
@@ -242,6 +244,10 @@ def schema() -> Schema:
                 "serviceMonitor": closed(
                     {"enabled": FLAG, "interval": text(pattern=r"^[0-9]+(s|m)$"), "labels": LABELS}
                 ),
+                "prometheusRule": closed(
+                    {"enabled": FLAG, "labels": LABELS, "runbookBase": text(pattern=r"^(https?://\S+/)?$")}
+                ),
+                "dashboards": closed({"enabled": FLAG, "labels": LABELS, "annotations": LABELS}),
                 "backup": closed(
                     {
                         "enabled": FLAG,

@@ -103,7 +103,7 @@ livenessProbe:
 {{- $_ := set $env "JWKS" (printf "http://%s/.well-known/jwks.json" (include "errand.name" (list $root "keys"))) -}}
 {{- with include "errand.mlflowUrl" $root -}}
 {{- $_ := set $env "MLFLOW_ENDPOINT" (printf "%s/v1/traces" .) -}}
-{{- $_ := set $env "MLFLOW_HEADERS" (dict "x-mlflow-experiment-id" $v.mlflow.experimentId | toJson) -}}
+{{- if not (and (eq $v.mlflow.kind "external") $v.mlflow.headersSecret) }}{{ $_ := set $env "MLFLOW_HEADERS" (dict "x-mlflow-experiment-id" $v.mlflow.experimentId | toJson) }}{{ end -}}
 {{- end -}}
 {{- with $v.telemetry.otlpEndpoint }}{{ $_ := set $env "OTLP_ENDPOINT" . }}{{ end -}}
 {{- range $target, $callers := include "errand.callers" $root | fromYaml -}}
@@ -123,6 +123,12 @@ livenessProbe:
 {{- range $name := keys $env | sortAlpha }}
 - name: {{ $prefix }}{{ $name }}
   value: {{ index $env $name | quote }}
+{{- end }}
+{{- range $variable, $secret := dict "MLFLOW_HEADERS" (eq $v.mlflow.kind "external" | ternary $v.mlflow.headersSecret "") "OTLP_HEADERS" $v.telemetry.headersSecret }}
+{{- with $secret }}
+- name: {{ $prefix }}{{ $variable }}
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: headers}}
+{{- end }}
 {{- end }}
 {{- if and (ne $v.database.kind "sqlite") (ne .name "inference") }}
 - name: {{ $prefix }}DATABASE_URL
