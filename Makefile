@@ -17,7 +17,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat bench-rag bench-tools bench-scaling images chart-test cluster-test clean
+.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat bench-gateway bench-rag bench-tools bench-scaling images chart-test cluster-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -103,6 +103,23 @@ $(PEER)/.set-up: bench/agent_peer.txt
 
 bench-agent: setup $(PEER)/.set-up ## cost of a durable step beside LangGraph with its own saver, SQLite and Postgres
 	@$(BIN)/python bench/agent.py $(PEER)/bin/python
+
+# Debian's packages unpacked, like promtool above.
+WRK := .cache/wrk/wrk
+$(WRK):
+	@mkdir -p $(@D)
+	@if command -v wrk >/dev/null; then ln -sf "$$(command -v wrk)" $@; \
+	else cd $(@D) && { apt-get download -qq $(WRK_PACKAGES) || { apt-get update -qq && apt-get download -qq $(WRK_PACKAGES); } } \
+	&& for package in *.deb; do dpkg-deb -x "$$package" .; done && rm *.deb \
+	&& printf '#!/bin/sh\ncd "$$(dirname "$$0")" && LD_LIBRARY_PATH="$$(echo usr/lib/*-linux-gnu)" exec usr/bin/wrk "$$@"\n' >wrk && chmod +x wrk; fi
+WRK_PACKAGES := wrk libluajit-5.1-2
+
+LITELLM := .cache/litellm
+$(LITELLM)/.set-up: bench/gateway/litellm.txt
+	@$(PYTHON) -m venv $(LITELLM) && $(LITELLM)/bin/pip install --quiet -r bench/gateway/litellm.txt && touch $@
+
+bench-gateway: setup $(WRK) $(LITELLM)/.set-up ## the gateway beside bare FastAPI, FastAPI with a gRPC hop, and LiteLLM's proxy
+	@$(BIN)/python bench/gateway/run.py --wrk $(WRK) --litellm $(LITELLM)/bin/litellm $(BENCH_ARGS)
 
 bench-tools: setup ## calls a second of the tools service beside a bare gRPC hop, cost of the ledger
 	@$(BIN)/python bench/tools/run.py

@@ -1,0 +1,296 @@
+"""`make bench-gateway`: what the gateway costs, beside a bare FastAPI, FastAPI with one gRPC hop, and LiteLLM's proxy.
+
+    python bench/gateway/run.py --wrk PATH [--litellm PATH] [--seconds 5] [--rounds 3] [--only ours,hop]
+
+One process each, the load generator (wrk) on the same machine. Everything of ours is on: key, limits, a quota,
+usage and audit rows, SQLite. The peers' rounds are interleaved, so that a machine that slows down slows all;
+medians of the rounds are told. Writes docs/benchmarks/gateway.{json,md,svg} unless --only is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import matplotlib as mpl
+from errand_common.testing.keys import free_port
+
+mpl.use("svg")
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).parent
+REPORT = HERE.parents[1] / "docs" / "benchmarks"
+KEY = "errand_bench0_0123456789abcdef0123456789abcdef"
+CONNECTIONS = (1, 10, 50)
+STEADY_RATE = 300
+MESSAGE = {"message": "What is 17% of 2,350?"}
+COMPLETION = {"model": "mock", "messages": [{"role": "user", "content": MESSAGE["message"]}]}
+LITELLM_CONFIG = """model_list:
+  - model_name: mock
+    litellm_params: {model: openai/mock, api_key: none, mock_response: "17% of 2,350 is 399.5."}
+general_settings: {master_key: KEY}
+"""
+NAMES = {"ours": "Errand", "hop": "FastAPI + gRPC hop", "bare": "bare FastAPI", "litellm": "LiteLLM proxy"}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server that is measured."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    port: int
+    path: str
+    body: str
+
+    @property
+    def url(self) -> str:
+        """Where it is asked."""
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the process so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def megabytes(self) -> float:
+        """Resident memory."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return round(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024, 1)
+
+
+@contextlib.contextmanager
+def process(*command: str | Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process until the end of the block."""
+    started = subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL)
+    try:
+        yield started
+    finally:
+        started.terminate()
+        started.wait(30)
+
+
+@contextlib.contextmanager
+def peers(options: argparse.Namespace, folder: Path) -> Iterator[list[Peer]]:
+    """All that are to be measured, warm."""
+    wanted = options.only.split(",") if options.only else list(NAMES)
+    chat, completion = json.dumps(MESSAGE), json.dumps(COMPLETION)
+    with contextlib.ExitStack() as stack:
+        agent = free_port()
+        stack.enter_context(process(sys.executable, HERE / "peers.py", "agent", str(agent)))
+        target = f"127.0.0.1:{agent}"
+        found = []
+        for name in wanted:
+            port = free_port()
+            if name == "litellm":
+                if options.litellm is None:
+                    continue
+                config = folder / "litellm.yaml"
+                config.write_text(LITELLM_CONFIG.replace("KEY", KEY))
+                command = (options.litellm, "--config", config, "--port", str(port), "--host", "127.0.0.1")
+                started = stack.enter_context(process(*command, LITELLM_LOG="ERROR"))
+                found.append(Peer(name, started, port, "/v1/chat/completions", completion))
+            elif name == "ours":
+                command = (sys.executable, "-m", "errand_gateway", "serve")
+                started = stack.enter_context(process(*command, **settings(folder, port, target)))
+                found.append(Peer(name, started, port, "/api/v1/chat", chat))
+            else:
+                started = stack.enter_context(process(sys.executable, HERE / "peers.py", name, str(port), target))
+                found.append(Peer(name, started, port, "/api/v1/chat", chat))
+        for peer in found:
+            warm(peer)
+            if peer.name == "ours":
+                set_quota(peer)
+        yield found
+
+
+def settings(folder: Path, port: int, target: str) -> dict[str, str]:
+    """The gateway's settings: a limit that is counted and not reached, prices that are booked."""
+    values = {
+        "PORT": str(port),
+        "DATA_DIR": str(folder),
+        "BOOTSTRAP_ADMIN_KEY": KEY,
+        "LOG_LEVEL": "warning",
+        "RATE_LIMIT": "100000000/minute",
+        "PRICES": '{"*": {"input": 0.1, "output": 0.4}}',
+        **{f"{service}_TARGET": target for service in ("AGENT", "INFERENCE", "RAG", "TOOLS")},
+    }
+    return {f"ERRAND_GATEWAY_{name}": value for name, value in values.items()}
+
+
+def warm(peer: Peer) -> None:
+    """Waits until it answers, then asks for a second."""
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    with httpx.Client(headers=headers, timeout=10) as client:
+        end = time.monotonic() + 180
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.TransportError):
+                if client.post(peer.url, content=peer.body).status_code == 200:
+                    break
+            time.sleep(0.2)
+        else:
+            raise SystemExit(f"{peer.name} did not answer")
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            client.post(peer.url, content=peer.body).raise_for_status()
+
+
+def set_quota(peer: Peer) -> None:
+    """A quota that is counted and not reached."""
+    quota = {"period": "month", "measure": "tokens", "amount": 10**15}
+    url = f"http://127.0.0.1:{peer.port}/api/v1/admin/quotas"
+    httpx.post(url, json=quota, headers={"X-API-Key": KEY}).raise_for_status()
+
+
+def load(peer: Peer, wrk: Path, connections: int, seconds: int) -> dict[str, float]:
+    """One round of wrk."""
+    command = (wrk, "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s")
+    command += ("-s", HERE / "chat.lua", peer.url)
+    before = peer.cpu_seconds()
+    done = subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"BENCH_BODY": peer.body, "BENCH_KEY": KEY},
+    )
+    figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    if figures["failed"]:
+        raise SystemExit(f"{peer.name}: {figures['failed']} requests failed")
+    used = peer.cpu_seconds() - before
+    return {
+        "requests_per_second": round(figures["requests"] / figures["seconds"], 1),
+        "p50_ms": figures["p50_ms"],
+        "p99_ms": figures["p99_ms"],
+        "cpu_ms": round(1000 * used / max(1, figures["requests"]), 3),
+    }
+
+
+async def steady(peer: Peer, rate: int, seconds: int) -> dict[str, float]:
+    """So many requests a second, whether or not earlier ones are answered; timed from when each was due."""
+    head = f"POST {peer.path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {KEY}\r\n"
+    request = f"{head}Content-Type: application/json\r\nContent-Length: {len(peer.body)}\r\n\r\n{peer.body}".encode()
+    idle: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    connections = [await asyncio.open_connection("127.0.0.1", peer.port) for _ in range(64)]
+    for connection in connections:
+        idle.put_nowait(connection)
+    times = []
+
+    async def ask(due: float) -> None:
+        reader, writer = await idle.get()
+        writer.write(request)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"{peer.name}: {answer[:60]!r}")
+        size = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(int(size.split(b":")[1]))
+        times.append(1000 * (time.perf_counter() - due))
+        idle.put_nowait((reader, writer))
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(rate * seconds):
+            due = began + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            tasks.create_task(ask(due))
+    for _, writer in connections:
+        writer.close()
+    cuts = statistics.quantiles(times, n=100)
+    return {"rate": rate, "p50_ms": round(cuts[49], 2), "p99_ms": round(cuts[98], 2)}
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name, peers(options, Path(name)) as found:
+        rounds: dict[tuple[str, int], list[dict[str, float]]] = {}
+        for _ in range(options.rounds):
+            for connections in CONNECTIONS:
+                for peer in found:
+                    figures = load(peer, options.wrk, connections, options.seconds)
+                    rounds.setdefault((peer.name, connections), []).append(figures)
+        result: dict[str, Any] = {"cores": os.cpu_count(), "peers": {}}
+        for peer in found:
+            rows = [{"connections": count} | median(rounds[peer.name, count]) for count in CONNECTIONS]
+            result["peers"][peer.name] = {"loads": rows, "megabytes": peer.megabytes()}
+            if peer.name == "ours":
+                result["steady"] = asyncio.run(steady(peer, STEADY_RATE, options.seconds))
+        return result
+
+
+def median(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(statistics.median(figures[name] for figures in rounds), 3) for name in rounds[0]}
+
+
+def write_report(figures: dict[str, Any]) -> None:
+    REPORT.mkdir(parents=True, exist_ok=True)
+    (REPORT / "gateway.json").write_text(json.dumps(figures, indent=2) + "\n")
+    rows = "\n".join(
+        f"| {NAMES[name]} | {row['connections']} | {row['requests_per_second']:,.0f} | {row['p50_ms']:.1f} "
+        f"| {row['p99_ms']:.1f} | {row['cpu_ms']:.2f} | {peer['megabytes']:.0f} |"
+        for name, peer in figures["peers"].items()
+        for row in peer["loads"]
+    )
+    steady_load = figures["steady"]
+    (REPORT / "gateway.md").write_text(
+        f"""# What the gateway costs
+
+`make bench-gateway`, {figures["cores"]} cores shared by the server, the agent behind it and wrk; one process each,
+medians of interleaved rounds. Errand does its whole work: key, rate limit, a quota, prices, usage and audit rows in
+SQLite, one gRPC hop to an agent that answers at once. The hop does nothing but that call, bare FastAPI not even
+that; LiteLLM answers from a mock, without a database. CPU is the server process's own time for a request: unlike
+the other figures it hardly depends on what else the machine does.
+
+| server | connections | requests/s | p50 ms | p99 ms | CPU ms | MB |
+|---|---:|---:|---:|---:|---:|---:|
+{rows}
+
+At a steady {steady_load["rate"]} requests/s, timed from when each was due: p50 {steady_load["p50_ms"]} ms,
+p99 {steady_load["p99_ms"]} ms.
+
+![requests a second](gateway.svg)
+"""
+    )
+    plot(figures["peers"])
+
+
+def plot(measured: dict[str, Any]) -> None:
+    figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+    width = 0.8 / len(measured)
+    for index, (name, peer) in enumerate(measured.items()):
+        places = [position + index * width for position in range(len(CONNECTIONS))]
+        rates = [row["requests_per_second"] for row in peer["loads"]]
+        axes.bar_label(axes.bar(places, rates, width, label=NAMES[name]), fmt="%.0f", fontsize=7)
+    axes.set_xticks([position + 0.4 - width / 2 for position in range(len(CONNECTIONS))], map(str, CONNECTIONS))
+    axes.set(xlabel="connections", ylabel="requests/s", title="One process, everything on")
+    axes.legend(fontsize=8)
+    figure.savefig(REPORT / "gateway.svg", metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--wrk", type=Path, required=True)
+    parser.add_argument("--litellm", type=Path)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    figures = measure(options)
+    if not options.only:
+        write_report(figures)
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
