@@ -20,6 +20,8 @@ BODIES: dict[str, Any] = {
     "/api/v1/runs/{run_id}/feedback": {"helpful": True},
     "/api/v1/agents/{name}": {"description": "x"},
     "/api/v1/tools/{name}": {"enabled": False},
+    "/api/v1/tools/{name}/approve": {"schema_hash": "0" * 64},
+    "/api/v1/tools/{name}/call": {"arguments": {}},
     "/api/v1/effects/{effect_id}/settle": {"result": 1},
     "/api/v1/collections/{collection_id}/search": {"query": "x"},
     "/api/v1/admin/quotas/{quota_id}": {"amount": 1},
@@ -48,6 +50,8 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
     binding = {"method": "GET", "url_template": "https://example.com/"}
     tool = {"name": "spy", "description": "Spies.", "parameters": parameters, "http": binding}
     await made(http, "/api/v1/tools", json=tool)
+    await made(http, "/api/v1/secrets", json={"name": "spy", "value": "x"})
+    await made(http, "/api/v1/mcp-servers", json={"name": "spy", "url": "https://example.com/mcp"})
     conversation = run["conversation_id"]
     file = await made(http, "/v1/files", data={"purpose": "assistants"}, files={"file": ("b.txt", b"b")})
     return {

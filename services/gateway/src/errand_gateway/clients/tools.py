@@ -1,5 +1,6 @@
 """The tools service over gRPC."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import grpc.aio
@@ -8,7 +9,9 @@ from errand.tools.v1.tools_pb2_grpc import ToolsServiceStub
 from errand_common.rpc.client import deadline_seconds, translate_errors
 
 from errand_gateway.clients import conversion as convert
-from errand_gateway.domain import resources as r
+from errand_gateway.clients import tool_messages as messages
+from errand_gateway.domain import tool_resources as t
+from errand_gateway.domain.resources import Page, PageQuery
 
 if TYPE_CHECKING:
     from errand.tools.v1.tools_pb2_grpc import ToolsServiceAsyncStub
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 DEPENDENCY: Final = "tools"
 # Longer than any tool may take, so that the tools service's own limit decides.
 _EXECUTE_SECONDS: Final = 310.0
+# A server is connected to, and a document of 8 MiB read, within the call.
+_SLOW_SECONDS: Final = 60.0
 
 
 class GrpcToolBackend:
@@ -29,51 +34,66 @@ class GrpcToolBackend:
     def _timeout(self) -> float:
         return deadline_seconds(self._call_seconds)
 
-    async def register(self, tool: r.Tool) -> r.Tool:
+    async def register(self, tool: t.Tool) -> t.Tool:
         """Registers an HTTP tool."""
+        request = pb.RegisterToolRequest(tool=messages.tool_message(tool))
         with translate_errors(DEPENDENCY):
-            response = await self._stub.RegisterTool(
-                pb.RegisterToolRequest(tool=_tool_message(tool)), timeout=self._timeout
-            )
-        return _tool(response.tool)
+            response = await self._stub.RegisterTool(request, timeout=self._timeout)
+        return messages.tool(response.tool)
 
-    async def get_tool(self, name: str) -> r.Tool:
+    async def get_tool(self, name: str) -> t.Tool:
         """One tool."""
         with translate_errors(DEPENDENCY):
             response = await self._stub.GetTool(pb.GetToolRequest(name=name), timeout=self._timeout)
-        return _tool(response.tool)
+        return messages.tool(response.tool)
 
-    async def list_tools(self, page: r.PageQuery, *, enabled_only: bool) -> r.Page[r.Tool]:
+    async def list_tools(self, page: PageQuery, *, enabled_only: bool) -> Page[t.Tool]:
         """Tools, built-in ones first."""
         request = pb.ListToolsRequest(page=convert.page_request(page), enabled_only=enabled_only)
         with translate_errors(DEPENDENCY):
             response = await self._stub.ListTools(request, timeout=self._timeout)
-        return r.Page([_tool(item) for item in response.tools], response.next_page_token)
+        return Page([messages.tool(item) for item in response.tools], response.next_page_token)
 
-    async def set_enabled(self, name: str, *, enabled: bool) -> r.Tool:
+    async def set_enabled(self, name: str, *, enabled: bool) -> t.Tool:
         """Turns a tool on or off for the tenant."""
+        request = pb.SetToolEnabledRequest(name=name, enabled=enabled)
         with translate_errors(DEPENDENCY):
-            response = await self._stub.SetToolEnabled(
-                pb.SetToolEnabledRequest(name=name, enabled=enabled), timeout=self._timeout
-            )
-        return _tool(response.tool)
+            response = await self._stub.SetToolEnabled(request, timeout=self._timeout)
+        return messages.tool(response.tool)
 
     async def delete_tool(self, name: str) -> None:
         """Removes a registered tool."""
         with translate_errors(DEPENDENCY):
             await self._stub.DeleteTool(pb.DeleteToolRequest(name=name), timeout=self._timeout)
 
-    async def execute_tool(self, name: str, arguments_json: str, *, run_id: str) -> tuple[r.ExecutionStatus, str]:
+    async def approve_tool(self, name: str, schema_hash: str) -> t.Tool:
+        """Takes over what a held tool's server offers."""
+        request = pb.ApproveToolRequest(name=name, schema_hash=schema_hash)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ApproveTool(request, timeout=self._timeout)
+        return messages.tool(response.tool)
+
+    async def lint_tool(self, name: str) -> t.ToolRating:
+        """How well a small model can use the tool."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.LintTool(pb.LintToolRequest(name=name), timeout=self._timeout)
+        return messages.rating(response)
+
+    async def execute_tool(self, name: str, arguments_json: str, *, run_id: str) -> t.ToolResult:
         """Runs a tool once, outside any run."""
         request = pb.ExecuteToolRequest(name=name, arguments_json=arguments_json, run_id=run_id, step=1)
         with translate_errors(DEPENDENCY):
             response = await self._stub.ExecuteTool(request, timeout=deadline_seconds(_EXECUTE_SECONDS))
-        status = convert.enum_or(
-            r.ExecutionStatus, pb.ExecutionStatus, response.status, "EXECUTION_STATUS_", r.ExecutionStatus.FAILED
-        )
-        return status, response.result_json
+        return messages.result(response)
 
-    async def list_effects(self, page: r.PageQuery, *, run_id: str, state: r.EffectState | None) -> r.Page[r.Effect]:
+    async def import_openapi(self, order: t.ToolImport) -> t.Imported:
+        """Registers each operation of a document as a tool."""
+        request = messages.import_message(order)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ImportOpenApi(request, timeout=deadline_seconds(_SLOW_SECONDS))
+        return messages.imported(response)
+
+    async def list_effects(self, page: PageQuery, *, run_id: str, state: t.EffectState | None) -> Page[t.Effect]:
         """Ledger entries, newest first."""
         request = pb.ListEffectsRequest(
             page=convert.page_request(page),
@@ -82,68 +102,54 @@ class GrpcToolBackend:
         )
         with translate_errors(DEPENDENCY):
             response = await self._stub.ListEffects(request, timeout=self._timeout)
-        return r.Page([_effect(item) for item in response.effects], response.next_page_token)
+        return Page([messages.effect(item) for item in response.effects], response.next_page_token)
 
-    async def settle_effect(self, effect_id: str, result_json: str) -> r.Effect:
+    async def settle_effect(self, effect_id: str, result_json: str) -> t.Effect:
         """Settles an effect whose outcome is not known."""
+        request = pb.SettleEffectRequest(effect_id=effect_id, result_json=result_json)
         with translate_errors(DEPENDENCY):
-            response = await self._stub.SettleEffect(
-                pb.SettleEffectRequest(effect_id=effect_id, result_json=result_json),
-                timeout=self._timeout,
-            )
-        return _effect(response.effect)
+            response = await self._stub.SettleEffect(request, timeout=self._timeout)
+        return messages.effect(response.effect)
 
+    async def put_secret(self, name: str, value: str, hosts: Sequence[str]) -> t.Secret:
+        """Stores or replaces a secret."""
+        request = pb.PutSecretRequest(name=name, value=value, hosts=hosts)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.PutSecret(request, timeout=self._timeout)
+        return messages.secret(response.secret)
 
-def _tool(message: pb.Tool) -> r.Tool:
-    binding = None
-    if message.HasField("http"):
-        binding = r.HttpBinding(r.HttpMethod(message.http.method), message.http.url_template)
-    return r.Tool(
-        name=message.name,
-        description=message.description,
-        parameters=convert.json_object(message.parameters_json) or {},
-        kind=convert.enum_or(r.ToolKind, pb.ToolKind, message.kind, "TOOL_KIND_", r.ToolKind.BUILTIN),
-        enabled=message.enabled,
-        timeout_ms=message.timeout_ms,
-        side_effect=convert.enum_or(r.SideEffect, pb.SideEffect, message.side_effect, "SIDE_EFFECT_", r.SideEffect.ASK),
-        policy=convert.enum_or(r.ToolPolicy, pb.ToolPolicy, message.policy, "TOOL_POLICY_", r.ToolPolicy.AUTO),
-        http=binding,
-        reconcile_tool=message.reconcile_tool,
-        schema_hash=message.schema_hash,
-    )
+    async def list_secrets(self) -> Sequence[t.Secret]:
+        """The secrets by name, without values."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ListSecrets(pb.ListSecretsRequest(), timeout=self._timeout)
+        return [messages.secret(item) for item in response.secrets]
 
+    async def delete_secret(self, name: str) -> None:
+        """Removes a secret."""
+        with translate_errors(DEPENDENCY):
+            await self._stub.DeleteSecret(pb.DeleteSecretRequest(name=name), timeout=self._timeout)
 
-def _tool_message(tool: r.Tool) -> pb.Tool:
-    message = pb.Tool(
-        name=tool.name,
-        description=tool.description,
-        parameters_json=convert.json_text(tool.parameters),
-        timeout_ms=tool.timeout_ms,
-        side_effect=convert.enum_number(pb.SideEffect, "SIDE_EFFECT_", tool.side_effect),
-        policy=convert.enum_number(pb.ToolPolicy, "TOOL_POLICY_", tool.policy),
-        reconcile_tool=tool.reconcile_tool,
-    )
-    if tool.http is not None:
-        message.http.CopyFrom(pb.HttpBinding(method=tool.http.method.value, url_template=tool.http.url_template))
-    return message
+    async def register_mcp_server(self, server: t.McpServer) -> t.RegisteredMcpServer:
+        """Connects to an MCP server and registers its tools."""
+        request = pb.RegisterMcpServerRequest(server=messages.server_message(server))
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.RegisterMcpServer(request, timeout=deadline_seconds(_SLOW_SECONDS))
+        return messages.registered(response)
 
+    async def list_mcp_servers(self) -> Sequence[t.McpServer]:
+        """The servers by name."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ListMcpServers(pb.ListMcpServersRequest(), timeout=self._timeout)
+        return [messages.server(item) for item in response.servers]
 
-def _effect(message: pb.Effect) -> r.Effect:
-    return r.Effect(
-        id=message.id,
-        run_id=message.run_id,
-        step=message.step,
-        call_index=message.call_index,
-        tool_name=message.tool_name,
-        arguments_hash=message.arguments_hash,
-        state=convert.enum_or(
-            r.EffectState,
-            pb.EffectState,
-            message.state,
-            "EFFECT_STATE_",
-            r.EffectState.DISPATCHED,
-        ),
-        status=convert.enum_or_none(r.ExecutionStatus, pb.ExecutionStatus, message.status, "EXECUTION_STATUS_"),
-        created_at=convert.moment(message, "created_at"),
-        completed_at=convert.moment(message, "completed_at"),
-    )
+    async def sync_mcp_server(self, name: str) -> t.SyncedMcpServer:
+        """Reads the server's tools again."""
+        request = pb.SyncMcpServerRequest(name=name)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.SyncMcpServer(request, timeout=deadline_seconds(_SLOW_SECONDS))
+        return messages.synced(response)
+
+    async def delete_mcp_server(self, name: str) -> None:
+        """Removes a server and its tools."""
+        with translate_errors(DEPENDENCY):
+            await self._stub.DeleteMcpServer(pb.DeleteMcpServerRequest(name=name), timeout=self._timeout)

@@ -4,9 +4,10 @@ Every method acts as the current principal, raises the matching ErrandError of t
 Unavailable with the service's name when it is away.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from errand_gateway.domain import tool_resources as t
 from errand_gateway.domain.resources import (
     Agent,
     Approval,
@@ -14,9 +15,6 @@ from errand_gateway.domain.resources import (
     Collection,
     Conversation,
     Document,
-    Effect,
-    EffectState,
-    ExecutionStatus,
     Feedback,
     Message,
     Page,
@@ -28,7 +26,6 @@ from errand_gateway.domain.resources import (
     SearchCommand,
     SearchResult,
     StoredDocument,
-    Tool,
 )
 
 
@@ -169,19 +166,19 @@ class DocumentBackend(Protocol):
 class ToolBackend(Protocol):
     """The tools service."""
 
-    async def register(self, tool: Tool) -> Tool:
+    async def register(self, tool: t.Tool) -> t.Tool:
         """Registers an HTTP tool."""
         ...
 
-    async def get_tool(self, name: str) -> Tool:
+    async def get_tool(self, name: str) -> t.Tool:
         """One tool."""
         ...
 
-    async def list_tools(self, page: PageQuery, *, enabled_only: bool) -> Page[Tool]:
+    async def list_tools(self, page: PageQuery, *, enabled_only: bool) -> Page[t.Tool]:
         """Tools, built-in ones first."""
         ...
 
-    async def set_enabled(self, name: str, *, enabled: bool) -> Tool:
+    async def set_enabled(self, name: str, *, enabled: bool) -> t.Tool:
         """Turns a tool on or off for the tenant."""
         ...
 
@@ -189,14 +186,54 @@ class ToolBackend(Protocol):
         """Removes a registered tool."""
         ...
 
-    async def execute_tool(self, name: str, arguments_json: str, *, run_id: str) -> tuple[ExecutionStatus, str]:
-        """Runs a tool once, outside any run; how it ended, and its result as JSON."""
+    async def approve_tool(self, name: str, schema_hash: str) -> t.Tool:
+        """Takes over what a held tool's server offers."""
         ...
 
-    async def list_effects(self, page: PageQuery, *, run_id: str, state: EffectState | None) -> Page[Effect]:
+    async def lint_tool(self, name: str) -> t.ToolRating:
+        """How well a small model can use the tool."""
+        ...
+
+    async def execute_tool(self, name: str, arguments_json: str, *, run_id: str) -> t.ToolResult:
+        """Runs a tool once, outside any run."""
+        ...
+
+    async def import_openapi(self, order: t.ToolImport) -> t.Imported:
+        """Registers each operation of a document as a tool."""
+        ...
+
+    async def list_effects(self, page: PageQuery, *, run_id: str, state: t.EffectState | None) -> Page[t.Effect]:
         """Ledger entries, newest first."""
         ...
 
-    async def settle_effect(self, effect_id: str, result_json: str) -> Effect:
+    async def settle_effect(self, effect_id: str, result_json: str) -> t.Effect:
         """Settles an effect whose outcome is not known."""
+        ...
+
+    async def put_secret(self, name: str, value: str, hosts: Sequence[str]) -> t.Secret:
+        """Stores or replaces a secret."""
+        ...
+
+    async def list_secrets(self) -> Sequence[t.Secret]:
+        """The secrets by name, without values."""
+        ...
+
+    async def delete_secret(self, name: str) -> None:
+        """Removes a secret."""
+        ...
+
+    async def register_mcp_server(self, server: t.McpServer) -> t.RegisteredMcpServer:
+        """Connects to an MCP server and registers its tools."""
+        ...
+
+    async def list_mcp_servers(self) -> Sequence[t.McpServer]:
+        """The servers by name."""
+        ...
+
+    async def sync_mcp_server(self, name: str) -> t.SyncedMcpServer:
+        """Reads the server's tools again."""
+        ...
+
+    async def delete_mcp_server(self, name: str) -> None:
+        """Removes a server and its tools."""
         ...

@@ -23,6 +23,9 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
         self._tools: TenantStore[pb.Tool] = TenantStore("tool")
         self._effects: TenantStore[pb.Effect] = TenantStore("effect")
         self._settings: TenantStore[bool] = TenantStore("tool")
+        self._secrets: TenantStore[pb.Secret] = TenantStore("secret")
+        self._servers: TenantStore[pb.McpServer] = TenantStore("mcp server")
+        self.secret_values: dict[str, str] = {}
 
     def add_effect(self, effect: pb.Effect) -> None:
         """Puts an effect into the ledger of the current principal's tenant."""
@@ -78,7 +81,9 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
         if arguments.get("expression") == "fail":
             error = json.dumps({"error": "It failed."})
             return pb.ExecuteToolResponse(status=pb.EXECUTION_STATUS_FAILED, result_json=error)
-        result = json.dumps({"tool": request.name, "arguments": arguments, "tenant": current_principal().tenant_id})
+        tenant = current_principal().tenant_id
+        told = {"tool": request.name, "arguments": arguments, "tenant": tenant, "run": request.run_id}
+        result = json.dumps(told)
         return pb.ExecuteToolResponse(status=pb.EXECUTION_STATUS_SUCCEEDED, result_json=result)
 
     async def SetToolEnabled(self, request: pb.SetToolEnabledRequest, context: Any) -> pb.SetToolEnabledResponse:
@@ -114,3 +119,89 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
         effect.status = pb.EXECUTION_STATUS_SUCCEEDED
         effect.completed_at.FromDatetime(utc_now())
         return pb.SettleEffectResponse(effect=effect)
+
+    async def LintTool(self, request: pb.LintToolRequest, context: Any) -> pb.LintToolResponse:
+        """Finds fault with every tool's description."""
+        self._tool(request.name)
+        finding = pb.LintFinding(rule="description_short", message="The description is too short.")
+        return pb.LintToolResponse(score=70, findings=[finding])
+
+    async def ApproveTool(self, request: pb.ApproveToolRequest, context: Any) -> pb.ApproveToolResponse:
+        """Takes over the offer of that hash."""
+        tool = self._tool(request.name)
+        if tool.offer.schema_hash != request.schema_hash:
+            raise Conflict("the tool's server offers nothing of this hash", resource="tool", id=request.name)
+        tool.description, tool.parameters_json = tool.offer.description, tool.offer.parameters_json
+        tool.schema_hash = tool.offer.schema_hash
+        tool.ClearField("offer")
+        return pb.ApproveToolResponse(tool=tool)
+
+    async def ImportOpenApi(self, request: pb.ImportOpenApiRequest, context: Any) -> pb.ImportOpenApiResponse:
+        """Makes one tool of any document, named after the prefix."""
+        tool = pb.Tool(
+            name=f"{request.name_prefix}list",
+            description=request.document[:100],
+            parameters_json=_NUMBERS,
+            side_effect=pb.SIDE_EFFECT_NONE,
+            policy=pb.TOOL_POLICY_AUTO,
+            kind=pb.TOOL_KIND_HTTP,
+            http=pb.HttpBinding(method="GET", url_template=request.base_url or "https://x.example", auth=request.auth),
+        )
+        if not request.dry_run:
+            self._tools.put(tool.name, tool)
+        skipped = pb.SkippedOperation(operation="GET /file", reason="The body is no JSON.")
+        return pb.ImportOpenApiResponse(tools=[tool], skipped=[skipped])
+
+    async def PutSecret(self, request: pb.PutSecretRequest, context: Any) -> pb.PutSecretResponse:
+        """Stores a secret."""
+        secret = pb.Secret(name=request.name, hosts=request.hosts)
+        secret.updated_at.FromDatetime(utc_now())
+        self.secret_values[request.name] = request.value
+        return pb.PutSecretResponse(secret=self._secrets.put(request.name, secret))
+
+    async def ListSecrets(self, request: pb.ListSecretsRequest, context: Any) -> pb.ListSecretsResponse:
+        """The secrets."""
+        return pb.ListSecretsResponse(secrets=self._secrets.all())
+
+    async def DeleteSecret(self, request: pb.DeleteSecretRequest, context: Any) -> pb.DeleteSecretResponse:
+        """Removes a secret."""
+        self._secrets.pop(request.name)
+        return pb.DeleteSecretResponse()
+
+    async def RegisterMcpServer(
+        self, request: pb.RegisterMcpServerRequest, context: Any
+    ) -> pb.RegisterMcpServerResponse:
+        """Registers a server with one tool, `NAME.search`."""
+        server = self._servers.add(request.server.name, request.server)
+        tool = pb.Tool(
+            name=f"{server.name}.search",
+            description="Finds tickets.",
+            parameters_json=_NUMBERS,
+            side_effect=server.side_effect,
+            policy=server.policy,
+            kind=pb.TOOL_KIND_MCP,
+            mcp_server=server.name,
+            enabled=True,
+            schema_hash="0" * 64,
+        )
+        self._tools.put(tool.name, tool)
+        return pb.RegisterMcpServerResponse(server=server, tools=[tool])
+
+    async def ListMcpServers(self, request: pb.ListMcpServersRequest, context: Any) -> pb.ListMcpServersResponse:
+        """The servers."""
+        return pb.ListMcpServersResponse(servers=self._servers.all())
+
+    async def SyncMcpServer(self, request: pb.SyncMcpServerRequest, context: Any) -> pb.SyncMcpServerResponse:
+        """Finds that the tool's words have changed."""
+        self._servers.get(request.name)
+        tool = self._tools.get(f"{request.name}.search")
+        tool.offer.CopyFrom(
+            pb.ToolOffer(description="Finds old tickets.", parameters_json=_NUMBERS, schema_hash="1" * 64)
+        )
+        return pb.SyncMcpServerResponse(held=[tool], removed=[f"{request.name}.old"])
+
+    async def DeleteMcpServer(self, request: pb.DeleteMcpServerRequest, context: Any) -> pb.DeleteMcpServerResponse:
+        """Removes a server and its tool."""
+        self._servers.pop(request.name)
+        self._tools.pop(f"{request.name}.search")
+        return pb.DeleteMcpServerResponse()

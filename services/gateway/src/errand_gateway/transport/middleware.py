@@ -21,7 +21,7 @@ _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _TOO_LARGE: Final = 413
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 32 * 1024 * 1024
-_UPLOAD: Final = re.compile(r"^(/api/v1/collections/[^/]+/documents|/v1/files)$")
+_UPLOAD: Final = re.compile(r"^(/api/v1/collections/[^/]+/documents|/v1/files|/api/v1/tools/import)$")
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",

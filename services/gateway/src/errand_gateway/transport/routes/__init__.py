@@ -20,6 +20,7 @@ from errand_gateway.transport.routes import (
     mcp,
     openai_chat,
     openai_conversations,
+    mcp_servers,
     openai_files,
     openai_models,
     openai_responses,
@@ -29,6 +30,7 @@ from errand_gateway.transport.routes import (
     search,
     tokens,
     tools,
+    secrets,
     usage,
 )
 
@@ -47,6 +49,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     usage.router,
     admin_tenants.router,
     admin_keys.router,
+    secrets.router,
+    mcp_servers.router,
     admin_quotas.router,
     admin_audit.router,
     tokens.router,

@@ -8,7 +8,8 @@ from fastapi import Depends, Query
 from pydantic import AfterValidator, ConfigDict, Field
 
 from errand_gateway.domain.permissions import Permission
-from errand_gateway.domain.resources import Effect, EffectState, Page
+from errand_gateway.domain.resources import Page
+from errand_gateway.domain.tool_resources import Effect, EffectState
 from errand_gateway.transport.access import (
     BODY_RESPONSES,
     CONFLICT,

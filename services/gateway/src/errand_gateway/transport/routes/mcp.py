@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from errand_gateway.domain.permissions import Permission, permissions_of
 from errand_gateway.domain.ports import ToolBackend
-from errand_gateway.domain.resources import ExecutionStatus, PageQuery, SideEffect, Tool, ToolPolicy
+from errand_gateway.domain.resources import PageQuery
+from errand_gateway.domain.tool_resources import ExecutionStatus, SideEffect, Tool, ToolPolicy
 from errand_gateway.transport.access import Requires, guarded_router
 from errand_gateway.transport.services import ServicesDep
 
@@ -88,16 +89,17 @@ class _TenantTools:
             if refusal is not None:
                 return _failed(refusal)
             # A client has no run: each call is one of its own, so that nothing is replayed by chance.
-            status, text = await self._tools.execute_tool(
+            given = await self._tools.execute_tool(
                 params.name, json.dumps(params.arguments or {}), run_id=new_id("mcp")
             )
         except ErrandError as error:
             return _failed(error.message)
-        if status is not ExecutionStatus.SUCCEEDED:
-            return _failed(_told(text))
-        value = json.loads(text)
-        structured = value if isinstance(value, dict) else {"result": value}
-        return types.CallToolResult(content=[_text(text)], structured_content=structured)
+        if given.status is not ExecutionStatus.SUCCEEDED:
+            return _failed(_told(given.result))
+        structured = given.result if isinstance(given.result, dict) else {"result": given.result}
+        return types.CallToolResult(
+            content=[_text(json.dumps(given.result, ensure_ascii=False))], structured_content=structured
+        )
 
     def _refusal(self, tool: Tool) -> str | None:
         if tool.policy is not ToolPolicy.AUTO:
@@ -125,9 +127,8 @@ def _failed(message: str) -> types.CallToolResult:
     return types.CallToolResult(content=[_text(message)], is_error=True)
 
 
-def _told(text: str) -> str:
+def _told(value: Any) -> str:
     """The sentence in a failed call's result."""
-    value = json.loads(text or "{}")
     return str(value.get("error", "The tool failed.")) if isinstance(value, dict) else "The tool failed."
 
 

@@ -1,0 +1,206 @@
+"""Between the tools service's messages and the gateway's resources."""
+
+from typing import Any, Final
+
+from errand.tools.v1 import tools_pb2 as pb
+
+from errand_gateway.clients import conversion as convert
+from errand_gateway.domain import tool_resources as t
+
+_SCHEME: Final = "HTTP_AUTH_SCHEME_"
+
+
+def tool(message: pb.Tool) -> t.Tool:
+    """A tool."""
+    return t.Tool(
+        name=message.name,
+        description=message.description,
+        parameters=convert.json_object(message.parameters_json) or {},
+        kind=convert.enum_or(t.ToolKind, pb.ToolKind, message.kind, "TOOL_KIND_", t.ToolKind.UNKNOWN),
+        enabled=message.enabled,
+        timeout_ms=message.timeout_ms,
+        side_effect=_side_effect(message.side_effect),
+        policy=_policy(message.policy),
+        http=_http(message.http) if message.HasField("http") else None,
+        reconcile_tool=message.reconcile_tool,
+        schema_hash=message.schema_hash,
+        mcp_server=message.mcp_server,
+        offer=_offer(message.offer) if message.HasField("offer") else None,
+    )
+
+
+def tool_message(resource: t.Tool) -> pb.Tool:
+    """The same as a message."""
+    message = pb.Tool(
+        name=resource.name,
+        description=resource.description,
+        parameters_json=convert.json_text(resource.parameters),
+        timeout_ms=resource.timeout_ms,
+        side_effect=side_effect_number(resource.side_effect),
+        policy=policy_number(resource.policy),
+        reconcile_tool=resource.reconcile_tool,
+    )
+    if resource.http is not None:
+        message.http.CopyFrom(_http_message(resource.http))
+    return message
+
+
+def side_effect_number(side_effect: t.SideEffect) -> Any:
+    """A side effect's number."""
+    return convert.enum_number(pb.SideEffect, "SIDE_EFFECT_", side_effect)
+
+
+def policy_number(policy: t.ToolPolicy) -> Any:
+    """A policy's number."""
+    return convert.enum_number(pb.ToolPolicy, "TOOL_POLICY_", policy)
+
+
+def auth_message(auth: t.ToolAuth | None) -> pb.HttpAuth | None:
+    """A reference to a secret; None for none."""
+    if auth is None:
+        return None
+    scheme = convert.enum_number(pb.HttpAuthScheme, _SCHEME, auth.scheme)
+    return pb.HttpAuth(scheme=scheme, secret=auth.secret, header=auth.header)
+
+
+def rating(message: pb.LintToolResponse) -> t.ToolRating:
+    """How well a small model can use a tool."""
+    findings = [t.LintFinding(one.rule, one.argument, one.message) for one in message.findings]
+    return t.ToolRating(message.score, findings)
+
+
+def result(message: pb.ExecuteToolResponse) -> t.ToolResult:
+    """What a call gave."""
+    return t.ToolResult(
+        status=convert.enum_or(
+            t.ExecutionStatus, pb.ExecutionStatus, message.status, "EXECUTION_STATUS_", t.ExecutionStatus.FAILED
+        ),
+        result=convert.json_value(message.result_json),
+        duration_ms=message.duration_ms,
+        truncated=message.truncated,
+        effect_id=message.effect_id,
+        replayed=message.replayed,
+    )
+
+
+def import_message(order: t.ToolImport) -> pb.ImportOpenApiRequest:
+    """An order to import a document."""
+    return pb.ImportOpenApiRequest(
+        document=order.document,
+        name_prefix=order.name_prefix,
+        base_url=order.base_url,
+        auth=auth_message(order.auth),
+        side_effect=side_effect_number(order.side_effect),
+        policy=policy_number(order.policy),
+        replace=order.replace,
+        dry_run=order.dry_run,
+    )
+
+
+def imported(message: pb.ImportOpenApiResponse) -> t.Imported:
+    """What an import gave."""
+    return t.Imported([tool(item) for item in message.tools], _skipped(message))
+
+
+def secret(message: pb.Secret) -> t.Secret:
+    """A secret, which has no value here."""
+    return t.Secret(message.name, tuple(message.hosts), convert.moment(message, "updated_at"))
+
+
+def server(message: pb.McpServer) -> t.McpServer:
+    """An MCP server."""
+    return t.McpServer(
+        name=message.name,
+        url=message.url,
+        stdio=message.stdio,
+        auth=_auth(message),
+        side_effect=_side_effect(message.side_effect),
+        policy=_policy(message.policy),
+        timeout_ms=message.timeout_ms,
+    )
+
+
+def server_message(resource: t.McpServer) -> pb.McpServer:
+    """The same as a message."""
+    return pb.McpServer(
+        name=resource.name,
+        url=resource.url,
+        stdio=resource.stdio,
+        auth=auth_message(resource.auth),
+        side_effect=side_effect_number(resource.side_effect),
+        policy=policy_number(resource.policy),
+        timeout_ms=resource.timeout_ms,
+    )
+
+
+def registered(message: pb.RegisterMcpServerResponse) -> t.RegisteredMcpServer:
+    """A server that was registered."""
+    tools = [tool(item) for item in message.tools]
+    return t.RegisteredMcpServer(server(message.server), tools, _skipped(message))
+
+
+def synced(message: pb.SyncMcpServerResponse) -> t.SyncedMcpServer:
+    """What is new at a server."""
+    held = [tool(item) for item in message.held]
+    return t.SyncedMcpServer(held, list(message.unchanged), list(message.removed), _skipped(message))
+
+
+def effect(message: pb.Effect) -> t.Effect:
+    """An entry of the ledger."""
+    return t.Effect(
+        id=message.id,
+        run_id=message.run_id,
+        step=message.step,
+        call_index=message.call_index,
+        tool_name=message.tool_name,
+        arguments_hash=message.arguments_hash,
+        state=convert.enum_or(t.EffectState, pb.EffectState, message.state, "EFFECT_STATE_", t.EffectState.DISPATCHED),
+        status=convert.enum_or_none(t.ExecutionStatus, pb.ExecutionStatus, message.status, "EXECUTION_STATUS_"),
+        created_at=convert.moment(message, "created_at"),
+        completed_at=convert.moment(message, "completed_at"),
+    )
+
+
+def _side_effect(number: int) -> t.SideEffect:
+    return convert.enum_or(t.SideEffect, pb.SideEffect, number, "SIDE_EFFECT_", t.SideEffect.ASK)
+
+
+def _policy(number: int) -> t.ToolPolicy:
+    return convert.enum_or(t.ToolPolicy, pb.ToolPolicy, number, "TOOL_POLICY_", t.ToolPolicy.AUTO)
+
+
+def _http(message: pb.HttpBinding) -> t.HttpBinding:
+    return t.HttpBinding(
+        t.HttpMethod(message.method),
+        message.url_template,
+        auth=_auth(message),
+        query_arguments=tuple(message.query_arguments),
+        body_argument=message.body_argument,
+    )
+
+
+def _http_message(http: t.HttpBinding) -> pb.HttpBinding:
+    return pb.HttpBinding(
+        method=http.method.value,
+        url_template=http.url_template,
+        auth=auth_message(http.auth),
+        query_arguments=http.query_arguments,
+        body_argument=http.body_argument,
+    )
+
+
+def _offer(message: pb.ToolOffer) -> t.ToolOffer:
+    parameters = convert.json_object(message.parameters_json) or {}
+    return t.ToolOffer(message.description, parameters, message.schema_hash)
+
+
+def _auth(message: Any) -> t.ToolAuth | None:
+    if not message.HasField("auth"):
+        return None
+    auth: pb.HttpAuth = message.auth
+    scheme = convert.enum_or(t.AuthScheme, pb.HttpAuthScheme, auth.scheme, _SCHEME, t.AuthScheme.BEARER)
+    return t.ToolAuth(scheme, auth.secret, auth.header)
+
+
+def _skipped(message: Any) -> list[t.SkippedOperation]:
+    return [t.SkippedOperation(one.operation, one.reason) for one in message.skipped]

@@ -1,0 +1,103 @@
+"""Secrets, MCP servers, imports, ratings and calls of tools over REST."""
+
+import pytest
+from errand_common.db import new_id
+from errand_gateway.testing.gateway import RunningGateway
+
+HTTP = {"method": "GET", "url_template": "https://shop.example.com/orders"}
+SERVER = {"url": "https://tickets.example.com/mcp", "auth": {"scheme": "bearer", "secret": "tickets"}}
+
+
+@pytest.fixture
+def name() -> str:
+    return new_id("x").replace("_", "-")
+
+
+async def test_a_secret_is_stored_and_never_shown(gateway: RunningGateway, name: str) -> None:
+    value = f"hunter2-{name}"
+    stored = await gateway.http.post("/api/v1/secrets", json={"name": name, "value": value, "hosts": ["a.example"]})
+    assert stored.status_code == 201
+    assert gateway.backend.tools.secret_values[name] == value
+    listed = await gateway.http.get("/api/v1/secrets")
+    assert [row["hosts"] for row in listed.json()["items"] if row["name"] == name] == [["a.example"]]
+    assert value not in stored.text + listed.text
+    assert (await gateway.http.delete(f"/api/v1/secrets/{name}")).status_code == 204
+    assert (await gateway.http.delete(f"/api/v1/secrets/{name}")).status_code == 404
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "naïve", "", "x" * 8193])
+async def test_a_refused_secret_is_not_repeated(
+    gateway: RunningGateway, name: str, value: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refused = await gateway.http.post("/api/v1/secrets", json={"name": name, "value": value})
+    assert refused.status_code == 422
+    assert refused.json()["details"]["fields"][0]["field"] == "value"
+    assert not value or value not in refused.text + "".join(capfd.readouterr())
+
+
+async def test_an_mcp_server_is_registered_synced_approved_and_removed(gateway: RunningGateway, name: str) -> None:
+    server = name[:32]
+    made = (await gateway.http.post("/api/v1/mcp-servers", json={"name": server, **SERVER})).json()
+    assert made["server"]["auth"] == {"scheme": "bearer", "secret": "tickets", "header": ""}
+    assert (made["server"]["side_effect"], made["server"]["policy"]) == ("ask", "ask")
+    tool = f"/api/v1/tools/{server}.search"
+    found = (await gateway.http.get(tool)).json()
+    assert (found["kind"], found["mcp_server"], found["offer"]) == ("mcp", server, None)
+    synced = (await gateway.http.post(f"/api/v1/mcp-servers/{server}/sync")).json()
+    offer = synced["held"][0]["offer"]
+    assert (offer["description"], synced["removed"]) == ("Finds old tickets.", [f"{server}.old"])
+    stale = await gateway.http.post(f"{tool}/approve", json={"schema_hash": "2" * 64})
+    assert stale.status_code == 409
+    approved = await gateway.http.post(f"{tool}/approve", json={"schema_hash": offer["schema_hash"]})
+    assert (approved.json()["description"], approved.json()["offer"]) == ("Finds old tickets.", None)
+    assert server in [row["name"] for row in (await gateway.http.get("/api/v1/mcp-servers")).json()["items"]]
+    assert (await gateway.http.delete(f"/api/v1/mcp-servers/{server}")).status_code == 204
+    assert (await gateway.http.get(tool)).status_code == 404
+
+
+async def test_mcp_servers_cannot_promise_keys(gateway: RunningGateway, name: str) -> None:
+    body = {"name": name[:32], **SERVER, "side_effect": "idempotent"}
+    refused = await gateway.http.post("/api/v1/mcp-servers", json=body)
+    assert refused.json()["details"]["fields"][0]["field"] == "side_effect"
+
+
+async def test_a_large_document_is_imported(gateway: RunningGateway, name: str) -> None:
+    auth = {"scheme": "header", "secret": "shop", "header": "X-Api-Key"}
+    body = {"document": "{} " + "x" * 3_000_000, "name_prefix": f"{name[:20]}.", "auth": auth}
+    imported = await gateway.http.post("/api/v1/tools/import", json=body)
+    assert imported.status_code == 200
+    tool = imported.json()["tools"][0]
+    assert (tool["name"], tool["http"]["auth"]) == (f"{name[:20]}.list", auth)
+    assert imported.json()["skipped"][0]["operation"] == "GET /file"
+    assert (await gateway.http.delete(f"/api/v1/tools/{tool['name']}")).status_code == 204
+
+
+async def test_a_tool_keeps_its_endpoint_whole(gateway: RunningGateway, name: str) -> None:
+    http = {
+        "method": "POST", "url_template": "https://shop.example.com/orders", "query_arguments": ["dry"],
+        "body_argument": "order", "auth": {"scheme": "bearer", "secret": "shop", "header": ""},
+    }  # fmt: skip
+    parameters = {"type": "object", "properties": {"dry": {"type": "boolean"}, "order": {"type": "object"}}}
+    body = {"name": name, "description": "Orders.", "parameters": parameters, "http": http}
+    assert (await gateway.http.post("/api/v1/tools", json=body)).json()["http"] == http
+    rating = (await gateway.http.get(f"/api/v1/tools/{name}/lint")).json()
+    assert (rating["score"], rating["findings"][0]["rule"]) == (70, "description_short")
+    assert (await gateway.http.delete(f"/api/v1/tools/{name}")).status_code == 204
+
+
+async def test_a_call_is_made_once_for_each_key(gateway: RunningGateway) -> None:
+    path, body = "/api/v1/tools/calculator/call", {"arguments": {"expression": "1+1"}}
+    called = (await gateway.http.post(path, json=body)).json()
+    assert (called["status"], called["result"]["arguments"]) == ("succeeded", {"expression": "1+1"})
+    failed = (await gateway.http.post(path, json={"arguments": {"expression": "fail"}})).json()
+    assert (failed["status"], failed["result"]) == ("failed", {"error": "It failed."})
+    keys = ["a", "a", "b", None]
+    runs = [
+        (await gateway.http.post(path, json=body, headers={"Idempotency-Key": key} if key else {})).json()["result"][
+            "run"
+        ]
+        for key in keys
+    ]
+    assert runs[0] == runs[1]
+    assert len(set(runs)) == 3
+    assert (await gateway.http.post("/api/v1/tools/nobody/call", json=body)).status_code == 404
