@@ -14,7 +14,12 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from errand_gateway.clients.agent import GrpcAgentBackend
+from errand_gateway.clients.agent import (
+    GrpcAgentBackend,
+    GrpcExampleBackend,
+    GrpcMemoryBackend,
+    GrpcWorkflowBackend,
+)
 from errand_gateway.clients.health import GrpcHealthProbe
 from errand_gateway.clients.inference import GrpcModelBackend
 from errand_gateway.clients.rag import GrpcDocumentBackend
@@ -37,6 +42,7 @@ from errand_gateway.storage.responses import SqlResponseRepository
 from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
 from errand_gateway.transport.background import BackgroundRuns
+from errand_gateway.transport.dispatch import add_routes
 from errand_gateway.transport.errors import install_error_handlers
 from errand_gateway.transport.middleware import BodyLimits, EdgeMiddleware
 from errand_gateway.transport.recording import RECORDS_DROPPED, record_request
@@ -83,8 +89,7 @@ def build_app(settings: GatewaySettings) -> FastAPI:
     )
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     install_error_handlers(app, routes)
-    for router in ROUTERS:
-        app.include_router(router)
+    add_routes(app, routes)
     app.mount("/docs/assets", docs_assets(), name="docs-assets")
     if settings.cors_origins:
         app.add_middleware(
@@ -135,7 +140,8 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         await stack.enter_async_context(_keeping(keeper, settings.drain_seconds))
         signer = read_signer(settings)
         agents = GrpcAgentBackend(channels["agent"])
-        background = BackgroundRuns(agents, signer, recorder)
+        workflows = GrpcWorkflowBackend(channels["agent"])
+        background = BackgroundRuns(agents, workflows, signer, recorder)
         stack.push_async_callback(background.close)
         yield Services(
             authenticator=Authenticator(credentials, pepper),
@@ -159,6 +165,9 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             ),
             readiness=ReadinessMonitor(_probes(database, channels)),
             agents=agents,
+            workflows=workflows,
+            memory=GrpcMemoryBackend(channels["agent"]),
+            examples=GrpcExampleBackend(channels["agent"]),
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
             models=GrpcModelBackend(channels["inference"]),

@@ -1,7 +1,7 @@
 """Events of a run as the agent service sends them."""
 
 from errand.agent.v1 import agent_pb2 as pb
-from errand_gateway.clients.agent import event, run
+from errand_gateway.clients.agent.messages import event, run
 from errand_gateway.domain.resources import Approval, ApprovalState, RunState, StopReason
 
 

@@ -60,6 +60,9 @@ PAID: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("/v1/chat/completions", {"model": "agent:default", "messages": [{"role": "user", "content": "hi"}]}, {}),
     ("/v1/embeddings", {"model": "embed-small", "input": "hi"}, {}),
     ("/api/v1/search", {"query": "hi"}, {}),
+    ("/api/v1/workflows/any/runs", {"input": "hi"}, {}),
+    ("/api/v1/facts", {"text": "hi"}, {}),
+    ("/api/v1/facts/query", {"query": "hi"}, {}),
 ]
 
 

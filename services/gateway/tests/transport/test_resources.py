@@ -134,3 +134,40 @@ async def test_feedback_is_taken(gateway: RunningGateway) -> None:
     assert (await gateway.http.post("/api/v1/feedback", json=body)).status_code == 204
     body["run_id"] = "run_nobody"
     assert (await gateway.http.post("/api/v1/feedback", json=body)).status_code == 404
+
+
+async def test_an_ended_run_goes_on_from_a_step(gateway: RunningGateway) -> None:
+    run = (await gateway.http.post("/api/v1/runs", json={"message": "hello"})).json()
+    body = {"from_model_step": 1, "instructions": "Be brief.", "model": "tiny"}
+    forked = await gateway.http.post(f"/api/v1/runs/{run['id']}/fork", json=body)
+    assert forked.status_code == 202, forked.text
+    assert (forked.json()["forked_from"], forked.json()["answer"]) == (run["id"], "You said: hello")
+    assert forked.headers["location"] == f"/api/v1/runs/{forked.json()['id']}"
+    assert (await gateway.http.post(f"/api/v1/runs/{run['id']}/fork", json={})).status_code == 422
+    assert (await gateway.http.post(f"/api/v1/runs/{run['id']}/redrive")).status_code == 409
+
+
+async def test_dead_letters_are_listed_and_redriven(gateway: RunningGateway) -> None:
+    run = (await gateway.http.post("/api/v1/runs", json={"message": "fail once"})).json()
+    listed = await gateway.http.get("/api/v1/runs?stop_reason=unavailable&stop_reason=internal&agent=default")
+    assert run["id"] in [row["id"] for row in listed.json()["items"]]
+    assert {row["stop_reason"] for row in listed.json()["items"]} == {"unavailable"}
+    redriven = await gateway.http.post(f"/api/v1/runs/{run['id']}/redrive")
+    assert (redriven.status_code, redriven.json()["stop_reason"]) == (202, "answer")
+
+
+async def test_conversations_are_found_renamed_and_archived(gateway: RunningGateway, name: str) -> None:
+    made = (await gateway.http.post("/api/v1/conversations", json={"title": f"Trip {name}"})).json()
+    path = f"/api/v1/conversations/{made['id']}"
+
+    async def found(**query: object) -> list[str]:
+        answer = await gateway.http.get("/api/v1/conversations", params={"query": name.upper(), **query})
+        return [row["title"] for row in answer.json()["items"]]
+
+    assert await found() == [f"Trip {name}"]
+    changed = await gateway.http.patch(path, json={"title": f"Oslo {name}", "archived": True})
+    assert (changed.json()["title"], changed.json()["archived"]) == (f"Oslo {name}", True)
+    assert await found() == []
+    assert await found(include_archived=True) == [f"Oslo {name}"]
+    assert (await gateway.http.patch(path, json={"archived": False})).json()["title"] == f"Oslo {name}"
+    assert (await gateway.http.patch(path, json={"title": " "})).status_code == 422

@@ -16,7 +16,11 @@ NOT_TENANTS = {
     "/api/v1/admin/tenants/{tenant_id}": "the operator's alone: refused with 403 to everybody else",
     "/v1/models/{model}": "models are the installation's; agents in it are tested below",
 }
+# Operations that make what their path names, in the caller's own tenant.
+MAKES = {("/api/v1/workflows/{workflow}", "put")}
 BODIES: dict[str, Any] = {
+    "/api/v1/runs/{run_id}/fork": {"from_model_step": 1},
+    "/api/v1/workflows/{workflow}/runs": {"input": "x"},
     "/api/v1/runs/{run_id}/feedback": {"helpful": True},
     "/api/v1/agents/{name}": {"description": "x"},
     "/api/v1/tools/{name}": {"enabled": False},
@@ -52,6 +56,8 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
     await made(http, "/api/v1/tools", json=tool)
     await made(http, "/api/v1/secrets", json={"name": "spy", "value": "x"})
     await made(http, "/api/v1/mcp-servers", json={"name": "spy", "url": "https://example.com/mcp"})
+    workflow = {"nodes": [{"id": "a", "agent": {"message": "x"}}], "max_tokens": 1, "max_seconds": 1}
+    assert (await http.put("/api/v1/workflows/spy", json=workflow)).is_success
     conversation = run["conversation_id"]
     file = await made(http, "/v1/files", data={"purpose": "assistants"}, files={"file": ("b.txt", b"b")})
     return {
@@ -60,6 +66,9 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
         "conversation_id": conversation,
         "item_id": "msg_1",
         "name": agent["name"],
+        "workflow": "spy",
+        "workflow_run_id": (await made(http, "/api/v1/workflows/spy/runs", json={"input": "x"}))["id"],
+        "fact_id": (await made(http, "/api/v1/facts", json={"text": "x"}))["fact"]["id"],
         "effect_id": "eff_nobody",
         "collection_id": collection["id"],
         "document_id": document["document"]["id"],
@@ -75,7 +84,7 @@ def operations(gateway: RunningGateway) -> Iterator[tuple[str, str]]:
     """Every operation whose path names something."""
     for path, methods in gateway.app.openapi()["paths"].items():
         if "{" in path and path not in NOT_TENANTS:
-            yield from itertools.product([path], methods)
+            yield from (found for found in itertools.product([path], methods) if found not in MAKES)
 
 
 async def test_no_operation_finds_another_tenants_things(gateway: RunningGateway) -> None:

@@ -26,6 +26,15 @@ def moment(message: Any, field: str) -> datetime | None:
     return value.ToDatetime(tzinfo=UTC)
 
 
+def timestamp(value: datetime | None) -> Timestamp | None:
+    """An aware datetime for the wire; None stays unset."""
+    if value is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
+
+
 def enum_or_none(kind: type[E], proto: _ProtoEnum, number: int, prefix: str) -> E | None:
     """The enum's member of the same name; None for UNSPECIFIED and for names this build lacks."""
     try:

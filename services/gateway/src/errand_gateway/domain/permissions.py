@@ -23,6 +23,11 @@ class Permission(StrEnum):
     MODELS_USE = "models:use"
     AGENTS_READ = "agents:read"
     AGENTS_WRITE = "agents:write"
+    WORKFLOWS_READ = "workflows:read"
+    WORKFLOWS_WRITE = "workflows:write"
+    MEMORY_READ = "memory:read"
+    MEMORY_WRITE = "memory:write"
+    EXAMPLES_EXPORT = "examples:export"
     DOCUMENTS_READ = "documents:read"
     DOCUMENTS_WRITE = "documents:write"
     TOOLS_READ = "tools:read"
@@ -65,6 +70,7 @@ _VIEWER: Final = frozenset(
         P.RUNS_READ,
         P.CONVERSATIONS_READ,
         P.AGENTS_READ,
+        P.WORKFLOWS_READ,
         P.DOCUMENTS_READ,
         P.TOOLS_READ,
     }
@@ -73,11 +79,14 @@ _USER: Final = _VIEWER | {
     P.RUNS_CREATE,
     P.CONVERSATIONS_WRITE,
     P.FEEDBACK_WRITE,
+    P.MEMORY_READ,
+    P.MEMORY_WRITE,
     P.MODELS_USE,
     P.TOKENS_CREATE,
 }
 _DEVELOPER: Final = _USER | {
     P.AGENTS_WRITE,
+    P.WORKFLOWS_WRITE,
     P.DOCUMENTS_WRITE,
     P.TOOLS_WRITE,
     P.EFFECTS_READ,
@@ -86,6 +95,7 @@ _DEVELOPER: Final = _USER | {
 }
 _ADMIN: Final = _DEVELOPER | {
     P.EFFECTS_SETTLE,
+    P.EXAMPLES_EXPORT,
     P.KEYS_READ,
     P.KEYS_WRITE,
     P.AUDIT_READ,
@@ -113,6 +123,9 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
                 P.FEEDBACK_WRITE,
                 P.MODELS_USE,
                 P.AGENTS_READ,
+                P.WORKFLOWS_READ,
+                P.MEMORY_READ,
+                P.MEMORY_WRITE,
                 P.TOKENS_CREATE,
             }
         ),
@@ -123,6 +136,8 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
                 P.TOOLS_WRITE,
                 P.AGENTS_READ,
                 P.AGENTS_WRITE,
+                P.WORKFLOWS_READ,
+                P.WORKFLOWS_WRITE,
                 P.EFFECTS_READ,
                 P.EFFECTS_SETTLE,
                 P.TOKENS_CREATE,
@@ -132,6 +147,9 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
             {
                 P.AGENTS_READ,
                 P.AGENTS_WRITE,
+                P.WORKFLOWS_READ,
+                P.WORKFLOWS_WRITE,
+                P.EXAMPLES_EXPORT,
                 P.USAGE_READ,
                 P.QUOTAS_READ,
                 P.QUOTAS_WRITE,

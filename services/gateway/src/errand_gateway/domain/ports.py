@@ -16,13 +16,14 @@ from errand_gateway.domain.resources import (
     Conversation,
     Document,
     Feedback,
+    ForkCommand,
     Message,
     Page,
     PageQuery,
     Run,
     RunCommand,
     RunEvent,
-    RunState,
+    RunFilter,
     SearchCommand,
     SearchResult,
     StoredDocument,
@@ -48,8 +49,16 @@ class AgentBackend(Protocol):
         """One run with its steps."""
         ...
 
-    async def list_runs(self, page: PageQuery, *, conversation_id: str, state: RunState | None) -> Page[Run]:
+    async def list_runs(self, page: PageQuery, wanted: RunFilter) -> Page[Run]:
         """Runs, newest first."""
+        ...
+
+    async def fork_run(self, run_id: str, command: ForkCommand) -> Run:
+        """Begins a run that goes on from a model step of an ended one."""
+        ...
+
+    async def redrive_run(self, run_id: str) -> Run:
+        """Begins a run in place of one that failed for reasons that may be gone."""
         ...
 
     async def cancel_run(self, run_id: str) -> Run:
@@ -80,8 +89,16 @@ class AgentBackend(Protocol):
         """One conversation."""
         ...
 
-    async def list_conversations(self, page: PageQuery) -> Page[Conversation]:
-        """Conversations, newest first."""
+    async def list_conversations(
+        self, page: PageQuery, *, query: str = "", include_archived: bool = False
+    ) -> Page[Conversation]:
+        """Conversations, newest first; with a query those that have it in title or messages."""
+        ...
+
+    async def update_conversation(
+        self, conversation_id: str, *, title: str | None, archived: bool | None
+    ) -> Conversation:
+        """Changes what is given."""
         ...
 
     async def delete_conversation(self, conversation_id: str) -> None:

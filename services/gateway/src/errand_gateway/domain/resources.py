@@ -129,7 +129,10 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of an agent on one message."""
+    """A run of an agent on one message.
+
+    `cost_micros` is in millionths of a US dollar, at the operator's prices; `approvals` are those it waits for.
+    """
 
     id: str
     conversation_id: str
@@ -144,6 +147,9 @@ class Run:
     last_sequence: int
     created_at: datetime | None
     ended_at: datetime | None
+    cost_micros: int = 0
+    forked_from: str = ""
+    approvals: Sequence[Approval] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +188,27 @@ class RunCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are listed; what is left out does not narrow."""
+
+    conversation_id: str = ""
+    state: RunState | None = None
+    agent: str = ""
+    stop_reasons: Sequence[StopReason] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForkCommand:
+    """Where another run goes on, and with what; None keeps the agent's own."""
+
+    from_model_step: int
+    instructions: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation with an agent."""
+    """A conversation with an agent; one in the archive is left out of listings."""
 
     id: str
     title: str
@@ -191,6 +216,7 @@ class Conversation:
     message_count: int
     created_at: datetime | None
     updated_at: datetime | None
+    archived: bool = False
 
 
 class MessageRole(StrEnum):
@@ -227,6 +253,8 @@ class Agent:
     max_errors: int = 0
     version: int = 0
     is_default: bool = False
+    max_cost_micros: int = 0
+    max_shown_tools: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ SLOW: Final = "slow"
 """A message that begins with this word is answered only after `slow_seconds`."""
 ASK: Final = "ask"
 """A run in the background whose message begins with this word waits for a person's approval."""
+FAIL: Final = "fail"
+"""A run whose message begins with this word ends as a dead letter."""
 
 
 class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
@@ -83,6 +85,8 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             for run in reversed(self._runs.all())
             if request.conversation_id in ("", run.conversation_id)
             and request.state in (pb.RUN_STATE_UNSPECIFIED, run.state)
+            and request.agent in ("", run.agent)
+            and (not request.stop_reasons or run.stop_reason in request.stop_reasons)
         ]
         rows, token = paged(found, request.page)
         return pb.ListRunsResponse(runs=rows, next_page_token=token)
@@ -93,6 +97,25 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         if run.state != pb.RUN_STATE_ENDED:
             _end(run, pb.STOP_REASON_CANCELLED)
         return pb.CancelRunResponse(run=run)
+
+    async def ForkRun(self, request: pb.ForkRunRequest, context: Any) -> pb.ForkRunResponse:
+        """Goes on from a step of an ended run."""
+        return pb.ForkRunResponse(run=await self._again(self._runs.get(request.id)))
+
+    async def RedriveRun(self, request: pb.RedriveRunRequest, context: Any) -> pb.RedriveRunResponse:
+        """Tries a failed run again."""
+        run = self._runs.get(request.id)
+        if run.stop_reason not in (pb.STOP_REASON_UNAVAILABLE, pb.STOP_REASON_INTERNAL):
+            raise Conflict("the run did not fail", resource="run", id=run.id)
+        return pb.RedriveRunResponse(run=await self._again(run))
+
+    async def _again(self, origin: pb.Run) -> pb.Run:
+        if origin.state != pb.RUN_STATE_ENDED:
+            raise Conflict("the run has not ended", resource="run", id=origin.id)
+        run = self._begin(pb.RunAgentRequest(message=origin.message.removeprefix(FAIL), agent=origin.agent))
+        run.forked_from = origin.id
+        await self._work(run)
+        return run
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.WatchRunResponse]:
         """Events after a number."""
@@ -156,6 +179,9 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             self.was_cancelled.set()
             _end(run, pb.STOP_REASON_CANCELLED)
             raise
+        if run.message.startswith(FAIL):
+            _end(run, pb.STOP_REASON_UNAVAILABLE)
+            return
         self._answer(run)
 
     def _answer(self, run: pb.Run) -> None:
@@ -232,8 +258,22 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         self, request: pb.ListConversationsRequest, context: Any
     ) -> pb.ListConversationsResponse:
         """Conversations, newest first."""
-        rows, token = paged(reversed(self._conversations.all()), request.page)
+        found = [
+            row
+            for row in reversed(self._conversations.all())
+            if request.query.lower() in row.title.lower() and (request.include_archived or not row.archived)
+        ]
+        rows, token = paged(found, request.page)
         return pb.ListConversationsResponse(conversations=rows, next_page_token=token)
+
+    async def UpdateConversation(
+        self, request: pb.UpdateConversationRequest, context: Any
+    ) -> pb.UpdateConversationResponse:
+        """Changes title and archive."""
+        row = self._conversations.get(request.id)
+        row.title = request.title if request.HasField("title") else row.title
+        row.archived = request.archived if request.HasField("archived") else row.archived
+        return pb.UpdateConversationResponse(conversation=row)
 
     async def DeleteConversation(
         self, request: pb.DeleteConversationRequest, context: Any

@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from errand.agent.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
+from errand.agent.v1.examples_pb2_grpc import add_ExampleServiceServicer_to_server
+from errand.agent.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
+from errand.agent.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server
 from errand.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from errand.rag.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
 from errand.tools.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
@@ -13,9 +16,12 @@ from errand_common.testing.keys import TestKeys
 from errand_common.testing.rpc import serving
 
 from errand_gateway.testing.agent import FakeAgent
+from errand_gateway.testing.examples import FakeExamples
 from errand_gateway.testing.inference import FakeInference
+from errand_gateway.testing.memory import FakeMemory
 from errand_gateway.testing.rag import FakeRag
 from errand_gateway.testing.tools import FakeTools
+from errand_gateway.testing.workflows import FakeWorkflows
 
 
 @dataclass(slots=True)
@@ -23,6 +29,9 @@ class FakeBackend:
     """The fakes; `target` is where they listen."""
 
     agent: FakeAgent = field(default_factory=FakeAgent)
+    workflows: FakeWorkflows = field(default_factory=FakeWorkflows)
+    memory: FakeMemory = field(default_factory=FakeMemory)
+    examples: FakeExamples = field(default_factory=FakeExamples)
     rag: FakeRag = field(default_factory=FakeRag)
     tools: FakeTools = field(default_factory=FakeTools)
     inference: FakeInference = field(default_factory=FakeInference)
@@ -41,6 +50,9 @@ class FakeBackend:
         """How the fakes are added to a server."""
         return [
             Registration(add_AgentServiceServicer_to_server, self.agent, "errand.agent.v1.AgentService"),
+            Registration(add_WorkflowServiceServicer_to_server, self.workflows, "errand.agent.v1.WorkflowService"),
+            Registration(add_MemoryServiceServicer_to_server, self.memory, "errand.agent.v1.MemoryService"),
+            Registration(add_ExampleServiceServicer_to_server, self.examples, "errand.agent.v1.ExampleService"),
             Registration(add_RagServiceServicer_to_server, self.rag, "errand.rag.v1.RagService"),
             Registration(add_ToolsServiceServicer_to_server, self.tools, "errand.tools.v1.ToolsService"),
             Registration(

@@ -1,7 +1,9 @@
 """Runs that go on when their request has been answered: what they use is booked when they end."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -15,7 +17,8 @@ from errand_gateway.domain.pricing import Price
 from errand_gateway.domain.quota_keeper import Reservation
 from errand_gateway.domain.quotas import Spend
 from errand_gateway.domain.records import AuditEvent, Recorder, UsageRecord
-from errand_gateway.domain.resources import Run, RunState
+from errand_gateway.domain.resources import Run, RunState, Usage
+from errand_gateway.domain.workflows import WorkflowBackend, WorkflowRun, WorkflowState
 from errand_gateway.transport.context import RequestContext
 from errand_gateway.transport.run_events import note_run
 
@@ -25,10 +28,24 @@ _POLL_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
-    """A run and what its usage is booked on."""
+class _Ended:
+    """What of a run that ended is booked."""
 
-    run: Run
+    id: str
+    path: str
+    agent: str
+    stop_reason: str
+    usage: Usage
+    created_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """How a run is looked at (None while it goes on), and what its usage is booked on."""
+
+    look: Callable[[], Awaitable[_Ended | None]]
+    run_id: str
     principal: Principal
     project: str
     price: Price
@@ -38,17 +55,35 @@ class _Watched:
 class BackgroundRuns:
     """Follows runs until they end, at most an hour, and books what they used."""
 
-    def __init__(self, agents: AgentBackend, signer: TokenSigner, recorder: Recorder) -> None:
+    def __init__(
+        self, agents: AgentBackend, workflows: WorkflowBackend, signer: TokenSigner, recorder: Recorder
+    ) -> None:
         self._agents = agents
+        self._workflows = workflows
         self._signer = signer
         self._recorder = recorder
         self._tasks: set[asyncio.Task[None]] = set()
 
     def follow(self, run: Run, context: RequestContext) -> None:
         """Takes over the request's reservation; the request itself is booked with nothing used."""
+
+        async def look() -> _Ended | None:
+            return _ended_run(await self._agents.get_run(run.id))
+
+        self._watch(look, run.id, context)
+
+    def follow_workflow(self, run: WorkflowRun, context: RequestContext) -> None:
+        """The same for a workflow's run: what all its agents used is booked as one."""
+
+        async def look() -> _Ended | None:
+            return _ended_workflow(await self._workflows.get_workflow_run(run.id))
+
+        self._watch(look, run.id, context)
+
+    def _watch(self, look: Callable[[], Awaitable[_Ended | None]], run_id: str, context: RequestContext) -> None:
         if context.principal is None:
             return
-        watched = _Watched(run, context.principal, context.project, context.price, context.reservation)
+        watched = _Watched(look, run_id, context.principal, context.project, context.price, context.reservation)
         context.reservation = None
         task = asyncio.create_task(self._follow(watched))
         self._tasks.add(task)
@@ -75,30 +110,44 @@ class BackgroundRuns:
                 ended = await self._ended(watched)
             self._book(watched, ended)
         except Exception as error:
-            _log.warning("background_run_not_booked", run_id=watched.run.id, error=type(error).__name__)
+            _log.warning("background_run_not_booked", run_id=watched.run_id, error=type(error).__name__)
         finally:
             if watched.reservation is not None:
                 watched.reservation.settle(Spend())
 
-    async def _ended(self, watched: _Watched) -> Run:
+    async def _ended(self, watched: _Watched) -> _Ended:
         for attempt in range(int(_RUN_SECONDS)):
             await asyncio.sleep(_POLL_SECONDS[min(attempt, len(_POLL_SECONDS) - 1)])
             # A token for each look: one for the whole run would expire on the way.
             with acting_as(watched.principal, signer=self._signer):
-                run = await self._agents.get_run(watched.run.id)
-            if run.state is RunState.ENDED:
-                return run
+                ended = await watched.look()
+            if ended is not None:
+                return ended
         raise TimeoutError
 
-    def _book(self, watched: _Watched, run: Run) -> None:
+    def _book(self, watched: _Watched, run: _Ended) -> None:
         cost = watched.price.micros(run.usage)
         if watched.reservation is not None:
             tokens = run.usage.prompt_tokens + run.usage.completion_tokens
             watched.reservation.settle(Spend(tokens, cost))
-        self._recorder.record(_audit(watched), replace(_usage(watched, run), cost_micros=cost))
+        self._recorder.record(_audit(watched, run), replace(_usage(watched, run), cost_micros=cost))
 
 
-def _audit(watched: _Watched) -> AuditEvent:
+def _ended_run(run: Run) -> _Ended | None:
+    if run.state is not RunState.ENDED:
+        return None
+    reason = run.stop_reason.value if run.stop_reason else ""
+    return _Ended(run.id, f"/api/v1/runs/{run.id}", run.agent, reason, run.usage, run.created_at, run.ended_at)
+
+
+def _ended_workflow(run: WorkflowRun) -> _Ended | None:
+    if run.state is WorkflowState.RUNNING:
+        return None
+    path = f"/api/v1/workflow-runs/{run.id}"
+    return _Ended(run.id, path, "", run.state.value, run.usage, run.created_at, run.ended_at)
+
+
+def _audit(watched: _Watched, run: _Ended) -> AuditEvent:
     principal = watched.principal
     return AuditEvent(
         tenant_id=principal.tenant_id,
@@ -106,13 +155,13 @@ def _audit(watched: _Watched) -> AuditEvent:
         principal_id=principal.id,
         action="runs:ended",
         method="",
-        path=f"/api/v1/runs/{watched.run.id}",
+        path=run.path,
         status=200,
         request_id=principal.request_id,
     )
 
 
-def _usage(watched: _Watched, run: Run) -> UsageRecord:
+def _usage(watched: _Watched, run: _Ended) -> UsageRecord:
     moments = (run.created_at, run.ended_at)
     seconds = (moments[1] - moments[0]).total_seconds() if moments[0] and moments[1] else 0.0
     return UsageRecord(
@@ -125,7 +174,7 @@ def _usage(watched: _Watched, run: Run) -> UsageRecord:
         model="",
         run_id=run.id,
         status=200,
-        stop_reason=run.stop_reason.value if run.stop_reason else "",
+        stop_reason=run.stop_reason,
         prompt_tokens=run.usage.prompt_tokens,
         completion_tokens=run.usage.completion_tokens,
         cached_tokens=run.usage.cached_tokens,

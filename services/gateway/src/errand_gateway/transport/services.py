@@ -8,17 +8,20 @@ from fastapi import Depends, Request
 
 from errand_gateway.domain.admin import KeyStore, TenantStore
 from errand_gateway.domain.auth import Authenticator, CredentialCache
+from errand_gateway.domain.examples import ExampleBackend
 from errand_gateway.domain.files import FileStore
 from errand_gateway.domain.generation import ModelBackend
 from errand_gateway.domain.health import ReadinessMonitor
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import RateLimiter
+from errand_gateway.domain.memory import MemoryBackend
 from errand_gateway.domain.ports import AgentBackend, DocumentBackend, ToolBackend
 from errand_gateway.domain.pricing import PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.quotas import QuotaAdmin
 from errand_gateway.domain.records import RecordReader
 from errand_gateway.domain.responses import ResponseStore
+from errand_gateway.domain.workflows import WorkflowBackend
 from errand_gateway.transport.background import BackgroundRuns
 
 
@@ -43,6 +46,9 @@ class Services:
     limiter: RateLimiter
     readiness: ReadinessMonitor
     agents: AgentBackend
+    workflows: WorkflowBackend
+    memory: MemoryBackend
+    examples: ExampleBackend
     documents: DocumentBackend
     tools: ToolBackend
     models: ModelBackend
@@ -51,8 +57,8 @@ class Services:
     heartbeat_seconds: float
 
 
-def services_of(request: Request) -> Services:
-    """The services of the app that answers this request."""
+async def services_of(request: Request) -> Services:
+    """The services of the app that answers this request; a plain function would be run in a thread."""
     services: Services = request.app.state.services
     return services
 

@@ -49,6 +49,17 @@ class AgentDefinition(Body):
     max_tokens: Annotated[int, Field(ge=1, le=10_000_000, description="Tokens of a run, prompts included.")] = 65_536
     max_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
     max_errors: Annotated[int, Field(ge=1, le=64, description="Failed tool calls that end a run.")] = 3
+    max_cost_micros: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=2**53 - 1,
+            description="Cost of a run in millionths of a US dollar, at the operator's prices; 0 for no limit.",
+        ),
+    ] = 0
+    max_shown_tools: Annotated[
+        int, Field(ge=1, le=64, description="Tools the model is shown at once: those nearest to the request.")
+    ] = 16
 
     def agent(self, name: str) -> Agent:
         """The agent of that name."""
@@ -63,6 +74,8 @@ class AgentDefinition(Body):
             max_tokens=self.max_tokens,
             max_seconds=self.max_seconds,
             max_errors=self.max_errors,
+            max_cost_micros=self.max_cost_micros,
+            max_shown_tools=self.max_shown_tools,
         )
 
 

@@ -3,13 +3,13 @@
 from typing import Annotated
 
 from errand_common.principal import Principal
-from fastapi import Depends
+from fastapi import Depends, Query
 from pydantic import ConfigDict, Field
 
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import Conversation, Message, Page
 from errand_gateway.transport.access import BODY_RESPONSES, NOT_FOUND, Requires, guarded_router
-from errand_gateway.transport.fields import ID_PATTERN, Body, PageDep, ResourceId, Text
+from errand_gateway.transport.fields import ID_PATTERN, Body, PageDep, ResourceId, SpokenText, Text
 from errand_gateway.transport.services import ServicesDep
 
 router = guarded_router(prefix="/api/v1/conversations", tags=["conversations"])
@@ -27,6 +27,15 @@ class NewConversation(Body):
     title: Annotated[Text, Field(max_length=200, description="Left out, the first message's beginning.")] = ""
 
 
+class ConversationChange(Body):
+    """What shall be different."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Travel to Oslo", "archived": True}]})
+
+    title: Annotated[SpokenText, Field(min_length=1, max_length=200)] | None = None
+    archived: bool | None = None
+
+
 @router.post(
     "",
     status_code=201,
@@ -39,15 +48,31 @@ async def create_conversation(body: NewConversation, services: ServicesDep, _cal
 
 
 @router.get("", summary="List conversations")
-async def list_conversations(page: PageDep, services: ServicesDep, _caller: Reader) -> Page[Conversation]:
+async def list_conversations(
+    page: PageDep,
+    services: ServicesDep,
+    _caller: Reader,
+    query: Annotated[
+        Text, Query(max_length=200, description="Only those with this text in title or messages, whatever the case.")
+    ] = "",
+    include_archived: Annotated[bool, Query(description="Those in the archive too.")] = False,
+) -> Page[Conversation]:
     """The caller's conversations, newest first."""
-    return await services.agents.list_conversations(page)
+    return await services.agents.list_conversations(page, query=query, include_archived=include_archived)
 
 
 @router.get("/{conversation_id}", summary="Get a conversation", responses=NOT_FOUND)
 async def get_conversation(conversation_id: ResourceId, services: ServicesDep, _caller: Reader) -> Conversation:
     """One conversation."""
     return await services.agents.get_conversation(conversation_id)
+
+
+@router.patch("/{conversation_id}", summary="Change a conversation", responses={**BODY_RESPONSES, **NOT_FOUND})
+async def update_conversation(
+    conversation_id: ResourceId, body: ConversationChange, services: ServicesDep, _caller: Writer
+) -> Conversation:
+    """Gives it another title, or puts it into the archive or out of it; what is left out stays."""
+    return await services.agents.update_conversation(conversation_id, title=body.title, archived=body.archived)
 
 
 @router.delete("/{conversation_id}", status_code=204, summary="Delete a conversation", responses=NOT_FOUND)

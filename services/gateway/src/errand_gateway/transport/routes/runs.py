@@ -4,9 +4,10 @@ from typing import Annotated
 
 from errand_common.principal import Principal
 from fastapi import Depends, Header, Query, Request, Response
+from pydantic import ConfigDict, Field
 
 from errand_gateway.domain.permissions import Permission
-from errand_gateway.domain.resources import Page, Run, RunState
+from errand_gateway.domain.resources import ForkCommand, Page, Run, RunFilter, RunState, StopReason
 from errand_gateway.transport.access import (
     BODY_RESPONSES,
     CONFLICT,
@@ -15,10 +16,10 @@ from errand_gateway.transport.access import (
     guarded_router,
 )
 from errand_gateway.transport.context import context_of
-from errand_gateway.transport.fields import ID_PATTERN, IdempotencyKey, PageDep, ResourceId
+from errand_gateway.transport.fields import ID_PATTERN, Body, IdempotencyKey, PageDep, ResourceId, Text
 from errand_gateway.transport.routes.chat import ChatRequest
 from errand_gateway.transport.run_events import run_events
-from errand_gateway.transport.services import ServicesDep
+from errand_gateway.transport.services import Services, ServicesDep
 from errand_gateway.transport.spending import hold_for_run
 from errand_gateway.transport.sse import EVENT_SCHEMA, event_stream, started
 
@@ -27,6 +28,23 @@ router = guarded_router(prefix="/api/v1/runs", tags=["runs"])
 Reader = Annotated[Principal, Depends(Requires(Permission.RUNS_READ))]
 Starter = Annotated[Principal, Depends(Requires(Permission.RUNS_CREATE))]
 Watcher = Annotated[Principal, Depends(Requires(Permission.RUNS_READ, seconds=3600.0))]
+
+
+class Fork(Body):
+    """Where a run goes on, and with what."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"from_model_step": 2, "model": "errand-tiny"}]})
+
+    from_model_step: Annotated[
+        int,
+        Field(ge=1, le=64, description="The model step, from 1, that is done anew; those before keep their results."),
+    ]
+    instructions: Annotated[Text, Field(max_length=8192, description="In place of the agent's.")] | None = None
+    model: Annotated[Text, Field(max_length=256, description="In place of the agent's.")] | None = None
+
+    def command(self) -> ForkCommand:
+        """What the agent service is asked."""
+        return ForkCommand(self.from_model_step, self.instructions, self.model)
 
 
 @router.post(
@@ -44,9 +62,13 @@ async def start_run(
     idempotency_key: IdempotencyKey = None,
 ) -> Run:
     """Returns at once; the run goes on whether or not anybody watches."""
-    context = context_of(request.scope)
     await hold_for_run(request, services, caller, body.agent)
-    run = await services.agents.start(body.command(idempotency_key))
+    return _accepted(await services.agents.start(body.command(idempotency_key)), request, response, services)
+
+
+def _accepted(run: Run, request: Request, response: Response, services: Services) -> Run:
+    """What it uses is booked when it ends."""
+    context = context_of(request.scope)
     context.run_id, context.agent = run.id, run.agent
     if run.state is not RunState.ENDED:
         services.background.follow(run, context)
@@ -63,9 +85,15 @@ async def list_runs(
         str, Query(max_length=64, pattern=ID_PATTERN, description="Only of this conversation.")
     ] = "",
     state: Annotated[RunState | None, Query(description="Only in this state.")] = None,
+    agent: Annotated[str, Query(max_length=64, pattern=ID_PATTERN, description="Only of this agent.")] = "",
+    stop_reason: Annotated[
+        list[StopReason],
+        Query(max_length=16, description="Only those that ended so; `unavailable` and `internal` can be redriven."),
+    ] = [],  # noqa: B006 - FastAPI copies it
 ) -> Page[Run]:
     """The tenant's runs without their steps, newest first."""
-    return await services.agents.list_runs(page, conversation_id=conversation_id, state=state)
+    wanted = RunFilter(conversation_id, state, agent, list(dict.fromkeys(stop_reason)))
+    return await services.agents.list_runs(page, wanted)
 
 
 @router.get("/{run_id}", summary="Get a run", responses=NOT_FOUND)
@@ -82,6 +110,31 @@ async def cancel_run(
 ) -> Run:
     """Cancels a run; one that has ended stays as it is."""
     return await services.agents.cancel_run(run_id)
+
+
+@router.post(
+    "/{run_id}/fork",
+    status_code=202,
+    summary="Go on from a step of a run",
+    responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT},
+)
+async def fork_run(
+    run_id: ResourceId, body: Fork, request: Request, response: Response, services: ServicesDep, caller: Starter
+) -> Run:
+    """Begins a run in a conversation of its own; what the ended one did before the step is not done again."""
+    await hold_for_run(request, services, caller, (await services.agents.get_run(run_id)).agent)
+    return _accepted(await services.agents.fork_run(run_id, body.command()), request, response, services)
+
+
+@router.post(
+    "/{run_id}/redrive", status_code=202, summary="Try a failed run again", responses={**NOT_FOUND, **CONFLICT}
+)
+async def redrive_run(
+    run_id: ResourceId, request: Request, response: Response, services: ServicesDep, caller: Starter
+) -> Run:
+    """For a run that ended `unavailable` or `internal`: goes on at its last step, in a conversation of its own."""
+    await hold_for_run(request, services, caller, (await services.agents.get_run(run_id)).agent)
+    return _accepted(await services.agents.redrive_run(run_id), request, response, services)
 
 
 @router.get(

@@ -1,0 +1,143 @@
+"""Runs and approvals."""
+
+from collections.abc import AsyncIterator
+
+from errand.agent.v1 import agent_pb2 as pb
+from errand_common.rpc.client import deadline_seconds, translate_errors
+
+from errand_gateway.clients import conversion as convert
+from errand_gateway.clients.agent.client import DEPENDENCY, AgentClient
+from errand_gateway.clients.agent.messages import approval, event, run
+from errand_gateway.domain import resources as r
+
+
+class RunClient(AgentClient):
+    """Starts, reads and steers runs."""
+
+    async def run(self, command: r.RunCommand) -> r.Run:
+        """Runs an agent and waits for the end."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.RunAgent(_request(command), timeout=deadline_seconds(self._run_seconds))
+        return run(response.run)
+
+    async def stream(self, command: r.RunCommand) -> AsyncIterator[r.RunEvent]:
+        """Runs an agent; closing the iterator cancels the run."""
+        call = self._stub.RunAgentStream(
+            pb.RunAgentStreamRequest(request=_request(command)),
+            timeout=deadline_seconds(self._run_seconds),
+        )
+        try:
+            with translate_errors(DEPENDENCY):
+                async for response in call:
+                    yield event(response.event)
+        finally:
+            call.cancel()
+
+    async def start(self, command: r.RunCommand) -> r.Run:
+        """Starts a run in the background."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.StartRun(pb.StartRunRequest(request=_request(command)), timeout=self._timeout)
+        return run(response.run)
+
+    async def get_run(self, run_id: str) -> r.Run:
+        """One run with its steps."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.GetRun(pb.GetRunRequest(id=run_id), timeout=self._timeout)
+        return run(response.run)
+
+    async def list_runs(self, page: r.PageQuery, wanted: r.RunFilter) -> r.Page[r.Run]:
+        """Runs, newest first."""
+        request = pb.ListRunsRequest(
+            page=convert.page_request(page),
+            conversation_id=wanted.conversation_id,
+            state=convert.enum_number(pb.RunState, "RUN_STATE_", wanted.state),
+            agent=wanted.agent,
+            stop_reasons=[convert.enum_number(pb.StopReason, "STOP_REASON_", reason) for reason in wanted.stop_reasons],
+        )
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ListRuns(request, timeout=self._timeout)
+        return r.Page([run(item) for item in response.runs], response.next_page_token)
+
+    async def fork_run(self, run_id: str, command: r.ForkCommand) -> r.Run:
+        """Begins a run that goes on from a model step of an ended one."""
+        request = pb.ForkRunRequest(
+            id=run_id,
+            from_model_step=command.from_model_step,
+            instructions=command.instructions,
+            model=command.model,
+        )
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ForkRun(request, timeout=self._timeout)
+        return run(response.run)
+
+    async def redrive_run(self, run_id: str) -> r.Run:
+        """Begins a run in place of one that failed for reasons that may be gone."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.RedriveRun(pb.RedriveRunRequest(id=run_id), timeout=self._timeout)
+        return run(response.run)
+
+    async def cancel_run(self, run_id: str) -> r.Run:
+        """Cancels a run."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.CancelRun(pb.CancelRunRequest(id=run_id), timeout=self._timeout)
+        return run(response.run)
+
+    async def watch(self, run_id: str, after_sequence: int) -> AsyncIterator[r.RunEvent]:
+        """Events after a sequence number, until the run ends."""
+        call = self._stub.WatchRun(
+            pb.WatchRunRequest(id=run_id, after_sequence=after_sequence),
+            timeout=deadline_seconds(self._watch_seconds),
+        )
+        try:
+            with translate_errors(DEPENDENCY):
+                async for response in call:
+                    yield event(response.event)
+        finally:
+            call.cancel()
+
+    async def list_approvals(
+        self, page: r.PageQuery, *, run_id: str, state: r.ApprovalState | None
+    ) -> r.Page[r.Approval]:
+        """Calls that need a person's approval, newest first."""
+        request = pb.ListApprovalsRequest(
+            page=convert.page_request(page),
+            run_id=run_id,
+            state=convert.enum_number(pb.ApprovalState, "APPROVAL_STATE_", state),
+        )
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ListApprovals(request, timeout=self._timeout)
+        return r.Page([approval(item) for item in response.approvals], response.next_page_token)
+
+    async def approve(self, approval_id: str, *, arguments_json: str, reason: str) -> r.Approval:
+        """Lets a call run, with other arguments if given."""
+        request = pb.ApproveCallRequest(approval_id=approval_id, edited_arguments_json=arguments_json, reason=reason)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ApproveCall(request, timeout=self._timeout)
+        return approval(response.approval)
+
+    async def refuse(self, approval_id: str, *, reason: str) -> r.Approval:
+        """Refuses a call."""
+        request = pb.RefuseCallRequest(approval_id=approval_id, reason=reason)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.RefuseCall(request, timeout=self._timeout)
+        return approval(response.approval)
+
+    async def submit_feedback(self, feedback: r.Feedback) -> None:
+        """Stores feedback on a run."""
+        request = pb.SubmitFeedbackRequest(
+            run_id=feedback.run_id,
+            helpful=feedback.helpful,
+            comment=feedback.comment,
+            correction=feedback.correction,
+        )
+        with translate_errors(DEPENDENCY):
+            await self._stub.SubmitFeedback(request, timeout=self._timeout)
+
+
+def _request(command: r.RunCommand) -> pb.RunAgentRequest:
+    return pb.RunAgentRequest(
+        agent=command.agent,
+        conversation_id=command.conversation_id,
+        message=command.message,
+        idempotency_key=command.idempotency_key,
+    )
