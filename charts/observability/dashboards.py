@@ -104,12 +104,52 @@ _AGENT = (
     ),
     _p95("Time of a step, p95", "node_latency_ms", "node", "ms"),
     _rate("Retrievals", "sum(rate(context_retrievals_total[$__rate_interval]))", "retrievals"),
+    _rate(
+        "Steps by agent and kind",
+        "sum by (agent, node) (rate(requests_total[$__rate_interval]))",
+        "{{agent}} {{node}}",
+    ),
+    _rate(
+        "Questions that another agent took",
+        "sum by (from_agent, to_agent) (increase(routing_fallbacks_total[$__rate_interval]))",
+        "{{from_agent}} to {{to_agent}}",
+        "short",
+    ),
     Panel(
-        "Facts",
+        "Tokens of a context, mean",
+        "short",
+        tuple(
+            (
+                f"sum(rate({name}_sum[$__rate_interval])) / sum(rate({name}_count[$__rate_interval]))",
+                legend,
+            )
+            for name, legend in (("token_budget_used", "used"), ("token_budget_remaining", "remaining"))
+        ),
+    ),
+    Panel(
+        "Contexts that did not fit, briefs written",
+        "short",
+        (
+            ("sum(increase(token_budget_overflows_total[$__rate_interval]))", "overflows"),
+            ("sum(increase(token_budget_summarizations_total[$__rate_interval]))", "briefs by a model"),
+        ),
+    ),
+    _rate("Messages and briefs stored", "sum(rate(context_storage_total[$__rate_interval]))", "stored"),
+    _rate("Workflows that have not ended", "max by (status) (agent_workflows)", "{{status}}", "short"),
+    Panel(
+        "Requests of facts",
+        "reqps",
+        (
+            ("sum by (status) (rate(facts_insert_requests_total[$__rate_interval]))", "insert {{status}}"),
+            ("sum by (status) (rate(facts_query_requests_total[$__rate_interval]))", "query {{status}}"),
+        ),
+    ),
+    _p95("Time of a request of facts, p95", "facts_request_duration_seconds", "endpoint"),
+    Panel(
+        "Facts known already, expired, erased",
         "reqps",
         tuple(
-            (f"sum(rate(facts_{what}_total[$__rate_interval]))", what)
-            for what in ("inserted", "merged", "queried", "expired", "erased")
+            (f"sum(rate(facts_{what}_total[$__rate_interval]))", what) for what in ("duplicates", "expired", "erased")
         ),
     ),
     _rate("Citations removed", "sum(rate(agent_citations_removed_total[$__rate_interval]))", "citations"),
@@ -163,6 +203,12 @@ _OVERVIEW = (
     _INFERENCE[0],
     _INFERENCE[4],
     _TOOLS[1],
+    _rate(
+        "Requests to models that fail",
+        "sum by (component) (rate(llm_failures_total[$__rate_interval]))",
+        "{{component}}",
+    ),
+    _rate("Circuits open", "sum by (target) (circuits_open)", "{{target}}", "short"),
     _rate(
         "Spans dropped", "sum by (job) (increase(telemetry_spans_dropped_total[$__rate_interval]))", "{{job}}", "short"
     ),

@@ -15,7 +15,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 SERVICES = ("gateway", "agent", "inference", "rag", "tools")
 EVERY = "every service"
-_REGISTERS = re.compile(r"from errand_common\.telemetry\.metrics import .*\b(counter|gauge|histogram)\b")
+_REGISTERS = re.compile(r"from errand_common\.telemetry\.metrics import (?:\([^)]*|.*)\b(counter|gauge|histogram)\b")
 
 
 @dataclass(frozen=True, slots=True)

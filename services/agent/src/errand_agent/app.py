@@ -26,6 +26,7 @@ from errand_agent.executor import Recall, RunExecutor
 from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
 from errand_agent.takeover import Takeover
+from errand_agent.telemetry import ObservedMemory, ObservedModel
 from errand_agent.transport.example_servicer import ExampleServicer
 from errand_agent.transport.memory_servicer import MemoryServicer
 from errand_agent.transport.servicer import AgentServicer
@@ -65,7 +66,12 @@ async def serve(settings: AgentSettings) -> None:
         stack.push_async_callback(database.close)
         targets = (settings.inference_target, settings.tools_target, settings.rag_target)
         channels = [await stack.enter_async_context(create_channel(target)) for target in targets]
-        model, toolbox, retriever = InferenceModel(channels[0]), ToolsToolbox(channels[1]), RagRetriever(channels[2])
+        inference, toolbox, retriever = (
+            InferenceModel(channels[0]),
+            ToolsToolbox(channels[1]),
+            RagRetriever(channels[2]),
+        )
+        model = ObservedModel(inference, "agent")
         bell = Bell()
         options = LoopOptions(
             settings.retrieval_top_k,
@@ -73,7 +79,7 @@ async def serve(settings: AgentSettings) -> None:
             Prices(settings.price_prompt_usd_per_million, settings.price_completion_usd_per_million),
             settings.brief_model,
         )
-        memory = MemoryUseCases(database, model)
+        memory = ObservedMemory(database, ObservedModel(inference, "memory"))
         executor = RunExecutor(
             database,
             bell,
@@ -91,6 +97,8 @@ async def serve(settings: AgentSettings) -> None:
         await _watched(stack, database, settings)
         await executor.start(settings.dbos_url(), settings.executor_id)
         stack.push_async_callback(executor.close, settings.drain_seconds / 2)
+        counting = asyncio.create_task(executor.count_workflows())
+        stack.callback(counting.cancel)
         servicer = AgentServicer(
             runs,
             ConversationUseCases(database, agents),

@@ -39,7 +39,7 @@ from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of
-from errand_agent.telemetry import TracingObserver, count_run
+from errand_agent.telemetry import STORED, WORKFLOWS, TracingObserver, count_run
 
 # Replays must meet the code that recorded the steps; raise it when the order of steps changes.
 APPLICATION_VERSION = "agent-3"
@@ -48,6 +48,10 @@ _GRACE_SECONDS = 30
 _COMMIT_SECONDS = 15.0
 _COMMIT_POLL_SECONDS = 0.02
 _THINK = ".think"
+_OPEN = ("PENDING", "ENQUEUED", "DELAYED")
+_COUNT_SECONDS = 5.0
+# Counting is done by listing; beyond this the figure only says "many".
+_MOST_COUNTED = 1000
 _log = structlog.get_logger(__name__)
 _tracer = tracer(__name__)
 
@@ -76,7 +80,6 @@ class RunExecutor:
         self._database, self._bell, self._signer = database, bell, signer
         self._model, self._toolbox, self._retriever, self._options = model, toolbox, retriever, options
         self._approval_seconds = approval_seconds
-        self._observer = TracingObserver()
         self._workflow: Any = None
         self._others: dict[str, Any] = {}
 
@@ -129,6 +132,20 @@ class RunExecutor:
     async def close(self, grace_seconds: float) -> None:
         """Gives running runs some time; what is left is resumed by the next start."""
         await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=int(grace_seconds))
+
+    async def count_workflows(self) -> None:
+        """Tells again and again how many workflows of all replicas have not ended."""
+        while True:
+            try:
+                found = await DBOS.list_workflows_async(
+                    status=list(_OPEN), limit=_MOST_COUNTED, load_input=False, load_output=False
+                )
+            except Exception as error:
+                _log.warning("workflows were not counted", error=type(error).__name__)
+            else:
+                for status in _OPEN:
+                    WORKFLOWS.labels(status.lower()).set(sum(workflow.status == status for workflow in found))
+            await asyncio.sleep(_COUNT_SECONDS)
 
     async def submit(self, tenant_id: str, run_id: str) -> None:
         """Starts a run. It is not bound to its caller's deadline or token."""
@@ -231,7 +248,8 @@ class RunExecutor:
         return replace(task, agent=replace(task.agent, instructions=instructions))
 
     async def _outcome(self, task: Task, journal: DbosJournal) -> Outcome:
-        loop = ReActLoop(task, self._model, self._toolbox, self._retriever, journal, self._observer, self._options)
+        observer = TracingObserver(task.agent.name)
+        loop = ReActLoop(task, self._model, self._toolbox, self._retriever, journal, observer, self._options)
         try:
             return await loop.run()
         except ErrandError as error:
@@ -286,6 +304,7 @@ class RunExecutor:
             if conversation is not None:
                 if outcome.answer:
                     await conversations.say(conversation, Role.ASSISTANT, outcome.answer, run_id)
+                STORED.inc(bool(outcome.answer) + (outcome.brief is not None))
                 if outcome.brief is not None:
                     conversation.brief = outcome.brief.text
                     conversation.brief_until = history_ids[outcome.brief.turns - 1]

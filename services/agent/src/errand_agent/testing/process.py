@@ -25,10 +25,11 @@ class AgentProcess:
     """Starts, kills and starts again on the same data and port."""
 
     def __init__(self, folder: Path, keys: TestKeys, backend_target: str, **settings: str) -> None:
-        self.port = free_port()
+        self.port, self.metrics_port = free_port(), free_port()
         self.target = f"127.0.0.1:{self.port}"
         own = {
             "port": str(self.port),
+            "metrics_port": str(self.metrics_port),
             "data_dir": str(folder),
             "jwks": str(keys.jwks_file),
             "signing_key_file": str(keys.signing_key_file),

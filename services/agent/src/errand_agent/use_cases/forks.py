@@ -15,6 +15,7 @@ from errand_agent.executor import RunExecutor
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import RunRow
 from errand_agent.storage.runs import RunRepository, agent_of
+from errand_agent.telemetry import STORED
 from errand_agent.use_cases.access import visible_owner
 
 # What a run may end as for reasons that are gone later.
@@ -89,6 +90,7 @@ class ForkUseCases:
             conversations.claim(conversation, run.id)
             row = await runs.add(run, principal, agent, "")
             await conversations.say(conversation, Role.USER, origin.message, run.id)
+            STORED.inc()
             await runs.copy_events(row, origin.id, before=f"{from_step}.")
         await self._executor.fork(origin.id, run.id, from_step)
         return run.id

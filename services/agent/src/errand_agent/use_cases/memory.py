@@ -15,9 +15,6 @@ from errand_agent.domain.ports import Model
 from errand_agent.storage.facts import FactRepository
 from errand_agent.use_cases.access import page_size, visible_owner
 
-INSERTED = counter("facts_inserted_total", "Facts that were new")
-MERGED = counter("facts_merged_total", "Facts that were known already")
-QUERIED = counter("facts_queried_total", "Times facts were looked for")
 EXPIRED = counter("facts_expired_total", "Facts forgotten because their time was over")
 ERASED = counter("facts_erased_total", "Facts forgotten because a person said so")
 _TOP_K = 5
@@ -43,11 +40,9 @@ class MemoryUseCases:
             EXPIRED.inc(await facts.forget_expired(principal.tenant_id, principal.id, now))
             known = await facts.of(principal.tenant_id, principal.id, now)
             if (found := same(fact, known)) is not None:
-                MERGED.inc()
                 return await facts.told_again(found.id, fact.expires_at, now), True
             if len(known) >= MOST_FACTS:
                 raise Conflict(f"There are {MOST_FACTS} facts already; delete some.", resource="fact", id="")
-            INSERTED.inc()
             return await facts.add(principal.tenant_id, principal.id, fact, now), False
 
     async def _embedded(self, text: str) -> Sequence[float]:
@@ -64,7 +59,6 @@ class MemoryUseCases:
         """Facts by key, or nearest to a text. Raises InvalidArgument, and what embedding raises."""
         if not text.strip() and not key:
             raise InvalidArgument("query: give a query or a key.", field="query")
-        QUERIED.inc()
         principal = current_principal()
         async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             known = await FactRepository(session).of(principal.tenant_id, principal.id, utc_now())

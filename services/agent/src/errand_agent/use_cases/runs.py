@@ -20,6 +20,7 @@ from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
 from errand_agent.storage.runs import RunRepository, to_run
+from errand_agent.telemetry import STORED, count_fallback
 from errand_agent.use_cases.access import page_size, visible_owner
 from errand_agent.use_cases.agents import AgentUseCases
 
@@ -52,7 +53,7 @@ class RunUseCases:
         if not message.strip():
             raise InvalidArgument("message: say something.", field="message")
         principal = current_principal()
-        named = await self._agents.get(agent or await self._agent_of(conversation_id))
+        named = await (self._agents.get(agent) if agent else self._agent_of(conversation_id))
         if max_tokens is not None:
             named = replace(named, max_tokens=min(named.limits.max_tokens, max_tokens))
         async with self._database.transaction(principal.tenant_id) as session:
@@ -75,6 +76,7 @@ class RunUseCases:
             conversations.claim(conversation, run.id)
             row = await runs.add(run, principal, named, idempotency_key)
             await conversations.say(conversation, Role.USER, message, run.id)
+            STORED.inc()
             await runs.append(row, "started", [(EventKind.STARTED, {})])
             # Before the commit: a process that dies between the two leaves no run that nobody executes.
             await self._executor.submit(principal.tenant_id, run.id)
@@ -95,15 +97,22 @@ class RunUseCases:
         for run_id in going_on:
             await self.cancel(run_id)
 
-    async def _agent_of(self, conversation_id: str) -> str:
+    async def _agent_of(self, conversation_id: str) -> Agent:
+        """The conversation's agent; the default one goes on where that was deleted."""
         if not conversation_id:
-            return ""
+            return await self._agents.get("")
         principal = current_principal()
         async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             row = await ConversationRepository(session).row(principal.tenant_id, conversation_id, principal.id)
             if row is None:
                 raise NotFound("conversation", conversation_id)
-            return row.agent
+            name = row.agent
+        try:
+            return await self._agents.get(name)
+        except NotFound:
+            routed = await self._agents.get("")
+            count_fallback(name, routed.name)
+            return routed
 
     async def _conversation(
         self, conversations: ConversationRepository, conversation_id: str, agent: Agent, message: str

@@ -29,7 +29,7 @@ from errand_common.principal import Principal, become
 from errand_common.rpc.context import AUTHORIZATION, REQUEST_ID, enter_call
 from errand_common.rpc.spans import end_span, enter_server_span
 from errand_common.rpc.status import bounded, status_code, trailing_metadata
-from errand_common.telemetry.metrics import RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS
+from errand_common.telemetry.metrics import RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS, exemplar
 from errand_common.tokens import TokenVerifier
 
 # A call without a deadline of its own would hold its slot for ever.
@@ -231,7 +231,7 @@ class _Call:
         end_span(self._span, self._code)
         RPC_IN_FLIGHT.labels(self._method).dec()
         RPC_REQUESTS.labels(self._method, self._code.name).inc()
-        RPC_DURATION.labels(self._method).observe(seconds)
+        RPC_DURATION.labels(self._method).observe(seconds, exemplar(self._span))
         _log.debug("call served", method=self._method, code=self._code.name, seconds=round(seconds, 4))
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from opentelemetry import trace
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
+
+from errand_common.errors import Cancelled, ErrandError, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -81,10 +85,54 @@ def histogram(
     return Histogram(name, meaning, labels, buckets=buckets, registry=registry)
 
 
+def exemplar(span: trace.Span | None = None) -> dict[str, str] | None:
+    """The trace of this span, or of the current one, for a histogram's `observe(…, exemplar())`.
+
+    From the figure a click then leads to a request. Shown to scrapers that ask for OpenMetrics; None
+    outside of a trace.
+    """
+    context = (span or trace.get_current_span()).get_span_context()
+    return {"trace_id": f"{context.trace_id:032x}"} if context.is_valid else None
+
+
+class BoundedLabel:
+    """A label of names that people give: the first `most` keep theirs, all that come later share "other"."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: set[str] = set()
+
+    def of(self, name: str) -> str:
+        """The label's value for this name."""
+        if name not in self._known:
+            if len(self._known) >= self._most:
+                return "other"
+            self._known.add(name)
+        return name
+
+
 RPC_REQUESTS = counter("rpc_server_requests_total", "gRPC calls served, by method and status code", "method", "code")
 RPC_DURATION = histogram("rpc_server_duration_seconds", "Time from a call's arrival to its end", "method")
 RPC_IN_FLIGHT = gauge("rpc_server_in_flight", "gRPC calls being served now", "method")
 SPANS_DROPPED = counter("telemetry_spans_dropped_total", "Spans lost because the buffer was full")
+LLM_FAILURES = counter(
+    "llm_failures_total", "Requests to a model that failed, by the component that asked", "component"
+)
+CIRCUITS_OPEN = gauge("circuits_open", "Circuits that let no call through now, by what is behind them", "target")
+
+# What the caller did wrong or no longer wants is no failure of a model.
+_NO_FAILURE = (InvalidArgument, NotFound, Cancelled)
+
+
+@contextmanager
+def counting_llm_failures(component: str) -> Iterator[None]:
+    """Counts an ErrandError of a request to a model inside the block, and lets it through."""
+    try:
+        yield
+    except ErrandError as error:
+        if not isinstance(error, _NO_FAILURE):
+            LLM_FAILURES.labels(component).inc()
+        raise
 
 
 _serving = threading.Event()
