@@ -94,7 +94,7 @@ MESSAGE_ROLE_USER: MessageRole
 MESSAGE_ROLE_ASSISTANT: MessageRole
 
 class Step(_message.Message):
-    __slots__ = ("index", "kind", "summary", "tool_name", "arguments_json", "result_json", "duration_ms", "usage")
+    __slots__ = ("index", "kind", "summary", "tool_name", "arguments_json", "result_json", "duration_ms", "usage", "run_id")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +103,7 @@ class Step(_message.Message):
     RESULT_JSON_FIELD_NUMBER: _ClassVar[int]
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
     index: int
     kind: StepKind
     summary: str
@@ -111,7 +112,8 @@ class Step(_message.Message):
     result_json: str
     duration_ms: float
     usage: _common_pb2.TokenUsage
-    def __init__(self, index: _Optional[int] = ..., kind: _Optional[_Union[StepKind, str]] = ..., summary: _Optional[str] = ..., tool_name: _Optional[str] = ..., arguments_json: _Optional[str] = ..., result_json: _Optional[str] = ..., duration_ms: _Optional[float] = ..., usage: _Optional[_Union[_common_pb2.TokenUsage, _Mapping]] = ...) -> None: ...
+    run_id: str
+    def __init__(self, index: _Optional[int] = ..., kind: _Optional[_Union[StepKind, str]] = ..., summary: _Optional[str] = ..., tool_name: _Optional[str] = ..., arguments_json: _Optional[str] = ..., result_json: _Optional[str] = ..., duration_ms: _Optional[float] = ..., usage: _Optional[_Union[_common_pb2.TokenUsage, _Mapping]] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class Citation(_message.Message):
     __slots__ = ("number", "chunk_id", "document_id", "title", "page", "start_offset", "end_offset", "text")
@@ -134,7 +136,7 @@ class Citation(_message.Message):
     def __init__(self, number: _Optional[int] = ..., chunk_id: _Optional[str] = ..., document_id: _Optional[str] = ..., title: _Optional[str] = ..., page: _Optional[int] = ..., start_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("id", "conversation_id", "agent", "state", "stop_reason", "answer", "steps", "citations", "usage", "last_sequence", "created_at", "ended_at", "message", "cost_micros", "forked_from", "approvals")
+    __slots__ = ("id", "conversation_id", "agent", "state", "stop_reason", "answer", "steps", "citations", "usage", "last_sequence", "created_at", "ended_at", "message", "cost_micros", "forked_from", "approvals", "parent_run_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +153,7 @@ class Run(_message.Message):
     COST_MICROS_FIELD_NUMBER: _ClassVar[int]
     FORKED_FROM_FIELD_NUMBER: _ClassVar[int]
     APPROVALS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     conversation_id: str
     agent: str
@@ -167,7 +170,8 @@ class Run(_message.Message):
     cost_micros: int
     forked_from: str
     approvals: _containers.RepeatedCompositeFieldContainer[Approval]
-    def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., agent: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., answer: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., usage: _Optional[_Union[_common_pb2.TokenUsage, _Mapping]] = ..., last_sequence: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ..., cost_micros: _Optional[int] = ..., forked_from: _Optional[str] = ..., approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ...) -> None: ...
+    parent_run_id: str
+    def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., agent: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., answer: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., usage: _Optional[_Union[_common_pb2.TokenUsage, _Mapping]] = ..., last_sequence: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ..., cost_micros: _Optional[int] = ..., forked_from: _Optional[str] = ..., approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ..., parent_run_id: _Optional[str] = ...) -> None: ...
 
 class Approval(_message.Message):
     __slots__ = ("id", "run_id", "tool_name", "arguments_json", "state", "edited_arguments_json", "reason", "decided_by", "created_at", "expires_at", "decided_at")
@@ -284,18 +288,20 @@ class GetRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ("page", "conversation_id", "state", "agent", "stop_reasons")
+    __slots__ = ("page", "conversation_id", "state", "agent", "stop_reasons", "parent_run_id")
     PAGE_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
     STOP_REASONS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     page: _common_pb2.PageRequest
     conversation_id: str
     state: RunState
     agent: str
     stop_reasons: _containers.RepeatedScalarFieldContainer[StopReason]
-    def __init__(self, page: _Optional[_Union[_common_pb2.PageRequest, _Mapping]] = ..., conversation_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., agent: _Optional[str] = ..., stop_reasons: _Optional[_Iterable[_Union[StopReason, str]]] = ...) -> None: ...
+    parent_run_id: str
+    def __init__(self, page: _Optional[_Union[_common_pb2.PageRequest, _Mapping]] = ..., conversation_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., agent: _Optional[str] = ..., stop_reasons: _Optional[_Iterable[_Union[StopReason, str]]] = ..., parent_run_id: _Optional[str] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
     __slots__ = ("runs", "next_page_token")
@@ -528,7 +534,7 @@ class ListMessagesResponse(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[ConversationMessage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("name", "description", "instructions", "model", "tools", "collections", "max_steps", "max_tokens", "max_seconds", "max_errors", "version", "is_default", "max_cost_micros", "max_shown_tools")
+    __slots__ = ("name", "description", "instructions", "model", "tools", "collections", "max_steps", "max_tokens", "max_seconds", "max_errors", "version", "is_default", "max_cost_micros", "max_shown_tools", "agents", "fallback_models", "temperature")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -543,6 +549,9 @@ class Agent(_message.Message):
     IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
     MAX_COST_MICROS_FIELD_NUMBER: _ClassVar[int]
     MAX_SHOWN_TOOLS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_MODELS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     instructions: str
@@ -557,7 +566,10 @@ class Agent(_message.Message):
     is_default: bool
     max_cost_micros: int
     max_shown_tools: int
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., instructions: _Optional[str] = ..., model: _Optional[str] = ..., tools: _Optional[_Iterable[str]] = ..., collections: _Optional[_Iterable[str]] = ..., max_steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., max_seconds: _Optional[int] = ..., max_errors: _Optional[int] = ..., version: _Optional[int] = ..., is_default: _Optional[bool] = ..., max_cost_micros: _Optional[int] = ..., max_shown_tools: _Optional[int] = ...) -> None: ...
+    agents: _containers.RepeatedScalarFieldContainer[str]
+    fallback_models: _containers.RepeatedScalarFieldContainer[str]
+    temperature: float
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., instructions: _Optional[str] = ..., model: _Optional[str] = ..., tools: _Optional[_Iterable[str]] = ..., collections: _Optional[_Iterable[str]] = ..., max_steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., max_seconds: _Optional[int] = ..., max_errors: _Optional[int] = ..., version: _Optional[int] = ..., is_default: _Optional[bool] = ..., max_cost_micros: _Optional[int] = ..., max_shown_tools: _Optional[int] = ..., agents: _Optional[_Iterable[str]] = ..., fallback_models: _Optional[_Iterable[str]] = ..., temperature: _Optional[float] = ...) -> None: ...
 
 class CreateAgentRequest(_message.Message):
     __slots__ = ("agent",)
