@@ -91,6 +91,12 @@ eval: setup ## score the bundled model through the real service
 train: setup ## train the bundled model from scratch (hours; goes on where it stopped)
 	@$(BIN)/errand train --run-folder .cache/training --output models/errand-tiny $(TRAIN_ARGS)
 
+.cache/peers/.set-up: bench/inference/peers.txt
+	@$(PYTHON) -m venv .cache/peers && .cache/peers/bin/pip install --quiet -r bench/inference/peers.txt && touch $@
+
+bench-inference: setup .cache/peers/.set-up ## requests a second over gRPC beside bare OpenVINO GenAI, llama.cpp and transformers
+	@$(BIN)/python bench/inference/run.py $(BENCH_ARGS)
+
 bench-rag: setup ## search over 1,000 to 100,000 chunks, index recall, a PDF of 500 pages (table and plot in docs/benchmarks)
 	@$(BIN)/python bench/rag/run.py $(BENCH_ARGS)
 

@@ -1,0 +1,194 @@
+"""Who takes part: our service, its layers one by one, and other servers of the same weights."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import numpy as np
+import openvino as ov
+import openvino_genai as genai
+from errand.inference.v1 import inference_pb2 as pb
+from errand.inference.v1 import inference_pb2_grpc
+from errand_common.rpc.client import acting_as, create_channel
+from errand_common.testing.keys import TestKeys, free_port, principal
+from errand_inference.domain.engine import EngineRequest
+from errand_inference.engines.openvino import OpenVinoEngine
+from errand_inference.engines.openvino_worker import build_pipeline
+from errand_inference.engines.wire import OpenVinoOptions
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from workload import NEW_TOKENS, Workload
+
+MOST_AT_ONCE = 32
+
+
+class Peer(Protocol):
+    """Answers prompts, all at once."""
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        """The number of tokens generated."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Service:
+    """Our service, a process of its own, over gRPC: scheduler, grammar and parser included."""
+
+    def __init__(self, folder: Path, cache: Path, precision: str, home: Path) -> None:
+        self.keys, self.port = TestKeys(home), free_port()
+        environment = {
+            **os.environ,
+            "ERRAND_INFERENCE_PORT": str(self.port),
+            "ERRAND_INFERENCE_JWKS": str(self.keys.jwks_file),
+            "ERRAND_INFERENCE_MODEL_PATH": str(folder),
+            "ERRAND_INFERENCE_CACHE_DIR": str(cache),
+            "ERRAND_INFERENCE_PRECISION": precision,
+        }
+        command = [sys.executable, "-m", "errand_inference", "serve"]
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+    async def ready(self) -> float:
+        """Waits until it serves; the seconds that took."""
+        began = time.perf_counter()
+        async with create_channel(f"127.0.0.1:{self.port}") as channel:
+            while True:
+                try:
+                    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return time.perf_counter() - began
+                except Exception:
+                    if self.process.poll() is not None:
+                        raise RuntimeError("the service ended while it started") from None
+                await asyncio.sleep(0.05)
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        async with create_channel(f"127.0.0.1:{self.port}") as channel:
+            stub = inference_pb2_grpc.InferenceServiceStub(channel)
+            with acting_as(principal(), signer=self.keys.signer):
+                calls = [stub.Generate(self._request(work, prompt), timeout=280) for prompt in prompts]
+                answers = await asyncio.gather(*calls)
+        return sum(answer.usage.completion_tokens for answer in answers)
+
+    def _request(self, work: Workload, prompt: str) -> pb.GenerateRequest:
+        return pb.GenerateRequest(
+            instructions=work.instructions,
+            messages=[pb.Message(user=pb.UserMessage(text=prompt))],
+            sampling=pb.Sampling(max_tokens=NEW_TOKENS),
+        )
+
+    def memory_megabytes(self) -> float:
+        """Resident memory of the service and its engine process."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        children = [pid for task in tasks for pid in task.read_text().split()]
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in [self.process.pid, *children])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    async def close(self) -> None:
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait, 30)
+
+
+class Engine:
+    """Our engine without scheduler, parser and gRPC: what those cost is the service beside it."""
+
+    def __init__(self, converted: Path, precision: str, context_tokens: int, options: OpenVinoOptions) -> None:
+        self.engine = OpenVinoEngine(converted, precision=precision, context_tokens=context_tokens, options=options)
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        return sum(await asyncio.gather(*(self._ask(work.text(prompt)) for prompt in prompts)))
+
+    async def _ask(self, text: str) -> int:
+        return sum([delta.tokens async for delta in self.engine.generate(EngineRequest(text, NEW_TOKENS))])
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+class BareOpenVino:
+    """The pipeline alone in this process, with the service's settings, no grammar, output read at the end."""
+
+    def __init__(self, converted: Path, tokenizer_end: int, options: OpenVinoOptions) -> None:
+        self.pipeline, self.count, self.end = build_pipeline(converted, options), 0, tokenizer_end
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        return await asyncio.to_thread(self._run, [work.ids(prompt) for prompt in prompts])
+
+    def _run(self, prompts: list[list[int]]) -> int:
+        config = genai.GenerationConfig()
+        config.max_new_tokens, config.stop_token_ids, config.eos_token_id = NEW_TOKENS, {self.end}, self.end
+        handles = []
+        for prompt in prompts:
+            self.count += 1
+            ids = ov.Tensor(np.array([prompt], dtype=np.int64))
+            handles.append(self.pipeline.add_request(self.count, ids, config))
+        while self.pipeline.has_non_finished_requests():
+            self.pipeline.step()
+        return sum(len(output.generated_ids) for handle in handles for output in handle.read_all())
+
+    async def close(self) -> None:
+        del self.pipeline
+
+
+class Transformers:
+    """A static batch in torch, no prefix cache; bf16 where the processor computes in it."""
+
+    def __init__(self, folder: Path, *, bf16: bool) -> None:
+        import torch  # noqa: PLC0415 - only where this peer takes part
+        from transformers import AutoModelForCausalLM  # noqa: PLC0415 - as above
+
+        self.torch = torch
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        return await asyncio.to_thread(self._run, [work.ids(prompt) for prompt in prompts])
+
+    def _run(self, rows: list[list[int]]) -> int:
+        longest = max(map(len, rows))
+        ids = self.torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+        mask = self.torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+        with self.torch.inference_mode():
+            output = self.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False)
+        return int(output.shape[0] * (output.shape[1] - longest))
+
+    async def close(self) -> None:
+        del self.model
+
+
+class LlamaServer:
+    """llama.cpp's server, Q8_0, a slot for each request, prompts as ids, every slot's prefix kept."""
+
+    def __init__(self, python: Path, folder: Path, gguf: Path) -> None:
+        script = Path(__file__).with_name("llama_server.py")
+        self.process = subprocess.Popen(
+            [python, script, folder, gguf, str(MOST_AT_ONCE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        if not self.url:
+            raise RuntimeError("llama.cpp's server did not start")
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        limits = httpx.Limits(max_connections=MOST_AT_ONCE)
+        async with httpx.AsyncClient(base_url=self.url, timeout=600, limits=limits, trust_env=False) as client:
+            return sum(await asyncio.gather(*(self._ask(client, work.ids(prompt)) for prompt in prompts)))
+
+    async def _ask(self, client: httpx.AsyncClient, ids: list[int]) -> int:
+        body = {"prompt": ids, "n_predict": NEW_TOKENS, "temperature": 0, "cache_prompt": True, "ignore_eos": True}
+        answer = await client.post("/completion", json=body)
+        return int(answer.raise_for_status().json()["tokens_predicted"])
+
+    async def close(self) -> None:
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait, 30)
