@@ -44,6 +44,7 @@ from errand_gateway.storage.tenants import SqlTenantRepository
 from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.dispatch import add_routes
 from errand_gateway.transport.errors import install_error_handlers
+from errand_gateway.transport.internal_tokens import InternalTokens
 from errand_gateway.transport.middleware import BodyLimits, EdgeMiddleware
 from errand_gateway.transport.recording import RECORDS_DROPPED, record_request
 from errand_gateway.transport.routes import ROUTERS
@@ -141,7 +142,8 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         signer = read_signer(settings)
         agents = GrpcAgentBackend(channels["agent"])
         workflows = GrpcWorkflowBackend(channels["agent"])
-        background = BackgroundRuns(agents, workflows, signer, recorder)
+        tokens = InternalTokens(signer)
+        background = BackgroundRuns(agents, workflows, tokens, recorder)
         stack.push_async_callback(background.close)
         yield Services(
             authenticator=Authenticator(credentials, pepper),
@@ -158,6 +160,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             run_reserve_tokens=settings.run_reserve_tokens,
             background=background,
             signer=signer,
+            tokens=tokens,
             limiter=WindowRateLimiter(
                 settings.rate_limit,
                 rate_limit_storage(settings.rate_limit_storage.get_secret_value()),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import structlog
 from errand_common.errors import RateLimited, Unauthenticated
 from errand_common.principal import Principal
-from errand_common.rpc.client import acting_as, ending_within
+from errand_common.rpc.client import ending_within
 from fastapi import APIRouter, Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -96,7 +96,7 @@ class Requires:
         require(principal, self.permission)
         _check_media(request, self._media)
         structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, key_id=key.id)
-        with acting_as(principal, signer=services.signer), ending_within(self._seconds):
+        with services.tokens.acting_as(principal), ending_within(self._seconds):
             yield principal
 
 

@@ -9,8 +9,6 @@ from typing import Final
 import structlog
 from errand_common.db import new_id, utc_now
 from errand_common.principal import Principal
-from errand_common.rpc.client import acting_as
-from errand_common.tokens import TokenSigner
 
 from errand_gateway.domain.ports import AgentBackend
 from errand_gateway.domain.pricing import Price
@@ -20,6 +18,7 @@ from errand_gateway.domain.records import AuditEvent, Recorder, UsageRecord
 from errand_gateway.domain.resources import Run, RunState, Usage
 from errand_gateway.domain.workflows import WorkflowBackend, WorkflowRun, WorkflowState
 from errand_gateway.transport.context import RequestContext
+from errand_gateway.transport.internal_tokens import InternalTokens
 from errand_gateway.transport.run_events import note_run
 
 _log = structlog.get_logger(__name__)
@@ -56,11 +55,11 @@ class BackgroundRuns:
     """Follows runs until they end, at most an hour, and books what they used."""
 
     def __init__(
-        self, agents: AgentBackend, workflows: WorkflowBackend, signer: TokenSigner, recorder: Recorder
+        self, agents: AgentBackend, workflows: WorkflowBackend, tokens: InternalTokens, recorder: Recorder
     ) -> None:
         self._agents = agents
         self._workflows = workflows
-        self._signer = signer
+        self._tokens = tokens
         self._recorder = recorder
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -118,8 +117,8 @@ class BackgroundRuns:
     async def _ended(self, watched: _Watched) -> _Ended:
         for attempt in range(int(_RUN_SECONDS)):
             await asyncio.sleep(_POLL_SECONDS[min(attempt, len(_POLL_SECONDS) - 1)])
-            # A token for each look: one for the whole run would expire on the way.
-            with acting_as(watched.principal, signer=self._signer):
+            # Asked anew for each look: one token for the whole run would expire on the way.
+            with self._tokens.acting_as(watched.principal):
                 ended = await watched.look()
             if ended is not None:
                 return ended

@@ -64,7 +64,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _page(
+async def _page(
     page_size: Annotated[int, Query(ge=1, le=200, description="Rows wanted.")] = 50,
     page_token: Annotated[str, Query(max_length=1024, description="`next_page_token` of the page before.")] = "",
 ) -> PageQuery:

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand_gateway.transport.context import RequestContext, bind_context
@@ -33,6 +33,9 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_RAW_SECURITY_HEADERS: Final = tuple(
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +110,20 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            for name, value in self.context.headers.items():
-                headers[name] = value
-            headers["X-Request-ID"] = self.context.request_id
+            message = {**message, "headers": self._headers(message.get("headers", ()))}
         elif self.status == _TOO_LARGE and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
             await _linger(self._receive)
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
+
+    def _headers(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        headers = list(given)
+        names = {name.lower() for name, _ in headers}
+        headers += [header for header in _RAW_SECURITY_HEADERS if header[0] not in names]
+        headers += [(name.lower().encode(), value.encode()) for name, value in self.context.headers.items()]
+        headers.append((b"x-request-id", self.context.request_id.encode()))
+        return headers
 
 
 async def _linger(receive: Receive) -> None:

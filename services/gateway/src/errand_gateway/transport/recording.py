@@ -1,10 +1,12 @@
 """What is written down of a request once it has ended: figures, usage, audit."""
 
 import time
+from functools import lru_cache
 from typing import Final
 
 from errand_common.db import new_id, utc_now
 from errand_common.telemetry.metrics import counter, histogram
+from prometheus_client import Counter, Histogram
 from starlette.types import Scope
 
 from errand_gateway.domain.permissions import Permission
@@ -26,6 +28,17 @@ _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "O
 _CLIENT_GONE: Final = 499
 
 
+# Looking a series up by its labels costs more than counting; their number is bounded by the routes.
+@lru_cache(maxsize=4096)
+def _requests(method: str, route: str, status: int) -> Counter:
+    return REQUESTS.labels(method, route, str(status))
+
+
+@lru_cache(maxsize=1024)
+def _duration(route: str) -> Histogram:
+    return DURATION.labels(route)
+
+
 def record_request(recorder: Recorder, scope: Scope, context: RequestContext, status: int) -> None:
     """Counts the request and, when its caller is known, writes it down."""
     seconds = time.monotonic() - context.started
@@ -33,8 +46,8 @@ def record_request(recorder: Recorder, scope: Scope, context: RequestContext, st
     route = getattr(scope.get("route"), "path", "none")
     method = scope["method"] if scope["method"] in _METHODS else "other"
     status = status or _CLIENT_GONE
-    REQUESTS.labels(method, route, str(status)).inc()
-    DURATION.labels(route).observe(seconds)
+    _requests(method, route, status).inc()
+    _duration(route).observe(seconds)
     context.settle()
     if context.principal is not None:
         recorder.record(_audit(scope, context, status), _usage(context, status, seconds * 1000))

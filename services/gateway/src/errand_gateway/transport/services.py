@@ -23,6 +23,7 @@ from errand_gateway.domain.records import RecordReader
 from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.domain.workflows import WorkflowBackend
 from errand_gateway.transport.background import BackgroundRuns
+from errand_gateway.transport.internal_tokens import InternalTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Services:
     run_reserve_tokens: int
     background: BackgroundRuns
     signer: TokenSigner
+    tokens: InternalTokens
     limiter: RateLimiter
     readiness: ReadinessMonitor
     agents: AgentBackend
