@@ -41,6 +41,7 @@ from errand_gateway.storage.records import SqlRecordRepository
 from errand_gateway.storage.responses import SqlResponseRepository
 from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
+from errand_gateway.telemetry import QUOTA_FAILURES, ObservedKeeper, ObservedLimiter, ObservedModels
 from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.dispatch import add_routes
 from errand_gateway.transport.errors import install_error_handlers
@@ -137,7 +138,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         channels = await _open_channels(stack, settings)
         credentials = CredentialCache(keys)
         quotas = SqlQuotaRepository(database)
-        keeper = QuotaKeeper(quotas, holder=new_id("gw"), now=utc_now, on_failure=_quota_failure)
+        keeper = ObservedKeeper(quotas, holder=new_id("gw"), now=utc_now, on_failure=_quota_failure)
         await stack.enter_async_context(_keeping(keeper, settings.drain_seconds))
         signer = read_signer(settings)
         agents = GrpcAgentBackend(channels["agent"])
@@ -161,10 +162,12 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             background=background,
             signer=signer,
             tokens=tokens,
-            limiter=WindowRateLimiter(
-                settings.rate_limit,
-                rate_limit_storage(settings.rate_limit_storage.get_secret_value()),
-                on_failure=settings.rate_limit_on_failure,
+            limiter=ObservedLimiter(
+                WindowRateLimiter(
+                    settings.rate_limit,
+                    rate_limit_storage(settings.rate_limit_storage.get_secret_value()),
+                    on_failure=settings.rate_limit_on_failure,
+                )
             ),
             readiness=ReadinessMonitor(_probes(database, channels)),
             agents=agents,
@@ -173,7 +176,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             examples=GrpcExampleBackend(channels["agent"]),
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
-            models=GrpcModelBackend(channels["inference"]),
+            models=ObservedModels(GrpcModelBackend(channels["inference"])),
             trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
             max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
             heartbeat_seconds=settings.heartbeat_seconds,
@@ -181,6 +184,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
 
 
 def _quota_failure(error: Exception) -> None:
+    QUOTA_FAILURES.inc()
     _log.error("quota_spending_not_booked", error=type(error).__name__)
 
 

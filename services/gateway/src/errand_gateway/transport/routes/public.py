@@ -4,7 +4,8 @@ from importlib import resources
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse
@@ -82,10 +83,11 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics() -> Response:
-    """All series of this process."""
-    text = await run_in_threadpool(generate_latest)
-    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+async def metrics(request: Request) -> Response:
+    """All series of this process, as OpenMetrics where that is asked for."""
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    text = await run_in_threadpool(encode, REGISTRY)
+    return Response(text, headers={"Content-Type": content_type})
 
 
 @router.get("/.well-known/jwks.json", tags=["auth"], summary="The public signing key")
