@@ -135,8 +135,9 @@ bench-scaling: setup ## arrival rate against replicas, latency and cost, simulat
 
 IMAGE_TAG ?= 0.1.0
 images: ## build all container images with docker and show their sizes
-	@for name in gateway agent inference rag tools; do docker build --quiet --tag errand-$$name:$(IMAGE_TAG) --file services/$$name/Dockerfile .; done
+	@for name in gateway agent inference rag tools cli; do docker build --quiet --tag errand-$$name:$(IMAGE_TAG) --file services/$$name/Dockerfile .; done
 	@for name in postgres redis chroma mlflow; do docker build --quiet --tag errand-$$name:$(IMAGE_TAG) --file charts/images/$$name/Dockerfile .; done
+	@docker build --quiet --tag errand-inference-torch:$(IMAGE_TAG) --file services/inference/Dockerfile --target torch .
 	@docker images --format 'table {{.Repository}}\t{{.Tag}}\t{{.Size}}' --filter 'reference=errand-*:$(IMAGE_TAG)'
 
 chart-test: setup ## lint the chart and test what it renders

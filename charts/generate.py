@@ -84,6 +84,7 @@ AUTOSCALING = closed(
         "metrics": {**LIST, "description": "more metrics, as in a HorizontalPodAutoscaler"},
     }
 )
+SCHEDULE = text("cron, UTC", pattern=r"^\S+ \S+ \S+ \S+ \S+$")
 PLACEMENT = {"nodeSelector": LABELS, "tolerations": LIST}
 
 
@@ -127,6 +128,15 @@ def service(name: str, **more: Schema) -> Schema:
 
 def backend(*kinds: str, **more: Schema) -> Schema:
     return closed({"kind": one_of(*kinds), "image": IMAGE, "resources": RESOURCES, **more})
+
+
+def job(rules: Schema | None = None, **more: Schema) -> Schema:
+    """A CronJob that runs by its schedule, or when somebody asks for it."""
+    schedule = text("cron, UTC; empty: when it is asked for", pattern=r"^(\S+ \S+ \S+ \S+ \S+)?$")
+    return {
+        **closed({"enabled": FLAG, "schedule": schedule, "image": IMAGE, "resources": RESOURCES, **more}),
+        **(rules or {}),
+    }
 
 
 def needs(kind: str, *keys: str) -> Schema:
@@ -206,6 +216,7 @@ def schema() -> Schema:
                     hubId=text(pattern=r"^([\w.-]+/[\w.-]+)?$"),
                     hubSecret=NAME,
                     modelClaim=NAME,
+                    prepare=closed({"image": IMAGE, "resources": RESOURCES}),
                     cache=closed({"storage": text(pattern=r"^([1-9][0-9]*(Ki|Mi|Gi|Ti))?$"), "storageClass": NAME}),
                     gpus=whole(0, 16),
                     runtimeClassName=NAME,
@@ -251,10 +262,31 @@ def schema() -> Schema:
                 "backup": closed(
                     {
                         "enabled": FLAG,
-                        "schedule": text("cron, UTC", pattern=r"^\S+ \S+ \S+ \S+ \S+$"),
+                        "schedule": SCHEDULE,
                         "keep": whole(1, 365, "how many backups stay"),
+                        "restoreFrom": text("a backup's name, or latest", pattern=r"^(latest|[0-9]{8}T[0-9]{6}Z)$"),
                         **VOLUME,
                     }
+                ),
+                "ingest": job(
+                    claim=NAME,
+                    folder=text(pattern=r"^([^/.][^\s]*)?$"),
+                    collection=text(minLength=1, maxLength=128),
+                    keySecret=NAME,
+                    deadlineHours=whole(1, 720, "hours"),
+                    rules={
+                        "if": {"properties": {"enabled": {"const": True}}, "required": ["enabled"]},
+                        "then": {"properties": {"claim": {"minLength": 1}}},
+                    },
+                ),
+                "train": job(
+                    baseClaim=NAME,
+                    minutes=whole(1, 100_000, "minutes"),
+                    arguments={"type": "array", "items": {"type": "string", "pattern": "^--"}},
+                    gpus=whole(0, 16),
+                    runtimeClassName=NAME,
+                    **PLACEMENT,
+                    **VOLUME,
                 ),
             }
         ),

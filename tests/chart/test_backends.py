@@ -93,6 +93,6 @@ def test_backups_only_where_asked_for() -> None:
     assert not select(render(), "CronJob")
     assert not select(render(), "PersistentVolumeClaim", "shop-errand-backup")
     job = find(render(backup__enabled=True, backup__keep=3), "CronJob", "backup")
-    container = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    container = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["initContainers"][0]
     assert container["args"] == ["dump", "/backup", "3"]
     assert "only a bundled database is backed up" in refused("minimal", backup__enabled=True)

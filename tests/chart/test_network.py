@@ -30,7 +30,7 @@ def test_nothing_is_open_that_nobody_needs() -> None:
     assert _callers(manifests, "inference") == {"gateway", "agent", "rag"}
     assert _callers(manifests, "postgres") == {"gateway", "agent", "rag", "tools", "mlflow", "migrate", "backup"}
     assert _callers(manifests, "redis") == {"gateway"}
-    assert _callers(manifests, "chroma") == {"rag"}
+    assert _callers(manifests, "chroma") == {"rag", "backup"}
 
 
 def test_each_target_that_a_service_is_told_is_open_to_it() -> None:

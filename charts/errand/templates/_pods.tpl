@@ -117,7 +117,7 @@ livenessProbe:
 {{- end -}}
 {{- if eq .name "inference" -}}
 {{- with $v.inference.hubId }}{{ $_ := set $env "HUB_ID" . }}{{ end -}}
-{{- if or $v.inference.hubId $v.inference.modelClaim }}{{ $_ := set $env "CACHE_DIR" "/cache" }}{{ end -}}
+{{- if include "errand.prepares" . }}{{ $_ := set $env "CACHE_DIR" "/cache" }}{{ end -}}
 {{- end -}}
 {{- range $name, $value := $own.settings }}{{ $_ := set $env (upper $name) (include "errand.text" $value) }}{{ end -}}
 {{- range $name := keys $env | sortAlpha }}
@@ -177,10 +177,10 @@ agent: [gateway]
 inference: [gateway, agent, rag]
 rag: [gateway, agent, tools]
 tools: [gateway, agent]
-gateway: [test]
+gateway: [test, ingest]
 postgres: [gateway, agent, rag, tools, mlflow, migrate, backup]
 redis: [gateway]
-chroma: [rag]
+chroma: [rag, backup]
 mlflow: [gateway, agent, inference, rag, tools]
 {{- end }}
 

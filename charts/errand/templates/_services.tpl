@@ -36,6 +36,18 @@ spec:
       securityContext: {{- include "errand.containerSecurity" $root | nindent 8 }}
       resources: {requests: {cpu: 10m, memory: 32Mi}, limits: {memory: 128Mi}}
   {{- end }}
+  {{- if include "errand.prepares" . }}
+  initContainers:
+    # The serving image holds its own model and no torch: any other one is downloaded and converted here.
+    - name: prepare
+      image: {{ include "errand.image" (list $root $own.prepare.image) }}
+      imagePullPolicy: {{ $v.image.pullPolicy }}
+      args: [prepare]
+      env: {{- include "errand.environment" . | nindent 8 }}
+      resources: {{- toYaml $own.prepare.resources | nindent 8 }}
+      securityContext: {{- include "errand.containerSecurity" $root | nindent 8 }}
+      volumeMounts: {{- include "errand.modelMounts" . | nindent 8 }}
+  {{- end }}
   containers:
     - name: {{ .name }}
       image: {{ include "errand.image" (list $root $image) }}
@@ -48,19 +60,12 @@ spec:
       {{- include "errand.probes" . | nindent 6 }}
       lifecycle:
         preStop: {exec: {command: [sleep, {{ $v.defaults.preStopSeconds | int | quote }}]}}
-      resources: {{- include "errand.resources" . | nindent 8 }}
+      resources: {{- include "errand.withGpus" (list $own.resources ($own.gpus | default 0)) | nindent 8 }}
       securityContext: {{- include "errand.containerSecurity" $root | nindent 8 }}
       volumeMounts:
-        - {name: data, mountPath: /data}
-        - {name: tmp, mountPath: /tmp}
+        {{- include "errand.modelMounts" . | nindent 8 }}
         {{- if has .name (list "gateway" "agent" "rag") }}
         - {name: keys, mountPath: /keys, readOnly: true}
-        {{- end }}
-        {{- if and (eq .name "inference") (or $v.inference.hubId $v.inference.modelClaim) }}
-        - {name: cache, mountPath: /cache}
-        {{- end }}
-        {{- if and (eq .name "inference") $v.inference.modelClaim }}
-        - {name: model, mountPath: /model, readOnly: true}
         {{- end }}
   volumes:
     - name: tmp
@@ -79,7 +84,7 @@ spec:
         defaultMode: 0440
         items: [{key: signing-key.pem, path: signing-key.pem}]
     {{- end }}
-    {{- if and (eq .name "inference") (or $v.inference.hubId $v.inference.modelClaim) }}
+    {{- if include "errand.prepares" . }}
     - name: cache
       {{- if $v.inference.cache.storage }}
       persistentVolumeClaim: {claimName: {{ include "errand.name" (list $root "inference-cache") }}}
@@ -93,17 +98,33 @@ spec:
     {{- end }}
 {{- end }}
 
+{{/* yes when inference serves another model than the one in its image */}}
+{{- define "errand.prepares" -}}
+{{- if and (eq .name "inference") (or .root.Values.inference.hubId .root.Values.inference.modelClaim) }}yes{{ end }}
+{{- end }}
+
+{{- define "errand.modelMounts" -}}
+- {name: data, mountPath: /data}
+- {name: tmp, mountPath: /tmp}
+{{- if include "errand.prepares" . }}
+- {name: cache, mountPath: /cache}
+{{- if .root.Values.inference.modelClaim }}
+- {name: model, mountPath: /model, readOnly: true}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* claim when the service's files must outlive its pod */}}
 {{- define "errand.keepsData" -}}
 {{- $v := .root.Values -}}
 {{- if or (and (eq $v.database.kind "sqlite") (ne .name "inference")) (and (eq .name "rag") (eq $v.chroma.kind "embedded")) }}claim{{ end }}
 {{- end }}
 
-{{- define "errand.resources" -}}
-{{- $own := index .root.Values .name -}}
-{{- $resources := deepCopy $own.resources -}}
-{{- if and (eq .name "inference") (gt (int $own.gpus) 0) -}}
-{{- $_ := set $resources "limits" (mergeOverwrite (deepCopy ($resources.limits | default dict)) (dict "nvidia.com/gpu" (int $own.gpus))) -}}
+{{/* list resources gpus */}}
+{{- define "errand.withGpus" -}}
+{{- $resources := deepCopy (index . 0) -}}
+{{- with int (index . 1) -}}
+{{- $_ := set $resources "limits" (mergeOverwrite (deepCopy ($resources.limits | default dict)) (dict "nvidia.com/gpu" .)) -}}
 {{- end -}}
 {{ toYaml $resources }}
 {{- end }}

@@ -1,5 +1,6 @@
 #!/bin/sh
-# backup.sh dump FOLDER KEEP: one dump of each database, the newest KEEP stay.  backup.sh restore FOLDER/NAME
+# backup.sh dump FOLDER KEEP: one dump of each database, the newest KEEP stay.
+# backup.sh restore FOLDER [NAME]: the newest backup unless one is named.
 set -eu
 export PGUSER=postgres PGPASSWORD="${POSTGRES_PASSWORD:?is not set}"
 : "${PGHOST:?is not set}"
@@ -19,16 +20,22 @@ dump() {
 }
 
 restore() {
+    folder=$1 name=${2:-latest}
+    if [ "$name" = latest ]; then name=$(basename "$(ls -1d "$folder"/*Z 2> /dev/null | sort | tail -n 1)"); fi
+    if [ ! -f "$folder/$name/errand.dump" ]; then
+        echo "backup.sh: $folder/$name holds no backup; backups: $(cd "$folder" && ls -1d *Z 2> /dev/null | tr '\n' ' ')" >&2
+        exit 1
+    fi
     for database in errand mlflow; do
         # All or nothing: a database is as it was, or as the backup is.
-        pg_restore --clean --if-exists --single-transaction --dbname="$database" "$1/$database.dump"
+        pg_restore --clean --if-exists --single-transaction --dbname="$database" "$folder/$name/$database.dump"
     done
-    echo "restored $1"
+    echo "restored $folder/$name"
 }
 
 command=$1; shift
 case $command in
     dump) dump "$@" ;;
     restore) restore "$@" ;;
-    *) echo "backup.sh dump FOLDER KEEP | restore FOLDER/NAME" >&2; exit 2 ;;
+    *) echo "backup.sh dump FOLDER KEEP | restore FOLDER [NAME]" >&2; exit 2 ;;
 esac
