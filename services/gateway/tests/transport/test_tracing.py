@@ -1,8 +1,10 @@
 """The root of a request's trace."""
 
 import pytest
+from errand_common.errors import Unavailable
 from errand_common.telemetry import genai
 from errand_common.testing.spans import RecordedSpans
+from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import RunningGateway
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -32,3 +34,27 @@ async def test_the_callers_trace_is_linked_and_not_continued(gateway: RunningGat
 async def test_probes_are_not_traced(gateway: RunningGateway, spans: RecordedSpans) -> None:
     await gateway.http.get("/healthz")
     assert not [span for span in spans.ended if "request" in span.name]
+
+
+async def test_a_fault_marks_its_trace_and_a_mistake_does_not(
+    gateway: RunningGateway, backend: FakeBackend, spans: RecordedSpans
+) -> None:
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
+    backend.inference.fail_with = Unavailable("inference")
+    await gateway.http.post("/v1/chat/completions", json=chat)
+    await gateway.http.get("/api/v1/runs/run_unknown")
+    roots = {
+        dict(span.attributes or {})["http.response.status_code"]: span.status.status_code.name
+        for span in spans.ended
+        if span.parent is None and "http.response.status_code" in (span.attributes or {})
+    }
+    assert roots == {503: "ERROR", 404: "UNSET"}
+
+
+async def test_a_point_of_a_figure_leads_to_its_trace(gateway: RunningGateway, spans: RecordedSpans) -> None:
+    await gateway.http.post("/api/v1/chat", json={"message": "hello"})
+    trace_id = f"{spans.story()['chat request'].context.trace_id:032x}"
+    page = (await gateway.http.get("/metrics", headers={"Accept": "application/openmetrics-text"})).text
+    points = [line.partition("#") for line in page.splitlines() if trace_id in line]
+    [point] = [series for series, _, _ in points if series.startswith("http_request_duration_seconds_bucket{")]
+    assert 'route="/api/v1/chat"' in point

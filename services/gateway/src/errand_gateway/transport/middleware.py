@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand_gateway.transport.context import RequestContext, bind_context
 from errand_gateway.transport.errors import ApiHttpError, error_response, internal_error
-from errand_gateway.transport.tracing import request_span
+from errand_gateway.transport.tracing import describe_end, request_span
 
 _log = structlog.get_logger(__name__)
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
@@ -74,17 +74,18 @@ class EdgeMiddleware:
         bind_context(scope, context)
         exchange = _Exchange(context, receive, send)
         limit = self._limits.of(scope["path"])
-        try:
-            with (
-                structlog.contextvars.bound_contextvars(request_id=context.request_id),
-                request_span(scope, headers),
-            ):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=context.request_id),
+            request_span(scope, headers),
+        ):
+            try:
                 if _declared_bytes(headers) > limit:
                     await _refuse(scope, receive, exchange, limit)
                 else:
                     await self._answer(scope, _bounded(receive, limit), exchange)
-        finally:
-            self._record(scope, context, exchange.status)
+            finally:
+                describe_end(exchange.status)
+                self._record(scope, context, exchange.status)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
         try:

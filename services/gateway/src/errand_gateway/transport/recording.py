@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 from errand_common.db import new_id, utc_now
-from errand_common.telemetry.metrics import counter, histogram
+from errand_common.telemetry.metrics import counter, exemplar, histogram
 from prometheus_client import Counter, Histogram
 from starlette.types import Scope
 
@@ -47,7 +47,7 @@ def record_request(recorder: Recorder, scope: Scope, context: RequestContext, st
     method = scope["method"] if scope["method"] in _METHODS else "other"
     status = status or _CLIENT_GONE
     _requests(method, route, status).inc()
-    _duration(route).observe(seconds)
+    _duration(route).observe(seconds, exemplar())
     context.settle()
     if context.principal is not None:
         recorder.record(_audit(scope, context, status), _usage(context, status, seconds * 1000))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from http import HTTPStatus
 
 from errand_common.telemetry import genai, tracer
 from opentelemetry import propagate, trace
@@ -11,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 _TRACED = ("/api/", "/v1/")
+_STATUS_CODE = "http.response.status_code"
 # The framework has spans of its own around handlers, so the current span may be another one.
 _request_span: ContextVar[trace.Span] = ContextVar("request_span", default=trace.INVALID_SPAN)
 
@@ -56,3 +58,12 @@ def describe_answer(answer: str, *, session: str) -> None:
     span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute({"answer": answer}))
     if session:
         span.set_attribute(genai.SESSION_ID, session)
+
+
+def describe_end(status: int) -> None:
+    """How the request was answered; 0 when its client went away before."""
+    span = _request_span.get()
+    if status:
+        span.set_attribute(_STATUS_CODE, status)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.set_status(trace.StatusCode.ERROR, str(status))
