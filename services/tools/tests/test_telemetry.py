@@ -7,7 +7,8 @@ from errand_common.telemetry import genai
 from errand_tools import telemetry
 from errand_tools.domain.effects import CallPosition
 from errand_tools.domain.execution import Call
-from errand_tools.domain.tools import ExecutionStatus, Outcome, failure
+from errand_tools.domain.limits import CircuitBreaker
+from errand_tools.domain.tools import ExecutionStatus, Outcome, ServiceDown, failure
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -37,6 +38,22 @@ def call(name: str) -> Call:
 
 def counted(tool: str, status: str) -> float:
     return REGISTRY.get_sample_value("tool_calls_total", {"tool": tool, "status": status}) or 0.0
+
+
+async def test_circuits_are_counted_while_they_are_open() -> None:
+    now = 100.0
+    breaker = CircuitBreaker(failures=2, open_seconds=30, clock=lambda: now)
+    telemetry.watch_circuits(lambda: breaker.open)
+
+    def open_circuits() -> float | None:
+        return REGISTRY.get_sample_value("circuits_open", {"target": "tools"})
+
+    for tool in ("a", "a", "b"):
+        with pytest.raises(ServiceDown), breaker.guard(tool):
+            raise ServiceDown("away")
+    assert open_circuits() == 1
+    now += 31
+    assert open_circuits() == 0
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errand_common.telemetry.metrics import counter, gauge, histogram
+from errand_common.telemetry.metrics import counter, exemplar, gauge, histogram
 
 from errand_inference.domain.generation import GenerationResult
 
@@ -28,9 +28,9 @@ class PrometheusObserver:
     def finished(self, result: GenerationResult) -> None:
         TOKENS.labels("prompt").inc(result.prompt_tokens)
         TOKENS.labels("completion").inc(result.completion_tokens)
-        FIRST_TOKEN.observe(result.first_token_ms / 1000)
-        GENERATION.observe(result.total_ms / 1000)
-        QUEUE_WAIT.observe(result.queue_ms / 1000)
+        FIRST_TOKEN.observe(result.first_token_ms / 1000, exemplar())
+        GENERATION.observe(result.total_ms / 1000, exemplar())
+        QUEUE_WAIT.observe(result.queue_ms / 1000, exemplar())
         FINISHED.labels(result.finish.value).inc()
         REJECTED_CALLS.inc(result.rejected_calls)
         REPAIRED.inc(result.attempts - 1)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from errand_common.telemetry import configure_logging, configure_tracing
-from errand_common.telemetry.metrics import counter, histogram, serve_metrics
+from errand_common.telemetry.metrics import counter, exemplar, histogram, serve_metrics
 
 from errand_rag.domain.errors import DocumentRejected
 from errand_rag.domain.models import Job, SearchQuery, SearchResult
@@ -32,7 +32,7 @@ class ObservedSearch(SearchService):
         began = time.monotonic()
         result = await super().search(query)
         SEARCHES.labels(query.mode.value, str(result.degraded).lower()).inc()
-        SEARCH_DURATION.labels(query.mode.value).observe(time.monotonic() - began)
+        SEARCH_DURATION.labels(query.mode.value).observe(time.monotonic() - began, exemplar())
         return result
 
 

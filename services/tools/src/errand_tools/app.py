@@ -38,7 +38,7 @@ from errand_tools.storage.effects import SqlEffectStore
 from errand_tools.storage.mcp import SqlMcpServerStore
 from errand_tools.storage.secrets import SqlSecretStore
 from errand_tools.storage.tools import SqlToolStore
-from errand_tools.telemetry import ObservedExecutor, configure
+from errand_tools.telemetry import ObservedExecutor, configure, watch_circuits
 from errand_tools.transport.servicer import ToolsServicer
 
 SERVICE = "tools"
@@ -92,6 +92,8 @@ def build(
         clock=utc_now,
         retention_days=settings.effect_retention_days,
     )
+    breaker = CircuitBreaker(clock=time.monotonic)
+    watch_circuits(lambda: breaker.open)
     executor = ToolExecutor(
         registry,
         {builtin.name: builtin.build(services) for builtin in BUILTIN_TOOLS},
@@ -100,7 +102,7 @@ def build(
         secrets=secrets,
         mcp=servers,
         limit=ConcurrencyLimit(running=settings.running_per_tool, waiting=settings.waiting_per_tool),
-        breaker=CircuitBreaker(clock=time.monotonic),
+        breaker=breaker,
         report=_report,
     )
     builtin_names = frozenset(builtin.name for builtin in BUILTIN_TOOLS)

@@ -1,9 +1,10 @@
 """What is counted and traced of tool calls."""
 
 import time
+from collections.abc import Callable
 
 from errand_common.telemetry import configure_logging, configure_tracing, genai, tracer
-from errand_common.telemetry.metrics import counter, histogram, serve_metrics
+from errand_common.telemetry.metrics import CIRCUITS_OPEN, counter, exemplar, histogram, serve_metrics
 from opentelemetry.trace import Span, Status, StatusCode
 
 from errand_tools.domain.execution import Call, ToolExecutor
@@ -22,6 +23,11 @@ def configure(settings: ToolsSettings) -> None:
     configure_logging("tools", settings.log_level, settings.log_format)
     configure_tracing("tools", settings)
     serve_metrics(settings.metrics_port, settings.host)
+
+
+def watch_circuits(count: Callable[[], int]) -> None:
+    """Asks at each scrape how many tools' circuits are open: one closes by time alone."""
+    CIRCUITS_OPEN.labels("tools").set_function(count)
 
 
 class ObservedExecutor:
@@ -49,7 +55,7 @@ class ObservedExecutor:
                 return outcome
             finally:
                 CALLS.labels(label, status).inc()
-                DURATION.labels(label).observe(time.perf_counter() - started)
+                DURATION.labels(label).observe(time.perf_counter() - started, exemplar())
 
 
 def _describe(span: Span, call: Call, outcome: Outcome) -> None:

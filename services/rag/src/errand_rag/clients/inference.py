@@ -11,6 +11,7 @@ from errand_common.errors import ModelUnavailable, NotFound
 from errand_common.principal import current_principal
 from errand_common.rpc.client import acting_as, deadline_seconds, translate_errors
 from errand_common.rpc.context import current_token
+from errand_common.telemetry.metrics import counting_llm_failures
 from errand_common.tokens import TokenSigner
 
 from errand_rag.domain.models import Embeddings, Vector
@@ -32,7 +33,7 @@ class InferenceEmbedder:
     async def embed(self, texts: Sequence[str], *, model: str) -> Embeddings:
         """Raises Unavailable, Overloaded, DeadlineExceeded or ModelUnavailable."""
         request = inference_pb2.EmbedRequest(model=model, texts=texts)
-        with self._credentials():
+        with self._credentials(), counting_llm_failures("rag"):
             try:
                 with translate_errors("inference"):
                     response = await self._stub.Embed(request, timeout=deadline_seconds(self._timeout_seconds))

@@ -78,6 +78,15 @@ class CircuitBreaker:
         self._clock = clock
         self._circuits: OrderedDict[Hashable, _Circuit] = OrderedDict()
 
+    @property
+    def open(self) -> int:
+        """Circuits that refuse calls now."""
+        now = self._clock()
+        return sum(circuit.open_until > now for circuit in list(self._circuits.values()) if self._is_broken(circuit))
+
+    def _is_broken(self, circuit: _Circuit) -> bool:
+        return circuit.failures >= self._failures
+
     @contextmanager
     def guard(self, key: Hashable) -> Iterator[None]:
         """Counts how the block ends. Raises ToolFailed at once while the circuit is open."""
@@ -99,7 +108,7 @@ class CircuitBreaker:
 
     def _check(self, key: Hashable) -> None:
         circuit = self._circuits.get(key)
-        if circuit is None or circuit.failures < self._failures:
+        if circuit is None or not self._is_broken(circuit):
             return
         if circuit.trying or self._clock() < circuit.open_until:
             raise ToolFailed("The service behind this tool keeps failing; do not call it for now.")
