@@ -32,6 +32,7 @@ from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.jobs import SqlJobs
 from errand_rag.storage.passages import SqlPassages
+from errand_rag.storage.pgvector import PgVectorStore, install_extension
 from errand_rag.storage.scrubbing import SqlScrubber
 from errand_rag.telemetry import ObservedSearch, observed_ingestion
 from errand_rag.transport.servicer import RagServicer
@@ -56,6 +57,8 @@ class RagApp:
 def migrate(settings: RagSettings) -> None:
     """Brings the database to the newest version."""
     migrate_database(settings.database("rag"), package=_MIGRATIONS, schema=SCHEMA)
+    if settings.vector_store == "pgvector":
+        install_extension(settings.database("rag"), schema=SCHEMA)
 
 
 def open_database(settings: RagSettings) -> Database:
@@ -170,7 +173,7 @@ async def resources(settings: RagSettings) -> AsyncIterator[RagApp]:
     async with AsyncExitStack() as stack:
         database = open_database(settings)
         stack.push_async_callback(database.close)
-        vectors = _vector_store(settings)
+        vectors = open_vector_store(settings)
         stack.push_async_callback(vectors.close)
         reader = ProcessReader(
             ReaderLimits(
@@ -201,7 +204,10 @@ async def running(settings: RagSettings, app: RagApp) -> AsyncIterator[int]:
         await app.worker.stop()
 
 
-def _vector_store(settings: RagSettings) -> ChromaVectorStore:
+def open_vector_store(settings: RagSettings) -> ChromaVectorStore | PgVectorStore:
+    """The store that the settings name; its caller closes it."""
+    if settings.vector_store == "pgvector":
+        return PgVectorStore(Database(settings.database("rag"), schema=SCHEMA))
     if settings.chroma_url is not None:
         return ChromaVectorStore.server(str(settings.chroma_url))
     return ChromaVectorStore.embedded(settings.chroma_folder)

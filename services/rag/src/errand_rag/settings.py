@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Literal
 
 from errand_common.settings import ServiceSettings
 from pydantic import AnyHttpUrl, Field, model_validator
@@ -22,6 +23,9 @@ class RagSettings(ServiceSettings):
     )
     embed_batch: int = Field(default=32, ge=1, le=64, description="texts in a batch")
     embedding_cache_entries: int = Field(default=10_000, ge=0, le=1_000_000, description="vectors remembered in memory")
+    vector_store: Literal["chroma", "pgvector"] = Field(
+        default="chroma", description="where vectors are kept; pgvector keeps them in the Postgres of database_url"
+    )
     chroma_url: AnyHttpUrl | None = Field(
         default=None, description="URL of a Chroma server; default is files in data_dir"
     )
@@ -59,6 +63,15 @@ class RagSettings(ServiceSettings):
             raise ValueError(
                 "ERRAND_RAG_SIGNING_KEY_FILE is not set; give the PEM file of the signing key, "
                 "which background ingestion calls the inference service with"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vectors_have_a_place(self) -> "RagSettings":
+        if self.vector_store == "pgvector" and self.is_embedded:
+            raise ValueError(
+                "ERRAND_RAG_VECTOR_STORE=pgvector needs Postgres; set ERRAND_RAG_DATABASE_URL to a "
+                "postgresql+asyncpg URL, or take chroma"
             )
         return self
 

@@ -8,15 +8,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from errand_common.db import Database
 from errand_common.errors import Unavailable
 from errand_common.testing.keys import free_port
+from errand_rag import app
 from errand_rag.domain.models import VectorEntry
 from errand_rag.domain.ports import VectorStore
+from errand_rag.settings import RagSettings
 from errand_rag.storage.chroma import ChromaVectorStore
+from errand_rag.storage.pgvector import PgVectorStore, install_extension
 from errand_rag.testing.embedder import HashingEmbedder
 from errand_rag.testing.vectors import InMemoryVectorStore
 
@@ -42,11 +47,17 @@ def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.terminate()
 
 
-@pytest.fixture(params=["memory", "chroma", "chroma-server"])
+def on_postgres(url: str) -> PgVectorStore:
+    return PgVectorStore(Database(url, schema="errand_rag"))
+
+
+@pytest.fixture(params=["memory", "chroma", "chroma-server", "pgvector"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
-    made: InMemoryVectorStore | ChromaVectorStore
+    made: InMemoryVectorStore | ChromaVectorStore | PgVectorStore
     if request.param == "memory":
         made = InMemoryVectorStore()
+    elif request.param == "pgvector":
+        made = on_postgres(request.getfixturevalue("pgvector_url"))
     elif request.param == "chroma":
         made = ChromaVectorStore.embedded(tmp_path / "chroma")
     else:
@@ -171,3 +182,73 @@ async def test_a_chroma_server_that_is_away_is_unavailable() -> None:
         with pytest.raises(Unavailable):
             await call
     await store.close()
+
+
+async def test_the_graph_of_pgvector_gives_all_that_is_wanted(
+    administered: Callable[[str], None], pgvector_url: str
+) -> None:
+    # So few vectors would be read one by one, which is exact anyway.
+    for other in ("seqscan", "bitmapscan", "sort"):
+        administered(f"ALTER ROLE {{owner}} SET enable_{other} = off")
+    store = on_postgres(pgvector_url)
+    generator = random.Random(7)
+    vectors = [tuple(generator.gauss(0, 1) for _ in range(16)) for _ in range(1200)]
+    await store.upsert(COLLECTION, [VectorEntry(f"c{n}", f"doc_{n % 3}", v) for n, v in enumerate(vectors)])
+    of_one = await store.query(COLLECTION, vectors[3], 300, documents=frozenset({"doc_0"}))
+    assert {int(match.chunk_id[1:]) % 3 for match in of_one} == {0}
+    assert (len(of_one), of_one[0].chunk_id) == (300, "c3")
+    assert len(await store.query(COLLECTION, vectors[0], 1000)) == 1000
+    await store.close()
+    database = Database(pgvector_url, schema="errand_rag")
+    async with database.transaction() as session:
+        scans = sa.text("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = :name")
+        assert (await session.execute(scans, {"name": f"hnsw_{COLLECTION}"})).scalar_one() == 2
+    await database.close()
+
+
+async def test_two_first_writers_of_an_index_both_store(pgvector_url: str) -> None:
+    stores = [on_postgres(pgvector_url) for _ in range(4)]
+    await asyncio.gather(*(s.upsert(COLLECTION, [entry(f"c{n}", "red")]) for n, s in enumerate(stores)))
+    assert await stores[0].count(COLLECTION) == 4
+    for store in stores:
+        await store.close()
+
+
+async def test_the_extension_may_live_in_a_schema_of_its_own(
+    administered: Callable[[str], None], postgres_url: str
+) -> None:
+    administered("CREATE SCHEMA extensions")
+    administered("CREATE EXTENSION vector SCHEMA extensions")
+    administered("GRANT USAGE ON SCHEMA extensions TO public")
+    install_extension(postgres_url, schema="errand_rag")
+    store = on_postgres(postgres_url)
+    await store.upsert(COLLECTION, [entry("a", "red")])
+    assert (await store.query(COLLECTION, EMBED("red"), 1))[0].chunk_id == "a"
+    await store.close()
+
+
+async def test_migrating_installs_the_extension_or_tells_the_cure(
+    settings: RagSettings, administered: Callable[[str], None], postgres_url: str
+) -> None:
+    chosen = RagSettings(**{**settings.model_dump(), "database_url": postgres_url, "vector_store": "pgvector"})
+    with pytest.raises(RuntimeError, match="CREATE EXTENSION vector"):
+        app.migrate(chosen)
+    administered("ALTER ROLE {owner} SUPERUSER")
+    app.migrate(chosen)
+    store = app.open_vector_store(chosen)
+    await store.upsert(COLLECTION, [entry("a", "red")])
+    assert await store.count(COLLECTION) == 1
+    await store.close()
+
+
+async def test_a_postgres_that_is_away_is_unavailable() -> None:
+    store = on_postgres(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none")
+    for call in (store.ping(), store.query(COLLECTION, EMBED("red"), 1), store.drop(COLLECTION)):
+        with pytest.raises(Unavailable):
+            await call
+    await store.close()
+
+
+def test_pgvector_without_postgres_is_refused(settings: RagSettings) -> None:
+    with pytest.raises(ValueError, match="ERRAND_RAG_DATABASE_URL"):
+        RagSettings(**{**settings.model_dump(), "vector_store": "pgvector"})

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from errand_rag.domain.models import Certificate, Deleted, Page, Proof, Traces, index_name
 from errand_rag.storage.collections import page_of
-from errand_rag.storage.models import JSON, Base, ChunkRow, CollectionRow, ContentRow, DocumentRow
+from errand_rag.storage.models import JSON, Base, ChunkRow, CollectionRow, ContentRow, DocumentRow, total
 
 # Of more documents than this the first ones are followed one by one; all are counted.
 _MAX_TRACED = 5000
@@ -74,8 +74,8 @@ class SqlCertificates:
             inside.append(DocumentRow.uploaded_by == uploaded_by.replace("\x00", ""))
         sums = sa.select(
             sa.func.count(),
-            sa.func.coalesce(sa.func.sum(DocumentRow.chunk_count), 0),
-            sa.func.coalesce(sa.func.sum(DocumentRow.size_bytes), 0),
+            total(DocumentRow.chunk_count),
+            total(DocumentRow.size_bytes),
         ).where(*inside)
         named = sa.select(DocumentRow.collection_id, DocumentRow.id).where(*inside)
         if collection_ids is not None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_rag.domain.models import Collection, DocumentState, Job, JobKind, NewCollection, Page, index_name
 from errand_rag.storage.jobs import store_job
-from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow
+from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, total
 
 _QUOTA_RETRY_SECONDS = 3600.0
 # Longer than a search may take.
@@ -228,13 +228,13 @@ def _select(tenant_id: str) -> sa.Select[Any]:
         .scalar_subquery()
     )
     size = (
-        sa.select(sa.func.coalesce(sa.func.sum(DocumentRow.size_bytes), 0))
+        sa.select(total(DocumentRow.size_bytes))
         .where(DocumentRow.collection_id == CollectionRow.id)
         .correlate(CollectionRow)
         .scalar_subquery()
     )
     chunks = (
-        sa.select(sa.func.coalesce(sa.func.sum(DocumentRow.chunk_count), 0))
+        sa.select(total(DocumentRow.chunk_count))
         .where(DocumentRow.collection_id == CollectionRow.id)
         .correlate(CollectionRow)
         .scalar_subquery()

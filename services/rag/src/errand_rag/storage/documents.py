@@ -19,7 +19,7 @@ from errand_rag.domain.models import (
 )
 from errand_rag.storage.collections import begin_building, lock_collection, page_of
 from errand_rag.storage.jobs import store_job
-from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow
+from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, total
 
 _QUOTA_RETRY_SECONDS = 3600.0
 _MAX_FAILURE_CHARACTERS = 1000
@@ -279,7 +279,7 @@ async def _check_quotas(session: AsyncSession, tenant_id: str, upload: Upload, q
 async def _check_quota(
     session: AsyncSession, inside: sa.ColumnElement[bool], whose: str, upload: Upload, quota: Quota
 ) -> None:
-    used = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(DocumentRow.size_bytes), 0)).where(inside)
+    used = sa.select(sa.func.count(), total(DocumentRow.size_bytes)).where(inside)
     documents, size = (await session.execute(used)).one()
     exceeded = {
         "documents": bool(quota.documents) and documents >= quota.documents,

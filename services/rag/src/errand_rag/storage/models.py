@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from errand_common.db import UtcDateTime, declarative_base
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from errand_rag.domain.filters import MetadataType
 from errand_rag.domain.models import Collection, Document, DocumentState, Job, JobKind, index_name
@@ -14,6 +14,11 @@ Base = declarative_base()
 _Id = sa.String(64)
 JSON = sa.JSON().with_variant(JSONB, "postgresql")
 _Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def total(column: InstrumentedAttribute[int]) -> sa.ColumnElement[int]:
+    """The sum as an integer, 0 of nothing: Postgres sums big integers to a decimal number."""
+    return sa.func.coalesce(sa.cast(sa.func.sum(column), sa.BigInteger), 0)
 
 
 class CollectionRow(Base):  # type: ignore[valid-type,misc]

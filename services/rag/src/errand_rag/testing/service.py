@@ -11,6 +11,7 @@ from errand_rag.domain.ports import DocumentReader, Embedder
 from errand_rag.parsers.process import ProcessReader, ReaderLimits
 from errand_rag.settings import RagSettings
 from errand_rag.storage.chroma import ChromaVectorStore
+from errand_rag.storage.pgvector import PgVectorStore
 from errand_rag.testing.client import RagClient
 from errand_rag.testing.vectors import InMemoryVectorStore
 
@@ -21,7 +22,7 @@ async def serving_rag(
     keys: TestKeys,
     *,
     embedder: Embedder,
-    vectors: ChromaVectorStore | InMemoryVectorStore | None = None,
+    vectors: ChromaVectorStore | PgVectorStore | InMemoryVectorStore | None = None,
     reader: DocumentReader | None = None,
 ) -> AsyncIterator[RagClient]:
     """A migrated, serving service; gives a client of the tenant "default"."""
@@ -29,7 +30,7 @@ async def serving_rag(
     async with AsyncExitStack() as stack:
         database = app.open_database(settings)
         stack.push_async_callback(database.close)
-        store = vectors if vectors is not None else ChromaVectorStore.embedded(settings.chroma_folder)
+        store = vectors if vectors is not None else app.open_vector_store(settings)
         stack.push_async_callback(store.close)
         if reader is None:
             processes = ProcessReader(ReaderLimits(timeout_seconds=settings.read_timeout_seconds))
