@@ -81,6 +81,12 @@ AUTOSCALING = closed(
         "minReplicas": whole(1, 1000),
         "maxReplicas": whole(1, 1000),
         "cpuPercent": whole(1, 100, "mean CPU use, in percent of the request, that replicas are added at"),
+        "load": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1_000_000,
+            "description": "mean load of a pod that replicas are added at; 0: by CPU alone",
+        },
         "metrics": {**LIST, "description": "more metrics, as in a HorizontalPodAutoscaler"},
     }
 )
@@ -223,6 +229,7 @@ def schema() -> Schema:
                 ),
                 "rag": service("rag"),
                 "tools": service("tools"),
+                "keda": closed({"enabled": FLAG, "prometheus": URL}),
                 "ingress": closed(
                     {
                         "enabled": FLAG,

@@ -12,7 +12,7 @@ from tests.chart.rendering import PROFILES, pods, render
 # The oldest and the newest supported, and what kind installs.
 VERSIONS = ("1.28.0", "1.32.0", "1.36.0")
 # Custom resources have no schema in Kubernetes.
-CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "ScaledObject"}
 EVERYTHING: dict[str, Any] = {
     "serviceMonitor__enabled": True,
     "prometheusRule__enabled": True,

@@ -21,6 +21,12 @@
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
 {{- fail (printf "%s.autoscaling.minReplicas: is more than maxReplicas" $name) -}}
 {{- end -}}
+{{- if and $v.keda.enabled $scaling.enabled $scaling.load (not $v.keda.prometheus) -}}
+{{- fail (printf "keda.prometheus: is empty, but %s.autoscaling.load is read from there" $name) -}}
+{{- end -}}
+{{- if and $v.keda.enabled $scaling.enabled $scaling.metrics -}}
+{{- fail (printf "%s.autoscaling.metrics: are a HorizontalPodAutoscaler's; with keda.enabled use autoscaling.load" $name) -}}
+{{- end -}}
 {{- end -}}
 {{- if and $v.backup.enabled (ne $v.database.kind "bundled") -}}
 {{- fail "backup.enabled: only a bundled database is backed up; back up an external one where it runs, and SQLite by volume snapshots" -}}
