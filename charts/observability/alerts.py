@@ -133,6 +133,13 @@ _WORK = (
         "{{ $value | humanizePercentage }} of runs end by an error",
     ),
     Alert(
+        "ErrandDeadLetters",
+        'sum by (stop_reason) (increase(agent_runs_total{stop_reason=~"INTERNAL|UNAVAILABLE"}[1h])) > 0',
+        "0m",
+        "info",
+        '{{ $value | printf "%.0f" }} runs ended {{ $labels.stop_reason }} in an hour and can be run again',
+    ),
+    Alert(
         "ErrandIngestionFails",
         'sum(increase(rag_ingestion_attempts_total{outcome="fault"}[30m])) > 5',
         "5m",
@@ -162,6 +169,29 @@ _WORK = (
         "{{ $value }} calls of {{ $labels.tool }} may or may not have happened and wait for a person",
     ),
 )
+_DEPENDENCIES = (
+    Alert(
+        "ErrandQuotaStoreFails",
+        "sum(increase(quota_store_failures_total[10m])) > 2",
+        "2m",
+        "critical",
+        'Spending could not be booked or leased {{ $value | printf "%.0f" }} times in 10 minutes',
+    ),
+    Alert(
+        "ErrandModelRequestsFail",
+        "sum by (component) (increase(llm_failures_total[15m])) > 15",
+        "5m",
+        "warning",
+        '{{ $value | printf "%.0f" }} requests of {{ $labels.component }} to a model failed in 15 minutes',
+    ),
+    Alert(
+        "ErrandCircuitOpen",
+        "sum by (target) (circuits_open) > 0",
+        "10m",
+        "warning",
+        "{{ $value }} circuits of {{ $labels.target }} have let no call through for 10 minutes",
+    ),
+)
 _RECORDS = (
     Alert(
         "ErrandRecordsDropped",
@@ -183,6 +213,7 @@ GROUPS = {
     "errand-processes": _PROCESSES,
     "errand-saturation": _SATURATION,
     "errand-work": _WORK,
+    "errand-dependencies": _DEPENDENCIES,
     "errand-records": _RECORDS,
 }
 ALERTS = tuple(alert for group in GROUPS.values() for alert in group)

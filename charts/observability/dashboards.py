@@ -91,7 +91,20 @@ _GATEWAY = (
         "http_request_duration_seconds",
         '{route!~"/healthz|/readyz|/metrics|.*/events"}',
     ),
-    _rate("Refused for a limit", 'sum(rate(http_requests_total{status="429"}[$__rate_interval]))', "429"),
+    Panel(
+        "Rate limit",
+        "reqps",
+        (
+            ("sum(rate(rate_limit_allowed_total[$__rate_interval]))", "let pass"),
+            ("sum(rate(rate_limit_hits_total[$__rate_interval]))", "refused"),
+        ),
+    ),
+    _rate(
+        "Requests held against quotas",
+        "sum by (result) (rate(quota_reservations_total[$__rate_interval]))",
+        "{{result}}",
+    ),
+    _rate("Quota store, failures", "sum(increase(quota_store_failures_total[$__rate_interval]))", "failures", "short"),
     _rate("Records dropped", "sum(increase(gateway_records_dropped_total[$__rate_interval]))", "records", "short"),
 )
 _AGENT = (

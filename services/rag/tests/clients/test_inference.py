@@ -7,6 +7,7 @@ from errand_common.errors import ModelUnavailable, NotFound, Unavailable
 from errand_common.principal import Principal, acting_as
 from errand_common.rpc.client import acting_as as acting_with_token
 from errand_common.rpc.client import create_channel
+from errand_common.telemetry.metrics import LLM_FAILURES
 from errand_common.testing.keys import TestKeys, free_port, principal
 from errand_common.testing.rpc import serving
 from errand_rag.clients.inference import CachingEmbedder, InferenceEmbedder
@@ -52,9 +53,11 @@ async def test_an_unknown_model_is_not_mistaken_for_a_missing_document(
 
 
 async def test_a_service_that_is_away_is_unavailable(keys: TestKeys) -> None:
+    before = LLM_FAILURES.labels("rag")._value.get()
     async with create_channel(f"127.0.0.1:{free_port()}") as channel:
         with acting_as(principal()), pytest.raises(Unavailable):
             await InferenceEmbedder(channel, keys.signer, timeout_seconds=5).embed(["one"], model="")
+    assert LLM_FAILURES.labels("rag")._value.get() - before == 1
 
 
 async def embed(cache: CachingEmbedder, *texts: str, model: str = "") -> Embeddings:
