@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from errand.rag.v1 import rag_pb2
-from errand_common.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from errand_common.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, QuotaExceeded, Unavailable
 from errand_common.testing.keys import TestKeys, principal
 from errand_rag.settings import RagSettings
 from errand_rag.testing.client import RagClient
@@ -139,6 +139,35 @@ async def test_roles_decide_who_reads_and_who_writes(client: RagClient) -> None:
         await user.document(found.document_id)
     with pytest.raises(PermissionDenied), role("legal").calling() as stub:
         await stub.DeleteDocument(rag_pb2.DeleteDocumentRequest(id=found.document_id))
+
+
+async def test_what_was_said_of_a_collection_is_changed_and_holds_at_once(client: RagClient) -> None:
+    await make(client, description="Old.", reader_roles=["legal"], max_documents=1)
+    developer = replace(client, principal=principal("default", "dev", roles=("developer",)))
+    with pytest.raises(NotFound):
+        await ask(developer, "whale")
+
+    async def update(by: RagClient, **change: object) -> rag_pb2.Collection:
+        request = rag_pb2.UpdateCollectionRequest(id="shelf", **change)  # type: ignore[arg-type]
+        with by.calling() as stub:
+            return (await stub.UpdateCollection(request)).collection
+
+    with pytest.raises(NotFound):
+        await update(developer, description="Mine.")
+    await put(client, "a.txt", "A whale.")
+    with pytest.raises(QuotaExceeded):
+        await put(client, "b.txt", "Another whale.")
+    changed = await update(client, reader_roles=rag_pb2.RoleList(), max_documents=0)
+    assert (changed.description, list(changed.reader_roles), changed.document_count) == ("Old.", [], 1)
+    await put(developer, "b.txt", "Another whale.")
+    assert len(await ask(developer, "whale")) == 2
+    with pytest.raises(InvalidArgument) as raised:
+        await update(developer, writer_roles=rag_pb2.RoleList(roles=["legal"]))
+    assert raised.value.metadata["field"] == "writer_roles"
+    await update(client, description="", writer_roles=rag_pb2.RoleList(roles=["legal"]))
+    with pytest.raises(PermissionDenied):
+        await update(developer, description="Mine.")
+    assert (await update(client)).description == ""
 
 
 async def test_a_watcher_sees_the_way_to_the_end(client: RagClient) -> None:

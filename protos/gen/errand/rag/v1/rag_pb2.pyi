@@ -197,6 +197,34 @@ class ListCollectionsResponse(_message.Message):
     next_page_token: str
     def __init__(self, collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class RoleList(_message.Message):
+    __slots__ = ("roles",)
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, roles: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UpdateCollectionRequest(_message.Message):
+    __slots__ = ("id", "description", "reader_roles", "writer_roles", "max_documents", "max_bytes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    READER_ROLES_FIELD_NUMBER: _ClassVar[int]
+    WRITER_ROLES_FIELD_NUMBER: _ClassVar[int]
+    MAX_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    description: str
+    reader_roles: RoleList
+    writer_roles: RoleList
+    max_documents: int
+    max_bytes: int
+    def __init__(self, id: _Optional[str] = ..., description: _Optional[str] = ..., reader_roles: _Optional[_Union[RoleList, _Mapping]] = ..., writer_roles: _Optional[_Union[RoleList, _Mapping]] = ..., max_documents: _Optional[int] = ..., max_bytes: _Optional[int] = ...) -> None: ...
+
+class UpdateCollectionResponse(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: Collection
+    def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
+
 class DeleteCollectionRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]

@@ -50,6 +50,11 @@ class RagServiceStub:
                 request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.ListCollectionsResponse.FromString,
                 _registered_method=True)
+        self.UpdateCollection = channel.unary_unary(
+                '/errand.rag.v1.RagService/UpdateCollection',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.UpdateCollectionRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.UpdateCollectionResponse.FromString,
+                _registered_method=True)
         self.DeleteCollection = channel.unary_unary(
                 '/errand.rag.v1.RagService/DeleteCollection',
                 request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.DeleteCollectionRequest.SerializeToString,
@@ -152,6 +157,13 @@ class RagServiceServicer:
 
     def ListCollections(self, request, context):
         """The tenant's collections, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCollection(self, request, context):
+        """Changes what was said of a collection when it was made; its chunks stay as they are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,6 +301,11 @@ def add_RagServiceServicer_to_server(servicer, server):
                     servicer.ListCollections,
                     request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.ListCollectionsRequest.FromString,
                     response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.ListCollectionsResponse.SerializeToString,
+            ),
+            'UpdateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCollection,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.UpdateCollectionRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.UpdateCollectionResponse.SerializeToString,
             ),
             'DeleteCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCollection,
@@ -453,6 +470,33 @@ class RagService:
             '/errand.rag.v1.RagService/ListCollections',
             errand_dot_rag_dot_v1_dot_rag__pb2.ListCollectionsRequest.SerializeToString,
             errand_dot_rag_dot_v1_dot_rag__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/UpdateCollection',
+            errand_dot_rag_dot_v1_dot_rag__pb2.UpdateCollectionRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.UpdateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class RagServiceStub:
     """One collection."""
     ListCollections: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ListCollectionsRequest, _rag_pb2.ListCollectionsResponse]
     """The tenant's collections, oldest first."""
+    UpdateCollection: _grpc.UnaryUnaryMultiCallable[_rag_pb2.UpdateCollectionRequest, _rag_pb2.UpdateCollectionResponse]
+    """Changes what was said of a collection when it was made; its chunks stay as they are."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_rag_pb2.DeleteCollectionRequest, _rag_pb2.DeleteCollectionResponse]
     """Deletes a collection with its documents, text and vectors."""
     UploadDocument: _grpc.StreamUnaryMultiCallable[_rag_pb2.UploadDocumentRequest, _rag_pb2.UploadDocumentResponse]
@@ -89,6 +91,8 @@ class RagServiceAsyncStub(RagServiceStub):
     """One collection."""
     ListCollections: _aio.UnaryUnaryMultiCallable[_rag_pb2.ListCollectionsRequest, _rag_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """The tenant's collections, oldest first."""
+    UpdateCollection: _aio.UnaryUnaryMultiCallable[_rag_pb2.UpdateCollectionRequest, _rag_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
+    """Changes what was said of a collection when it was made; its chunks stay as they are."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_rag_pb2.DeleteCollectionRequest, _rag_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection with its documents, text and vectors."""
     UploadDocument: _aio.StreamUnaryMultiCallable[_rag_pb2.UploadDocumentRequest, _rag_pb2.UploadDocumentResponse]  # type: ignore[assignment]
@@ -154,6 +158,14 @@ class RagServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rag_pb2.ListCollectionsResponse, _abc.Awaitable[_rag_pb2.ListCollectionsResponse]]:
         """The tenant's collections, oldest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateCollection(
+        self,
+        request: _rag_pb2.UpdateCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.UpdateCollectionResponse, _abc.Awaitable[_rag_pb2.UpdateCollectionResponse]]:
+        """Changes what was said of a collection when it was made; its chunks stay as they are."""
 
     @_abc_1.abstractmethod
     def DeleteCollection(

@@ -1,14 +1,14 @@
-"""Collections: make, read, list."""
+"""Collections: make, read, list, change."""
 
 from dataclasses import replace
 
-from errand_common.errors import InvalidArgument
+from errand_common.errors import InvalidArgument, NotFound, PermissionDenied
 
-from errand_rag.domain.access import check_readable, may_use_documents, readable
+from errand_rag.domain.access import check_readable, check_writable, may_use_documents, readable
 from errand_rag.domain.chunking import DEFAULT_CHUNK_TOKENS, MIN_CHUNK_TOKENS
 from errand_rag.domain.cleaning import clean_text
 from errand_rag.domain.filters import check_schema
-from errand_rag.domain.models import Collection, NewCollection, Page
+from errand_rag.domain.models import Collection, CollectionChange, NewCollection, Page
 from errand_rag.domain.ports import Collections
 
 
@@ -49,3 +49,27 @@ class CollectionService:
         principal = may_use_documents()
         page = await self._collections.list_page(principal.tenant_id, size=size, position=position)
         return replace(page, items=readable(principal, page.items))
+
+    async def update(self, name_or_id: str, change: CollectionChange) -> Collection:
+        """Raises NotFound, PermissionDenied, InvalidArgument for roles that shut the caller out."""
+        principal = may_use_documents()
+        found = check_writable(principal, await self._collections.get(principal.tenant_id, name_or_id))
+        try:
+            check_writable(principal, _with_roles(found, change))
+        except (NotFound, PermissionDenied):
+            raise InvalidArgument(
+                "with these roles you could not change the collection any more; leave one of yours in writer_roles",
+                field="writer_roles",
+                rule="writer_roles.caller",
+            ) from None
+        if change.description is not None:
+            change = replace(change, description=clean_text(change.description))
+        return await self._collections.update(principal.tenant_id, found.id, change)
+
+
+def _with_roles(collection: Collection, change: CollectionChange) -> Collection:
+    return replace(
+        collection,
+        reader_roles=collection.reader_roles if change.reader_roles is None else change.reader_roles,
+        writer_roles=collection.writer_roles if change.writer_roles is None else change.writer_roles,
+    )

@@ -111,6 +111,17 @@ class NewCollection:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionChange:
+    """What of a collection is to be another; None stays as it is."""
+
+    description: str | None = None
+    reader_roles: frozenset[str] | None = None
+    writer_roles: frozenset[str] | None = None
+    max_documents: int | None = None
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """An uploaded document and the state of its ingestion."""
 

@@ -8,6 +8,7 @@ from errand_rag.domain.filters import Filter
 from errand_rag.domain.models import (
     Certificate,
     Collection,
+    CollectionChange,
     Deleted,
     Document,
     DocumentState,
@@ -112,6 +113,9 @@ class Collections(Protocol):
 
     async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
         """The named ones, or all for none named, their counts left at 0. Raises NotFound for an unknown one."""
+
+    async def update(self, tenant_id: str, collection_id: str, change: CollectionChange) -> Collection:
+        """Raises NotFound."""
 
     async def delete(self, tenant_id: str, name_or_id: str, *, principal_id: str) -> Job:
         """Removes all rows and stores the job that removes the vectors. Raises NotFound."""

@@ -1,6 +1,7 @@
 """Queries of collections."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,16 @@ from errand_common.errors import AlreadyExists, Conflict, NotFound, QuotaExceede
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from errand_rag.domain.models import Collection, DocumentState, Job, JobKind, NewCollection, Page, index_name
+from errand_rag.domain.models import (
+    Collection,
+    CollectionChange,
+    DocumentState,
+    Job,
+    JobKind,
+    NewCollection,
+    Page,
+    index_name,
+)
 from errand_rag.storage.jobs import store_job
 from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, total
 
@@ -84,6 +94,16 @@ class SqlCollections:
             rows = await session.execute(query)
             found = [row.to_domain(*sums) for row, *sums in rows]
         return page_of(found, size)
+
+    async def update(self, tenant_id: str, collection_id: str, change: CollectionChange) -> Collection:
+        """Raises NotFound."""
+        async with self._database.transaction(tenant_id) as session:
+            row = await locked_collection(session, tenant_id, collection_id)
+            for name, value in asdict(change).items():
+                if value is not None:
+                    setattr(row, name, sorted(value) if isinstance(value, frozenset) else value)
+            await session.flush()
+            return (await _named(session, tenant_id, [collection_id]))[0]
 
     async def delete(self, tenant_id: str, name_or_id: str, *, principal_id: str) -> Job:
         """Removes all rows and stores the job that removes the vectors. Raises NotFound."""

@@ -21,6 +21,7 @@ from errand_rag.domain.filters import (
 from errand_rag.domain.models import (
     Certificate,
     Collection,
+    CollectionChange,
     Document,
     DocumentState,
     NewCollection,
@@ -76,6 +77,21 @@ def new_collection(message: rag_pb2.Collection) -> NewCollection:
         writer_roles=frozenset(message.writer_roles),
         max_documents=min(message.max_documents, _MAX_INTEGER),
         max_bytes=min(message.max_bytes, _MAX_INTEGER),
+    )
+
+
+def collection_change(request: rag_pb2.UpdateCollectionRequest) -> CollectionChange:
+    """What is asked to be another."""
+    numbers = {
+        name: min(getattr(request, name), _MAX_INTEGER)
+        for name in ("max_documents", "max_bytes")
+        if request.HasField(name)
+    }
+    return CollectionChange(
+        description=request.description if request.HasField("description") else None,
+        reader_roles=frozenset(request.reader_roles.roles) if request.HasField("reader_roles") else None,
+        writer_roles=frozenset(request.writer_roles.roles) if request.HasField("writer_roles") else None,
+        **numbers,
     )
 
 

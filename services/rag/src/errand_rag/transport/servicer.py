@@ -63,6 +63,13 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
             next_page_token=_token(page.next_position),
         )
 
+    async def UpdateCollection(
+        self, request: rag_pb2.UpdateCollectionRequest, context: Any
+    ) -> rag_pb2.UpdateCollectionResponse:
+        """Changes what was said of a collection."""
+        changed = await self._collections.update(request.id, convert.collection_change(request))
+        return rag_pb2.UpdateCollectionResponse(collection=convert.collection_message(changed))
+
     async def DeleteCollection(
         self, request: rag_pb2.DeleteCollectionRequest, context: Any
     ) -> rag_pb2.DeleteCollectionResponse:
