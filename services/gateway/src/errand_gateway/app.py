@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 import structlog
@@ -42,6 +43,7 @@ from errand_gateway.storage.responses import SqlResponseRepository
 from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
 from errand_gateway.telemetry import QUOTA_FAILURES, ObservedKeeper, ObservedLimiter, ObservedModels
+from errand_gateway.transport.access import SECURITY_SCHEMES
 from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.dispatch import add_routes
 from errand_gateway.transport.errors import install_error_handlers
@@ -58,6 +60,16 @@ DESCRIPTION = """The public door of Errand: agents that answer with tools and wi
 
 Send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Every error has one body: `code`,
 `message`, `details`, `request_id`. Listings take `page_size` and `page_token`."""
+
+
+class GatewayApp(FastAPI):
+    """An app whose description tells how callers say who they are."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API."""
+        if self.openapi_schema is None:
+            super().openapi()["components"]["securitySchemes"] = SECURITY_SCHEMES
+        return super().openapi()
 
 
 def migrate_database(settings: GatewaySettings) -> None:
@@ -79,7 +91,7 @@ def build_app(settings: GatewaySettings) -> FastAPI:
             app.state.services = services
             yield
 
-    app = FastAPI(
+    app = GatewayApp(
         title="Errand",
         version="0.1.0",
         description=DESCRIPTION,

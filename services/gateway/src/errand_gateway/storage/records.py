@@ -21,9 +21,12 @@ from errand_gateway.domain.records import (
     chain,
 )
 from errand_gateway.domain.resources import Page, PageQuery
-from errand_gateway.storage.models import ApiKeyRow, AuditRow, TenantRow, UsageRow
+from errand_gateway.storage.models import ApiKeyRow, AuditRow, Base, TenantRow, UsageRow
 
 _VERIFY_BATCH = 1_000
+# Plain tables: the mapper would look at each of a batch's rows, on the loop that answers requests.
+_USAGE: Final = Base.metadata.tables[UsageRow.__tablename__]
+_AUDIT: Final = Base.metadata.tables[AuditRow.__tablename__]
 _GROUPS: Final[Mapping[UsageGroup, sa.ColumnElement[str]]] = {
     UsageGroup.PROJECT: UsageRow.project.expression,
     UsageGroup.AGENT: UsageRow.agent.expression,
@@ -55,11 +58,11 @@ class SqlRecordRepository:
         async with self._database.transaction(tenant_id) as session:
             await self._lock_chain(session, tenant_id)
             if usage:
-                await session.execute(sa.insert(UsageRow), [_usage_values(row) for row in usage])
+                await session.execute(_USAGE.insert(), [_usage_values(row) for row in usage])
             last_sequence, last_hash = await self._chain_end(session, tenant_id)
             entries = chain(audit, last_sequence=last_sequence, last_hash=last_hash)
             if entries:
-                await session.execute(sa.insert(AuditRow), [_audit_values(e) for e in entries])
+                await session.execute(_AUDIT.insert(), [_audit_values(e) for e in entries])
             for key_id, moment in used_at.items():
                 await session.execute(
                     sa.update(ApiKeyRow)

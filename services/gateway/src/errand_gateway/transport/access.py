@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import structlog
 from errand_common.errors import RateLimited, Unauthenticated
 from errand_common.principal import Principal
 from errand_common.rpc.client import ending_within
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from errand_gateway.domain.keys import ApiKey
 from errand_gateway.domain.limits import LimitDecision
@@ -19,11 +18,15 @@ from errand_gateway.domain.networks import check_allowed, client_address
 from errand_gateway.domain.permissions import Permission, require
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.errors import ApiHttpError, ErrorBody, OpenAiErrorBody
-from errand_gateway.transport.services import Services, ServicesDep
+from errand_gateway.transport.services import Services
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="Bearer", description="An API key: `errand_PREFIX_SECRET`.")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="ApiKey", description="The same key.")
+SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `errand_PREFIX_SECRET`."},
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
+"""How a caller may say who it is, for the API's description."""
 
+_ONE_OF_THEM: Final[dict[str, Any]] = {"security": [{name: []} for name in SECURITY_SCHEMES]}
 REQUEST_SECONDS: Final = 120.0
 
 GUARDED_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -68,19 +71,14 @@ class Requires:
         self._media = media
         self._seconds = seconds
 
-    async def __call__(
-        self,
-        request: Request,
-        services: ServicesDep,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-        header: Annotated[str | None, Depends(_header)],
-    ) -> AsyncIterator[Principal]:
-        """Yields the caller; raises what authentication, permission or limit refuse with."""
+    async def __call__(self, request: Request) -> AsyncIterator[Principal]:
+        """Yields the caller; raises what authentication, permission or limit refuse with.
+
+        It depends on the request alone: what the framework resolves for each request takes its time.
+        """
+        services: Services = request.app.state.services
         context = context_of(request.scope)
-        if bearer is None and "authorization" in request.headers:
-            # Credentials of another kind must not pass unseen beside a good key.
-            raise Unauthenticated("the Authorization header must be 'Bearer KEY'; or leave it out and send X-API-Key")
-        text = bearer.credentials if bearer else header
+        text = _credentials(request)
         principal, key = await services.authenticator.authenticate(text, request_id=context.request_id)
         context.principal = principal
         _check_address(request, services, key)
@@ -98,6 +96,17 @@ class Requires:
         structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, key_id=key.id)
         with services.tokens.acting_as(principal), ending_within(self._seconds):
             yield principal
+
+
+def _credentials(request: Request) -> str | None:
+    given = request.headers.get("authorization")
+    if given is None:
+        return request.headers.get("x-api-key")
+    scheme, _, text = given.partition(" ")
+    if scheme.lower() != "bearer" or not text:
+        # Credentials of another kind must not pass unseen beside a good key.
+        raise Unauthenticated("the Authorization header must be 'Bearer KEY'; or leave it out and send X-API-Key")
+    return text.strip()
 
 
 def _check_address(request: Request, services: Services, key: ApiKey) -> None:
@@ -123,6 +132,7 @@ class GuardedRoute(APIRoute):
     """A route that cannot be made without a Requires: what is not allowed is denied."""
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
+        options["openapi_extra"] = {**(options.get("openapi_extra") or {}), **_ONE_OF_THEM}
         super().__init__(path, endpoint, **options)
         if not _is_guarded(self.dependant):
             raise TypeError(f"{path} has no Requires(permission); every route needs one")
