@@ -34,6 +34,7 @@ from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
 from errand_gateway.settings import GatewaySettings
 from errand_gateway.storage.files import SqlFileRepository
+from errand_gateway.storage.journal import FileJournal
 from errand_gateway.storage.keys import SqlKeyRepository
 from errand_gateway.storage.limits import WindowRateLimiter, rate_limit_storage
 from errand_gateway.storage.models import SCHEMA
@@ -49,7 +50,7 @@ from errand_gateway.transport.dispatch import add_routes
 from errand_gateway.transport.errors import install_error_handlers
 from errand_gateway.transport.internal_tokens import InternalTokens
 from errand_gateway.transport.middleware import BodyLimits, EdgeMiddleware
-from errand_gateway.transport.recording import RECORDS_DROPPED, record_request
+from errand_gateway.transport.recording import RECORDS_DROPPED, RECORDS_RECOVERED, record_request
 from errand_gateway.transport.routes import ROUTERS
 from errand_gateway.transport.routes.public import docs_assets
 from errand_gateway.transport.services import Services
@@ -146,7 +147,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             key_id=new_id("key"),
             now=utc_now(),
         )
-        await stack.enter_async_context(_recording(recorder, records, settings.drain_seconds))
+        await stack.enter_async_context(_recording(recorder, records, settings))
         channels = await _open_channels(stack, settings)
         credentials = CredentialCache(keys)
         quotas = SqlQuotaRepository(database)
@@ -248,11 +249,17 @@ def _probes(database: Database, channels: dict[str, grpc.aio.Channel]) -> list[P
 
 
 @contextlib.asynccontextmanager
-async def _recording(recorder: Recorder, store: SqlRecordRepository, drain_seconds: float) -> AsyncIterator[None]:
+async def _recording(recorder: Recorder, store: SqlRecordRepository, settings: GatewaySettings) -> AsyncIterator[None]:
+    journal = FileJournal(settings.data_dir / "records")
+    if recovered := await recorder.recover(store, journal):
+        RECORDS_RECOVERED.inc(recovered)
+        _log.warning("records_recovered", requests=recovered)
     task = asyncio.create_task(recorder.run(store))
     try:
         yield
     finally:
+        # Closed before it is cancelled: a batch cut off half way would have to be recovered.
+        await recorder.close(store, seconds=max(1.0, settings.drain_seconds))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await recorder.close(store, seconds=max(1.0, drain_seconds))
+        journal.close()

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -182,6 +182,10 @@ class RecordReader(Protocol):
         ...
 
 
+Record = tuple[AuditEvent, UsageRecord | None]
+"""What is written down of one request."""
+
+
 class RecordStore(Protocol):
     """Where records are written."""
 
@@ -195,12 +199,37 @@ class RecordStore(Protocol):
         """Stores a tenant's records in one transaction."""
         ...
 
+    async def add_missing(self, tenant_id: str, usage: Sequence[UsageRecord], audit: Sequence[AuditEvent]) -> int:
+        """Stores those that are not there yet in one transaction; how many requests that were."""
+        ...
+
+
+class RecordJournal(Protocol):
+    """Keeps records that are not stored yet, beyond the end of this process."""
+
+    def append(self, record: Record) -> None:
+        """Keeps a record until its segment is dropped."""
+        ...
+
+    def seal(self) -> None:
+        """Ends the segment; what follows belongs to the next one."""
+        ...
+
+    def drop_sealed(self) -> None:
+        """Forgets all sealed segments."""
+        ...
+
+    def left_behind(self) -> Iterator[list[Record]]:
+        """Records of processes that died; those of a turn are forgotten when the next is asked for."""
+        ...
+
 
 class Recorder:
-    """Collects records in memory and writes them in batches.
+    """Collects records in memory and in a journal, and writes them in batches.
 
     At most `capacity` records wait; what comes then is dropped and told to `on_dropped`, since a
-    request must not wait for its own record. A batch that fails waits and is tried again.
+    request must not wait for its own record. A batch that fails waits and is tried again; what is not
+    written when the process ends, however it does, is written by the next one.
     """
 
     def __init__(
@@ -217,15 +246,35 @@ class Recorder:
         self._batch = batch
         self._on_dropped = on_dropped
         self._on_failure = on_failure
-        self._waiting: deque[tuple[AuditEvent, UsageRecord | None]] = deque()
+        self._journal: RecordJournal | None = None
+        self._waiting: deque[Record] = deque()
+        self._due: deque[Record] = deque()
         self._writing = asyncio.Lock()
 
     def record(self, audit: AuditEvent, usage: UsageRecord | None) -> None:
         """Takes the records of one request."""
-        if len(self._waiting) >= self._capacity:
+        if len(self._waiting) + len(self._due) >= self._capacity:
             self._on_dropped(1)
             return
         self._waiting.append((audit, usage))
+        if self._journal is not None:
+            self._keep(self._journal, (audit, usage))
+
+    def _keep(self, journal: RecordJournal, record: Record) -> None:
+        try:
+            journal.append(record)
+        except OSError as error:
+            # A full disk must not stop requests: their records are in memory still.
+            self._on_failure(error)
+
+    async def recover(self, store: RecordStore, journal: RecordJournal) -> int:
+        """Writes what dead processes left in the journal, which from now on keeps ours; how many requests."""
+        self._journal = journal
+        recovered = 0
+        for records in journal.left_behind():
+            for tenant_id, usage, audit in _by_tenant(records):
+                recovered += await store.add_missing(tenant_id, usage, audit)
+        return recovered
 
     async def run(self, store: RecordStore) -> None:
         """Writes what waits, again and again, until it is cancelled."""
@@ -236,37 +285,45 @@ class Recorder:
     async def flush(self, store: RecordStore) -> None:
         """Writes all that waits now; what cannot be written stays."""
         async with self._writing:
-            while self._waiting:
-                taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-                left = await self._write(store, taken)
-                if left:
-                    self._waiting.extendleft(reversed(left))
+            if not self._waiting:
+                return
+            if self._journal is not None:
+                self._journal.seal()
+            self._due, self._waiting = self._waiting, self._due
+            while self._due:
+                taken = [self._due.popleft() for _ in range(min(self._batch, len(self._due)))]
+                if left := await self._write(store, taken):
+                    self._waiting = deque([*left, *self._due, *self._waiting])
+                    self._due.clear()
                     return
+            if self._journal is not None:
+                self._journal.drop_sealed()
 
     async def close(self, store: RecordStore, *, seconds: float) -> None:
-        """Writes the rest, within `seconds`."""
+        """Writes the rest, within `seconds`; the journal keeps what cannot be written."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.flush(store)
-        if self._waiting:
-            self._on_dropped(len(self._waiting))
+        left = len(self._waiting) + len(self._due)
+        if left and self._journal is None:
+            self._on_dropped(left)
 
-    async def _write(
-        self, store: RecordStore, taken: Sequence[tuple[AuditEvent, UsageRecord | None]]
-    ) -> list[tuple[AuditEvent, UsageRecord | None]]:
-        by_tenant: dict[str, list[tuple[AuditEvent, UsageRecord | None]]] = defaultdict(list)
-        for record in taken:
-            by_tenant[record[0].tenant_id].append(record)
-        left: list[tuple[AuditEvent, UsageRecord | None]] = []
-        for tenant_id, records in by_tenant.items():
+    async def _write(self, store: RecordStore, taken: Sequence[Record]) -> list[Record]:
+        left: list[Record] = []
+        for tenant_id, usage, audit in _by_tenant(taken):
             try:
-                await store.add(
-                    tenant_id,
-                    [usage for _, usage in records if usage is not None],
-                    [event for event, _ in records],
-                    {event.principal_id: event.at for event, _ in records},
-                )
+                await store.add(tenant_id, usage, audit, {event.principal_id: event.at for event in audit})
             except Exception as error:
                 self._on_failure(error)
-                left.extend(records)
+                left.extend(record for record in taken if record[0].tenant_id == tenant_id)
         return left
+
+
+def _by_tenant(records: Iterable[Record]) -> list[tuple[str, list[UsageRecord], list[AuditEvent]]]:
+    by_tenant: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_tenant[record[0].tenant_id].append(record)
+    return [
+        (tenant_id, [usage for _, usage in rows if usage is not None], [event for event, _ in rows])
+        for tenant_id, rows in by_tenant.items()
+    ]

@@ -1,8 +1,8 @@
 """Usage rows and the audit log in the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from errand_common.db import Database, decode_page_token, encode_page_token
@@ -23,7 +23,10 @@ from errand_gateway.domain.records import (
 from errand_gateway.domain.resources import Page, PageQuery
 from errand_gateway.storage.models import ApiKeyRow, AuditRow, Base, TenantRow, UsageRow
 
-_VERIFY_BATCH = 1_000
+T = TypeVar("T")
+_BATCH: Final = 1_000
+# A record that a process left behind is at most so many entries from the end of its chain.
+_RECOVERY_ROWS: Final = 1_000_000
 # Plain tables: the mapper would look at each of a batch's rows, on the loop that answers requests.
 _USAGE: Final = Base.metadata.tables[UsageRow.__tablename__]
 _AUDIT: Final = Base.metadata.tables[AuditRow.__tablename__]
@@ -69,6 +72,22 @@ class SqlRecordRepository:
                     .where(ApiKeyRow.id == key_id, ApiKeyRow.tenant_id == tenant_id)
                     .values(last_used_at=moment)
                 )
+
+    async def add_missing(self, tenant_id: str, usage: Sequence[UsageRecord], audit: Sequence[AuditEvent]) -> int:
+        """Stores those that are not there yet in one transaction; how many requests that were."""
+        async with self._database.transaction(tenant_id) as session:
+            await self._lock_chain(session, tenant_id)
+            last_sequence, last_hash = await self._chain_end(session, tenant_id)
+            known_usage = await _known_usage(session, tenant_id, usage)
+            new_usage = [row for row in usage if row.id not in known_usage]
+            if new_usage:
+                await session.execute(_USAGE.insert(), [_usage_values(row) for row in new_usage])
+            known = await _known_events(session, tenant_id, audit, after=last_sequence - _RECOVERY_ROWS)
+            missing = [event for event in audit if (event.request_id, event.at) not in known]
+            entries = chain(missing, last_sequence=last_sequence, last_hash=last_hash)
+            if entries:
+                await session.execute(_AUDIT.insert(), [_audit_values(entry) for entry in entries])
+        return len(missing)
 
     async def _lock_chain(self, session: AsyncSession, tenant_id: str) -> None:
         # Two gateways on one Postgres must not continue the chain from the same entry. On SQLite
@@ -165,7 +184,7 @@ class SqlRecordRepository:
                 sa.select(AuditRow)
                 .where(AuditRow.tenant_id == tenant_id, AuditRow.sequence > last)
                 .order_by(AuditRow.sequence)
-                .limit(_VERIFY_BATCH)
+                .limit(_BATCH)
             )
             async with self._database.transaction(tenant_id) as session:
                 rows = list(await session.scalars(query))
@@ -173,6 +192,33 @@ class SqlRecordRepository:
                 return verifier.result()
             verifier.follow([_audit(row) for row in rows])
             last = rows[-1].sequence
+
+
+async def _known_usage(session: AsyncSession, tenant_id: str, usage: Sequence[UsageRecord]) -> set[str]:
+    found: set[str] = set()
+    for rows in _batches(usage):
+        ids = [row.id for row in rows]
+        query = sa.select(UsageRow.id).where(UsageRow.tenant_id == tenant_id, UsageRow.id.in_(ids))
+        found.update(await session.scalars(query))
+    return found
+
+
+async def _known_events(
+    session: AsyncSession, tenant_id: str, audit: Sequence[AuditEvent], *, after: int
+) -> set[tuple[str, datetime]]:
+    found: set[tuple[str, datetime]] = set()
+    for events in _batches(audit):
+        query = sa.select(AuditRow.request_id, AuditRow.at).where(
+            AuditRow.tenant_id == tenant_id,
+            AuditRow.sequence > after,
+            AuditRow.request_id.in_([event.request_id for event in events]),
+        )
+        found.update((row.request_id, row.at) for row in await session.execute(query))
+    return found
+
+
+def _batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
 
 
 def _whole(value: object) -> int:

@@ -22,6 +22,9 @@ DURATION: Final = histogram(
 RECORDS_DROPPED: Final = counter(
     "gateway_records_dropped_total", "Usage and audit records lost because the buffer was full"
 )
+RECORDS_RECOVERED: Final = counter(
+    "gateway_records_recovered_total", "Usage and audit records of a killed process that its successor wrote down"
+)
 
 _PAID: Final = frozenset({Permission.RUNS_CREATE.value, Permission.MODELS_USE.value})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
