@@ -24,17 +24,19 @@ from errand_common import db
 from errand_common.rpc.client import acting_as, create_channel
 from errand_common.testing.keys import TestKeys, free_port, principal
 from errand_tools.app import migrate, running
+from errand_tools.domain.callers import HttpTools
 from errand_tools.domain.effects import CallPosition
 from errand_tools.domain.execution import Call, ToolExecutor
 from errand_tools.domain.ledger import EffectLedger
-from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
+from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit, RateLimit
 from errand_tools.domain.registry import ToolRegistry
-from errand_tools.domain.tools import HttpBinding, SideEffect, Tool
+from errand_tools.domain.tools import HttpBinding, SideEffect, Tool, ToolKind
+from errand_tools.domain.usage import UsageBook
 from errand_tools.engines.sandbox import MontySandbox
 from errand_tools.settings import ToolsSettings
 from errand_tools.storage.effects import SqlEffectStore
 from errand_tools.storage.tools import SqlToolStore
-from errand_tools.testing import ScriptedMcpCaller, secret_book
+from errand_tools.testing import InMemoryUsageStore, secret_book
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 CALLERS = 16
@@ -129,10 +131,10 @@ async def ledger(url: str) -> dict[SideEffect, float]:
     executor = ToolExecutor(
         ToolRegistry(store, [], secret_book()),
         {},
-        Instant(),
+        {ToolKind.HTTP: HttpTools(Instant(), secret_book())},
         EffectLedger(SqlEffectStore(database, exclusive=False), owner="bench", clock=db.utc_now),
-        secrets=secret_book(),
-        mcp=ScriptedMcpCaller(),
+        usage=UsageBook(InMemoryUsageStore(), db.utc_now),
+        rate=RateLimit(clock=time.monotonic),
         limit=ConcurrencyLimit(running=16, waiting=16),
         breaker=CircuitBreaker(clock=time.monotonic),
         report=lambda *_: None,

@@ -11,11 +11,13 @@ import structlog
 from errand.tools.v1 import tools_pb2_grpc
 from errand_common import db
 from errand_common.db import Database, new_id, utc_now
+from errand_common.errors import ErrandError
 from errand_common.main import wait_for_shutdown
 from errand_common.rpc.client import create_channel
 from errand_common.rpc.server import Registration, RpcServer
 from errand_common.telemetry import shutdown_tracing
 from errand_common.tokens import TokenVerifier
+from sqlalchemy.exc import SQLAlchemyError
 
 from errand_tools.builtin import BUILTIN_TOOLS, Services
 from errand_tools.builtin.convert_units import registry as load_units
@@ -23,27 +25,32 @@ from errand_tools.builtin.current_time import zones as load_zones
 from errand_tools.clients.http import GuardedHttpCaller, GuardedWebFetcher
 from errand_tools.clients.mcp import SdkMcpConnections
 from errand_tools.clients.rag import RagKnowledgeBase
+from errand_tools.domain.callers import AgentTools, HttpTools
 from errand_tools.domain.execution import ToolExecutor
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.ledger import EffectLedger
-from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
+from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit, RateLimit
 from errand_tools.domain.mcp import McpBook, McpConnections, McpServerStore
 from errand_tools.domain.ports import EffectStore, HttpCaller, ToolStore
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.secrets import SecretBook, SecretStore
 from errand_tools.domain.settlement import EffectBook
+from errand_tools.domain.tools import ToolKind
+from errand_tools.domain.usage import UsageBook, UsageStore
 from errand_tools.engines.sandbox import MontySandbox
 from errand_tools.settings import ToolsSettings
 from errand_tools.storage.effects import SqlEffectStore
 from errand_tools.storage.mcp import SqlMcpServerStore
 from errand_tools.storage.secrets import SqlSecretStore
 from errand_tools.storage.tools import SqlToolStore
+from errand_tools.storage.usage import SqlUsageStore
 from errand_tools.telemetry import ObservedExecutor, configure, watch_circuits
 from errand_tools.transport.servicer import ToolsServicer
 
 SERVICE = "tools"
 _MIGRATIONS = "errand_tools.storage.migrations"
 _WORKER_THREADS = 4
+_USAGE_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -53,6 +60,7 @@ class ToolsApp:
 
     servicer: ToolsServicer
     ledger: EffectLedger
+    usage: UsageBook
 
     @property
     def registration(self) -> Registration:
@@ -72,6 +80,7 @@ class Stores:
     effects: EffectStore
     secrets: SecretStore
     mcp: McpServerStore
+    usage: UsageStore
 
 
 def build(
@@ -94,14 +103,19 @@ def build(
     )
     breaker = CircuitBreaker(clock=time.monotonic)
     watch_circuits(lambda: breaker.open)
+    usage = UsageBook(stores.usage, utc_now)
     executor = ToolExecutor(
         registry,
         {builtin.name: builtin.build(services) for builtin in BUILTIN_TOOLS},
-        http,
+        {
+            ToolKind.HTTP: HttpTools(http, secrets),
+            ToolKind.MCP: servers,
+            ToolKind.AGENT: AgentTools(),
+        },
         ledger,
-        secrets=secrets,
-        mcp=servers,
+        usage=usage,
         limit=ConcurrencyLimit(running=settings.running_per_tool, waiting=settings.waiting_per_tool),
+        rate=RateLimit(clock=time.monotonic),
         breaker=breaker,
         report=_report,
     )
@@ -113,8 +127,9 @@ def build(
         secrets,
         OpenApiImporter(registry),
         servers,
+        usage,
     )
-    return ToolsApp(servicer, ledger)
+    return ToolsApp(servicer, ledger, usage)
 
 
 @asynccontextmanager
@@ -134,7 +149,7 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
         stack.push_async_callback(mcp.close)
         sandbox = await stack.enter_async_context(MontySandbox(processes=settings.sandbox_processes))
         _warm(threads)
-        yield build(
+        app = build(
             settings,
             Services(threads, RagKnowledgeBase(channel), web, sandbox),
             http=http,
@@ -144,8 +159,12 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
                 SqlEffectStore(database, exclusive=settings.is_embedded),
                 SqlSecretStore(database),
                 SqlMcpServerStore(database),
+                SqlUsageStore(database),
             ),
         )
+        writing = asyncio.create_task(_write_usage(app.usage))
+        stack.push_async_callback(_ended, writing, app.usage)
+        yield app
 
 
 async def serve(settings: ToolsSettings) -> None:
@@ -164,6 +183,25 @@ async def serve(settings: ToolsSettings) -> None:
         await server.stop(settings.drain_seconds)
         await app.ledger.drain(max(0.0, until - time.monotonic()))
     shutdown_tracing()
+
+
+async def _write_usage(usage: UsageBook) -> None:
+    """Stores now and then how calls ended."""
+    while True:
+        await asyncio.sleep(_USAGE_SECONDS)
+        await _written(usage)
+
+
+async def _ended(writing: asyncio.Task[None], usage: UsageBook) -> None:
+    writing.cancel()
+    await _written(usage)
+
+
+async def _written(usage: UsageBook) -> None:
+    try:
+        await usage.write()
+    except (ErrandError, SQLAlchemyError) as error:
+        _log.warning("counts of calls are not stored yet", error=str(error))
 
 
 def migrate(settings: ToolsSettings) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from errand_common.errors import Conflict, Unavailable
+from errand_tools.domain.callers import AgentTools, HttpTools
 from errand_tools.domain.effects import CallPosition, EffectFilter, EffectState
 from errand_tools.domain.execution import Call, ToolExecutor
 from errand_tools.domain.ledger import EffectLedger
-from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
+from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit, RateLimit
 from errand_tools.domain.ports import Page
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.tools import (
@@ -29,9 +30,11 @@ from errand_tools.domain.tools import (
     ToolNotFound,
     ToolPolicy,
 )
+from errand_tools.domain.usage import UsageBook
 from errand_tools.testing import (
     InMemoryEffectStore,
     InMemoryToolStore,
+    InMemoryUsageStore,
     ScriptedHttpCaller,
     ScriptedMcpCaller,
     secret_book,
@@ -51,6 +54,7 @@ class Bench:
         self.http = ScriptedHttpCaller()
         self.tools = InMemoryToolStore()
         self.effects = InMemoryEffectStore()
+        self.usage = UsageBook(InMemoryUsageStore(), lambda: datetime.now(UTC))
         self.reported: list[tuple[str, BaseException]] = []
         self.runners: dict[str, Any] = {}
         self.now = 0.0
@@ -66,10 +70,14 @@ class Bench:
         self.executor = ToolExecutor(
             self.registry,
             self.runners,
-            self.http,
+            {
+                ToolKind.HTTP: HttpTools(self.http, self.secrets),
+                ToolKind.MCP: ScriptedMcpCaller(),
+                ToolKind.AGENT: AgentTools(),
+            },
             self.ledger,
-            secrets=self.secrets,
-            mcp=ScriptedMcpCaller(),
+            usage=self.usage,
+            rate=RateLimit(clock=lambda: self.now),
             limit=ConcurrencyLimit(running=running, waiting=waiting),
             breaker=CircuitBreaker(failures=3, open_seconds=30, clock=lambda: self.now),
             report=lambda tool, error: self.reported.append((tool, error)),

@@ -12,9 +12,20 @@ from errand_common.errors import (
     PermissionDenied,
 )
 from errand_common.testing.keys import principal
-from errand_tools.domain.ports import Page
+from errand_tools.domain.ports import Page, ToolFilter
 from errand_tools.domain.registry import ToolRegistry
-from errand_tools.domain.tools import HttpBinding, SideEffect, Tool, ToolKind, schema_hash
+from errand_tools.domain.tools import (
+    AgentBinding,
+    HttpBinding,
+    McpBinding,
+    PythonBinding,
+    SideEffect,
+    Tool,
+    ToolKind,
+    ToolLimits,
+    ToolPolicy,
+    schema_hash,
+)
 from errand_tools.testing import InMemoryToolStore, secret_book
 
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
@@ -112,7 +123,7 @@ async def test_built_in_tools_come_first_then_names(registry: ToolRegistry) -> N
         names: list[str] = []
         cursor = ""
         while True:
-            page = await registry.list_page("t1", Page(size, cursor), enabled_only=enabled_only)
+            page = await registry.list_page("t1", Page(size, cursor), ToolFilter(enabled_only=enabled_only))
             assert len(page.tools) <= size
             names += [found.name for found in page.tools]
             cursor = page.next_cursor
@@ -165,3 +176,60 @@ async def test_lookups_are_kept_for_a_while_only() -> None:
     assert await registry.find("t1", "lookup") is not None
     now[0] = 3
     assert await registry.find("t1", "lookup") is None
+
+
+class TestChanges:
+    async def test_a_change_is_seen_at_once_as_a_new_version(self, registry: ToolRegistry) -> None:
+        await registry.register(ADMIN, tool())
+        assert (await registry.get("t1", "lookup")).version == 1
+        await registry.update(ADMIN, tool(description="Looks up orders."), expected_version=1)
+        found = await registry.get("t1", "lookup")
+        assert (found.version, found.description) == (2, "Looks up orders.")
+        assert [one.version for one in await registry.versions("t1", "lookup")] == [2, 1]
+        assert [one.version for one in await registry.versions("t1", "alpha")] == [1]
+        with pytest.raises(NotFound):
+            await registry.versions("t1", "nobody")
+
+    async def test_built_in_ones_and_strangers_cannot_be_changed(self, registry: ToolRegistry) -> None:
+        with pytest.raises(InvalidArgument, match="built in"):
+            await registry.update(ADMIN, tool("alpha"))
+        with pytest.raises(NotFound):
+            await registry.update(ADMIN, tool())
+        with pytest.raises(PermissionDenied):
+            await registry.update(principal("t1", roles=("viewer",)), tool())
+
+    async def test_a_servers_tool_keeps_its_words_and_takes_rules(self, registry: ToolRegistry) -> None:
+        remote = tool("docs.find", http=None, kind=ToolKind.MCP, mcp=McpBinding("docs", "find"), schema_hash="1" * 64)
+        await registry.register_all(ADMIN, [remote], replace=False)
+        wanted = tool("docs.find", description="Mine.", policy=ToolPolicy.DENY, limits=ToolLimits(9), cost_micros=4)
+        changed = await registry.update(ADMIN, wanted)
+        assert (changed.description, changed.mcp, changed.schema_hash) == ("Looks up.", remote.mcp, "1" * 64)
+        assert (changed.policy, changed.limits.calls_per_minute, changed.cost_micros) == (ToolPolicy.DENY, 9, 4)
+        with pytest.raises(InvalidArgument, match="NONE or ASK"):
+            await registry.update(ADMIN, tool("docs.find", side_effect=SideEffect.IDEMPOTENT))
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"http": None}, "tool.http"),
+            ({"agent": AgentBinding("a")}, "tool.http"),
+            ({"http": None, "python": PythonBinding("1"), "side_effect": SideEffect.ASK}, "tool.side_effect"),
+            ({"http": None, "agent": AgentBinding("a"), "side_effect": SideEffect.IDEMPOTENT}, "tool.side_effect"),
+        ],
+    )
+    async def test_a_tool_is_of_one_kind_and_its_class_fits(
+        self, registry: ToolRegistry, changes: dict[str, Any], field: str
+    ) -> None:
+        with pytest.raises(InvalidArgument) as raised:
+            await registry.register(ADMIN, tool(**changes))
+        assert raised.value.metadata["field"] == field
+
+    async def test_built_in_ones_are_found_by_words_and_kind(self, registry: ToolRegistry) -> None:
+        await registry.register(ADMIN, tool())
+
+        async def names(only: ToolFilter) -> list[str]:
+            return [one.name for one in (await registry.list_page("t1", Page(10), only)).tools]
+
+        assert await names(ToolFilter(words=("alph",))) == ["alpha"]
+        assert await names(ToolFilter(kind=ToolKind.BUILTIN)) == ["zeta", "alpha"]
+        assert await names(ToolFilter(kind=ToolKind.HTTP)) == ["lookup"]

@@ -1,14 +1,12 @@
 """One suite over every store: in memory, SQLite, Postgres."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from errand_common.db import Database, migrate
+from errand_common.db import Database
 from errand_common.errors import AlreadyExists, Conflict
 from errand_tools.domain.effects import (
     CallPosition,
@@ -18,107 +16,35 @@ from errand_tools.domain.effects import (
     cursor_of,
     effect_id,
 )
-from errand_tools.domain.mcp import McpServer, McpServerStore
-from errand_tools.domain.ports import EffectStore, Page, ToolStore
-from errand_tools.domain.secrets import SealedSecret, Secret, SecretStore
+from errand_tools.domain.mcp import McpServer
+from errand_tools.domain.ports import EVERY_TOOL, Page, ToolFilter
+from errand_tools.domain.secrets import SealedSecret, Secret
 from errand_tools.domain.tools import (
     AuthScheme,
     ExecutionStatus,
     HttpAuth,
-    HttpBinding,
     McpBinding,
     Offer,
     Outcome,
     SideEffect,
-    Tool,
     ToolKind,
-    ToolPolicy,
 )
-from errand_tools.storage.effects import SqlEffectStore
-from errand_tools.storage.mcp import SqlMcpServerStore
-from errand_tools.storage.secrets import SqlSecretStore
-from errand_tools.storage.tools import SqlToolStore
-from errand_tools.testing import InMemoryEffectStore, InMemoryMcpServerStore, InMemorySecretStore, InMemoryToolStore
+from errand_tools.domain.usage import Usage, UsageKey
+
+from .conftest import Stores, tool
 
 NOW = datetime(2026, 11, 21, 4, 5, 6, 789012, tzinfo=UTC)
 LEASE = NOW + timedelta(seconds=30)
-TABLES = ("tools", "disabled_builtins", "effects", "secrets", "mcp_servers")
-MIGRATIONS = "errand_tools.storage.migrations"
-
-
-@dataclass(frozen=True)
-class Stores:
-    tools: ToolStore
-    effects: EffectStore
-    secrets: SecretStore
-    mcp: McpServerStore
-
-
-def _sql(database: Database) -> Stores:
-    return Stores(
-        SqlToolStore(database),
-        SqlEffectStore(database, exclusive=False),
-        SqlSecretStore(database),
-        SqlMcpServerStore(database),
-    )
-
-
-@pytest.fixture
-def memory() -> Stores:
-    return Stores(
-        InMemoryToolStore(), InMemoryEffectStore(exclusive=False), InMemorySecretStore(), InMemoryMcpServerStore()
-    )
-
-
-@pytest.fixture
-async def sqlite(tmp_path: Path) -> AsyncIterator[Stores]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/tools.db"
-    await asyncio.to_thread(migrate, url, package=MIGRATIONS, schema="tools")
-    database = Database(url, schema="tools")
-    yield _sql(database)
-    await database.close()
-
-
-@pytest.fixture
-async def postgres_database(postgres_url: str) -> AsyncIterator[Database]:
-    await asyncio.to_thread(migrate, postgres_url, package=MIGRATIONS, schema="tools")
-    database = Database(postgres_url, schema="tools")
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def postgres(postgres_database: Database) -> Stores:
-    return _sql(postgres_database)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def stores(request: pytest.FixtureRequest) -> Stores:
-    chosen: Stores = request.getfixturevalue(request.param)
-    return chosen
-
-
-def tool(name: str = "send_mail", **changes: object) -> Tool:
-    return replace(
-        Tool(
-            name=name,
-            description="Sends a mail.",
-            parameters={"type": "object", "properties": {"to": {"type": "string"}}},
-            timeout_ms=5_000,
-            side_effect=SideEffect.IDEMPOTENT,
-            policy=ToolPolicy.ASK,
-            http=HttpBinding(
-                "POST",
-                "https://mail.example/send",
-                auth=HttpAuth(AuthScheme.HEADER, "key", "X-Key"),
-                query_arguments=("to",),
-                body_argument="mail",
-            ),
-            reconcile_tool="",
-            schema_hash="0" * 64,
-        ),
-        **changes,  # type: ignore[arg-type]
-    )
+TABLES = (
+    "tools",
+    "disabled_builtins",
+    "effects",
+    "secrets",
+    "mcp_servers",
+    "tool_versions",
+    "tool_artifacts",
+    "tool_usage",
+)
 
 
 def dispatch(index: int = 0, tenant: str = "t1", run: str = "run_1") -> Dispatch:
@@ -162,7 +88,7 @@ async def test_tools_are_listed_by_name_in_pages(stores: Stores) -> None:
     await stores.tools.set_enabled("t1", "c", enabled=False)
 
     async def names(page: Page, *, enabled_only: bool) -> list[str]:
-        return [t.name for t in await stores.tools.list("t1", page, enabled_only=enabled_only)]
+        return [t.name for t in await stores.tools.list("t1", page, ToolFilter(enabled_only=enabled_only))]
 
     assert await names(Page(2), enabled_only=False) == ["a", "b"]
     assert await names(Page(2, "b"), enabled_only=False) == ["c", "d"]
@@ -302,11 +228,13 @@ async def test_old_completed_effects_are_purged(stores: Stores) -> None:
 async def test_postgres_shows_a_tenant_its_own_rows_only(
     postgres: Stores, postgres_database: Database, table: str
 ) -> None:
-    await postgres.tools.add("t1", tool(), most=10)
+    await postgres.tools.add("t1", tool(), most=10, artifact=b"x")
     await postgres.tools.set_builtin_enabled("t1", "calculator", enabled=False)
     await postgres.effects.begin("t1", dispatch(), NOW)
     await postgres.mcp.add("t1", McpServer("docs", "https://a.example"), most=1)
     await postgres.secrets.put("t1", SealedSecret(Secret("key", (), NOW), "x"), most=1)
+    key = UsageKey("send_mail", 1, "a" * 12, NOW.date(), ExecutionStatus.SUCCEEDED, 0)
+    await postgres.usage.add("t1", [Usage(key, 1, 0)])
     counted = {}
     for tenant in ("t1", "t2", None):
         async with postgres_database.transaction(tenant) as session:
@@ -359,7 +287,7 @@ class TestManyTools:
         changed = [tool("one", description="New."), tool("two")]
         taken = await stores.tools.put_all("t1", changed, most=10, replace=False, dry_run=False)
         assert taken == {"one"}
-        kept = await stores.tools.list("t1", Page(10), enabled_only=False)
+        kept = await stores.tools.list("t1", Page(10), EVERY_TOOL)
         assert [(one.name, one.description) for one in kept] == [("one", "Sends a mail."), ("two", "Sends a mail.")]
 
     async def test_replaced_ones_stay_as_enabled_as_they_were(self, stores: Stores) -> None:
@@ -367,13 +295,13 @@ class TestManyTools:
         await stores.tools.set_enabled("t1", "one", enabled=False)
         changed = [tool("one", description="New.")]
         assert not await stores.tools.put_all("t1", changed, most=1, replace=True, dry_run=False)
-        assert await stores.tools.get("t1", "one") == tool("one", description="New.", enabled=False)
+        assert await stores.tools.get("t1", "one") == tool("one", description="New.", enabled=False, version=2)
 
     async def test_nothing_is_added_over_the_limit_or_by_a_dry_run(self, stores: Stores) -> None:
         with pytest.raises(Conflict):
             await stores.tools.put_all("t1", [tool("one"), tool("two")], most=1, replace=True, dry_run=False)
         await stores.tools.put_all("t1", [tool("one")], most=1, replace=True, dry_run=True)
-        assert await stores.tools.list("t1", Page(10), enabled_only=False) == []
+        assert await stores.tools.list("t1", Page(10), EVERY_TOOL) == []
 
 
 class TestMcpServers:
@@ -396,5 +324,5 @@ class TestMcpServers:
         held = tool("docs.find", kind=ToolKind.MCP, http=None, mcp=McpBinding("docs", "find"), offer=offer)
         await stores.tools.add("t1", held, most=1)
         assert await stores.tools.get("t1", "docs.find") == held
-        assert await stores.tools.list("t1", Page(5), enabled_only=True) == []
-        assert await stores.tools.list("t1", Page(5), enabled_only=False) == [held]
+        assert await stores.tools.list("t1", Page(5), ToolFilter(enabled_only=True)) == []
+        assert await stores.tools.list("t1", Page(5), EVERY_TOOL) == [held]

@@ -26,6 +26,10 @@ class ToolKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOOL_KIND_BUILTIN: _ClassVar[ToolKind]
     TOOL_KIND_HTTP: _ClassVar[ToolKind]
     TOOL_KIND_MCP: _ClassVar[ToolKind]
+    TOOL_KIND_GRPC: _ClassVar[ToolKind]
+    TOOL_KIND_WASM: _ClassVar[ToolKind]
+    TOOL_KIND_PYTHON: _ClassVar[ToolKind]
+    TOOL_KIND_AGENT: _ClassVar[ToolKind]
 
 class ToolPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -67,6 +71,10 @@ TOOL_KIND_UNSPECIFIED: ToolKind
 TOOL_KIND_BUILTIN: ToolKind
 TOOL_KIND_HTTP: ToolKind
 TOOL_KIND_MCP: ToolKind
+TOOL_KIND_GRPC: ToolKind
+TOOL_KIND_WASM: ToolKind
+TOOL_KIND_PYTHON: ToolKind
+TOOL_KIND_AGENT: ToolKind
 TOOL_POLICY_UNSPECIFIED: ToolPolicy
 TOOL_POLICY_AUTO: ToolPolicy
 TOOL_POLICY_ASK: ToolPolicy
@@ -112,8 +120,58 @@ class HttpAuth(_message.Message):
     header: str
     def __init__(self, scheme: _Optional[_Union[HttpAuthScheme, str]] = ..., secret: _Optional[str] = ..., header: _Optional[str] = ...) -> None: ...
 
+class GrpcBinding(_message.Message):
+    __slots__ = ("target", "method", "plaintext", "auth")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
+    AUTH_FIELD_NUMBER: _ClassVar[int]
+    target: str
+    method: str
+    plaintext: bool
+    auth: HttpAuth
+    def __init__(self, target: _Optional[str] = ..., method: _Optional[str] = ..., plaintext: _Optional[bool] = ..., auth: _Optional[_Union[HttpAuth, _Mapping]] = ...) -> None: ...
+
+class WasmBinding(_message.Message):
+    __slots__ = ("module", "sha256", "memory_mib")
+    MODULE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
+    module: bytes
+    sha256: str
+    memory_mib: int
+    def __init__(self, module: _Optional[bytes] = ..., sha256: _Optional[str] = ..., memory_mib: _Optional[int] = ...) -> None: ...
+
+class PythonBinding(_message.Message):
+    __slots__ = ("code",)
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    def __init__(self, code: _Optional[str] = ...) -> None: ...
+
+class AgentBinding(_message.Message):
+    __slots__ = ("agent",)
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    def __init__(self, agent: _Optional[str] = ...) -> None: ...
+
+class ToolLimits(_message.Message):
+    __slots__ = ("calls_per_minute", "concurrent_calls")
+    CALLS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENT_CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls_per_minute: int
+    concurrent_calls: int
+    def __init__(self, calls_per_minute: _Optional[int] = ..., concurrent_calls: _Optional[int] = ...) -> None: ...
+
+class RolePolicy(_message.Message):
+    __slots__ = ("role", "policy")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    policy: ToolPolicy
+    def __init__(self, role: _Optional[str] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ...) -> None: ...
+
 class Tool(_message.Message):
-    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool", "mcp_server", "offer")
+    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool", "mcp_server", "offer", "grpc", "wasm", "python", "agent", "version", "limits", "cost_micros", "role_policies", "effective_policy", "updated_at")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +185,16 @@ class Tool(_message.Message):
     RECONCILE_TOOL_FIELD_NUMBER: _ClassVar[int]
     MCP_SERVER_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
+    GRPC_FIELD_NUMBER: _ClassVar[int]
+    WASM_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    COST_MICROS_FIELD_NUMBER: _ClassVar[int]
+    ROLE_POLICIES_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_POLICY_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     parameters_json: str
@@ -140,7 +208,17 @@ class Tool(_message.Message):
     reconcile_tool: str
     mcp_server: str
     offer: ToolOffer
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ..., mcp_server: _Optional[str] = ..., offer: _Optional[_Union[ToolOffer, _Mapping]] = ...) -> None: ...
+    grpc: GrpcBinding
+    wasm: WasmBinding
+    python: PythonBinding
+    agent: AgentBinding
+    version: int
+    limits: ToolLimits
+    cost_micros: int
+    role_policies: _containers.RepeatedCompositeFieldContainer[RolePolicy]
+    effective_policy: ToolPolicy
+    updated_at: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ..., mcp_server: _Optional[str] = ..., offer: _Optional[_Union[ToolOffer, _Mapping]] = ..., grpc: _Optional[_Union[GrpcBinding, _Mapping]] = ..., wasm: _Optional[_Union[WasmBinding, _Mapping]] = ..., python: _Optional[_Union[PythonBinding, _Mapping]] = ..., agent: _Optional[_Union[AgentBinding, _Mapping]] = ..., version: _Optional[int] = ..., limits: _Optional[_Union[ToolLimits, _Mapping]] = ..., cost_micros: _Optional[int] = ..., role_policies: _Optional[_Iterable[_Union[RolePolicy, _Mapping]]] = ..., effective_policy: _Optional[_Union[ToolPolicy, str]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ToolOffer(_message.Message):
     __slots__ = ("description", "parameters_json", "schema_hash")
@@ -164,6 +242,88 @@ class RegisterToolResponse(_message.Message):
     tool: Tool
     def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...
 
+class UpdateToolRequest(_message.Message):
+    __slots__ = ("tool", "expected_version")
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    tool: Tool
+    expected_version: int
+    def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ..., expected_version: _Optional[int] = ...) -> None: ...
+
+class UpdateToolResponse(_message.Message):
+    __slots__ = ("tool",)
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    tool: Tool
+    def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...
+
+class ListToolVersionsRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListToolVersionsResponse(_message.Message):
+    __slots__ = ("versions",)
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[Tool]
+    def __init__(self, versions: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ...) -> None: ...
+
+class ReportToolsRequest(_message.Message):
+    __slots__ = ("name", "days")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    days: int
+    def __init__(self, name: _Optional[str] = ..., days: _Optional[int] = ...) -> None: ...
+
+class ArgumentErrors(_message.Message):
+    __slots__ = ("argument", "calls")
+    ARGUMENT_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    argument: str
+    calls: int
+    def __init__(self, argument: _Optional[str] = ..., calls: _Optional[int] = ...) -> None: ...
+
+class ToolQuality(_message.Message):
+    __slots__ = ("name", "version", "schema_hash", "calls", "succeeded", "invalid_arguments", "failed", "timed_out", "denied", "unsettled", "p50_ms", "p95_ms", "p99_ms", "cost_micros", "argument_errors")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    INVALID_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    TIMED_OUT_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
+    UNSETTLED_FIELD_NUMBER: _ClassVar[int]
+    P50_MS_FIELD_NUMBER: _ClassVar[int]
+    P95_MS_FIELD_NUMBER: _ClassVar[int]
+    P99_MS_FIELD_NUMBER: _ClassVar[int]
+    COST_MICROS_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENT_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    schema_hash: str
+    calls: int
+    succeeded: int
+    invalid_arguments: int
+    failed: int
+    timed_out: int
+    denied: int
+    unsettled: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cost_micros: int
+    argument_errors: _containers.RepeatedCompositeFieldContainer[ArgumentErrors]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., schema_hash: _Optional[str] = ..., calls: _Optional[int] = ..., succeeded: _Optional[int] = ..., invalid_arguments: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., denied: _Optional[int] = ..., unsettled: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p95_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., cost_micros: _Optional[int] = ..., argument_errors: _Optional[_Iterable[_Union[ArgumentErrors, _Mapping]]] = ...) -> None: ...
+
+class ReportToolsResponse(_message.Message):
+    __slots__ = ("tools",)
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    tools: _containers.RepeatedCompositeFieldContainer[ToolQuality]
+    def __init__(self, tools: _Optional[_Iterable[_Union[ToolQuality, _Mapping]]] = ...) -> None: ...
+
 class GetToolRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -177,12 +337,18 @@ class GetToolResponse(_message.Message):
     def __init__(self, tool: _Optional[_Union[Tool, _Mapping]] = ...) -> None: ...
 
 class ListToolsRequest(_message.Message):
-    __slots__ = ("page", "enabled_only")
+    __slots__ = ("page", "enabled_only", "query", "kind", "mcp_server")
     PAGE_FIELD_NUMBER: _ClassVar[int]
     ENABLED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MCP_SERVER_FIELD_NUMBER: _ClassVar[int]
     page: _common_pb2.PageRequest
     enabled_only: bool
-    def __init__(self, page: _Optional[_Union[_common_pb2.PageRequest, _Mapping]] = ..., enabled_only: _Optional[bool] = ...) -> None: ...
+    query: str
+    kind: ToolKind
+    mcp_server: str
+    def __init__(self, page: _Optional[_Union[_common_pb2.PageRequest, _Mapping]] = ..., enabled_only: _Optional[bool] = ..., query: _Optional[str] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., mcp_server: _Optional[str] = ...) -> None: ...
 
 class ListToolsResponse(_message.Message):
     __slots__ = ("tools", "next_page_token")
@@ -233,20 +399,22 @@ class ExecuteToolRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., arguments_json: _Optional[str] = ..., run_id: _Optional[str] = ..., step: _Optional[int] = ..., call_index: _Optional[int] = ..., collection_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ExecuteToolResponse(_message.Message):
-    __slots__ = ("status", "result_json", "duration_ms", "truncated", "effect_id", "replayed")
+    __slots__ = ("status", "result_json", "duration_ms", "truncated", "effect_id", "replayed", "cost_micros")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESULT_JSON_FIELD_NUMBER: _ClassVar[int]
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     EFFECT_ID_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    COST_MICROS_FIELD_NUMBER: _ClassVar[int]
     status: ExecutionStatus
     result_json: str
     duration_ms: float
     truncated: bool
     effect_id: str
     replayed: bool
-    def __init__(self, status: _Optional[_Union[ExecutionStatus, str]] = ..., result_json: _Optional[str] = ..., duration_ms: _Optional[float] = ..., truncated: _Optional[bool] = ..., effect_id: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
+    cost_micros: int
+    def __init__(self, status: _Optional[_Union[ExecutionStatus, str]] = ..., result_json: _Optional[str] = ..., duration_ms: _Optional[float] = ..., truncated: _Optional[bool] = ..., effect_id: _Optional[str] = ..., replayed: _Optional[bool] = ..., cost_micros: _Optional[int] = ...) -> None: ...
 
 class Effect(_message.Message):
     __slots__ = ("id", "run_id", "step", "call_index", "tool_name", "arguments_hash", "state", "status", "created_at", "completed_at")

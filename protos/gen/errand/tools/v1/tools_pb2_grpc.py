@@ -40,6 +40,21 @@ class ToolsServiceStub:
                 request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.RegisterToolRequest.SerializeToString,
                 response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.RegisterToolResponse.FromString,
                 _registered_method=True)
+        self.UpdateTool = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/UpdateTool',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.UpdateToolRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.UpdateToolResponse.FromString,
+                _registered_method=True)
+        self.ListToolVersions = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/ListToolVersions',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListToolVersionsRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListToolVersionsResponse.FromString,
+                _registered_method=True)
+        self.ReportTools = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/ReportTools',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ReportToolsRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ReportToolsResponse.FromString,
+                _registered_method=True)
         self.GetTool = channel.unary_unary(
                 '/errand.tools.v1.ToolsService/GetTool',
                 request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.GetToolRequest.SerializeToString,
@@ -132,7 +147,28 @@ class ToolsServiceServicer:
     """
 
     def RegisterTool(self, request, context):
-        """Registers a tool of the tenant (an HTTP tool). Built-in tools are there already.
+        """Registers a tool of the tenant. Built-in tools are there already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTool(self, request, context):
+        """Changes a registered tool; what a call would do differently makes a new version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListToolVersions(self, request, context):
+        """A registered tool's versions, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportTools(self, request, context):
+        """How calls of the tenant's tools ended, by tool and version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -265,6 +301,21 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.RegisterToolRequest.FromString,
                     response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.RegisterToolResponse.SerializeToString,
             ),
+            'UpdateTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTool,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.UpdateToolRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.UpdateToolResponse.SerializeToString,
+            ),
+            'ListToolVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListToolVersions,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListToolVersionsRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListToolVersionsResponse.SerializeToString,
+            ),
+            'ReportTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportTools,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ReportToolsRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ReportToolsResponse.SerializeToString,
+            ),
             'GetTool': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTool,
                     request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.GetToolRequest.FromString,
@@ -379,6 +430,87 @@ class ToolsService:
             '/errand.tools.v1.ToolsService/RegisterTool',
             errand_dot_tools_dot_v1_dot_tools__pb2.RegisterToolRequest.SerializeToString,
             errand_dot_tools_dot_v1_dot_tools__pb2.RegisterToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/UpdateTool',
+            errand_dot_tools_dot_v1_dot_tools__pb2.UpdateToolRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.UpdateToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListToolVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/ListToolVersions',
+            errand_dot_tools_dot_v1_dot_tools__pb2.ListToolVersionsRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.ListToolVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportTools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/ReportTools',
+            errand_dot_tools_dot_v1_dot_tools__pb2.ReportToolsRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.ReportToolsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,7 +34,13 @@ class ToolsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ToolsServiceAsyncStub: ...
     RegisterTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.RegisterToolRequest, _tools_pb2.RegisterToolResponse]
-    """Registers a tool of the tenant (an HTTP tool). Built-in tools are there already."""
+    """Registers a tool of the tenant. Built-in tools are there already."""
+    UpdateTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.UpdateToolRequest, _tools_pb2.UpdateToolResponse]
+    """Changes a registered tool; what a call would do differently makes a new version."""
+    ListToolVersions: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ListToolVersionsRequest, _tools_pb2.ListToolVersionsResponse]
+    """A registered tool's versions, the newest first."""
+    ReportTools: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ReportToolsRequest, _tools_pb2.ReportToolsResponse]
+    """How calls of the tenant's tools ended, by tool and version."""
     GetTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.GetToolRequest, _tools_pb2.GetToolResponse]
     """One tool by name."""
     ListTools: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ListToolsRequest, _tools_pb2.ListToolsResponse]
@@ -76,7 +82,13 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.RegisterToolRequest, _tools_pb2.RegisterToolResponse]  # type: ignore[assignment]
-    """Registers a tool of the tenant (an HTTP tool). Built-in tools are there already."""
+    """Registers a tool of the tenant. Built-in tools are there already."""
+    UpdateTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.UpdateToolRequest, _tools_pb2.UpdateToolResponse]  # type: ignore[assignment]
+    """Changes a registered tool; what a call would do differently makes a new version."""
+    ListToolVersions: _aio.UnaryUnaryMultiCallable[_tools_pb2.ListToolVersionsRequest, _tools_pb2.ListToolVersionsResponse]  # type: ignore[assignment]
+    """A registered tool's versions, the newest first."""
+    ReportTools: _aio.UnaryUnaryMultiCallable[_tools_pb2.ReportToolsRequest, _tools_pb2.ReportToolsResponse]  # type: ignore[assignment]
+    """How calls of the tenant's tools ended, by tool and version."""
     GetTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.GetToolRequest, _tools_pb2.GetToolResponse]  # type: ignore[assignment]
     """One tool by name."""
     ListTools: _aio.UnaryUnaryMultiCallable[_tools_pb2.ListToolsRequest, _tools_pb2.ListToolsResponse]  # type: ignore[assignment]
@@ -121,7 +133,31 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tools_pb2.RegisterToolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tools_pb2.RegisterToolResponse, _abc.Awaitable[_tools_pb2.RegisterToolResponse]]:
-        """Registers a tool of the tenant (an HTTP tool). Built-in tools are there already."""
+        """Registers a tool of the tenant. Built-in tools are there already."""
+
+    @_abc_1.abstractmethod
+    def UpdateTool(
+        self,
+        request: _tools_pb2.UpdateToolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.UpdateToolResponse, _abc.Awaitable[_tools_pb2.UpdateToolResponse]]:
+        """Changes a registered tool; what a call would do differently makes a new version."""
+
+    @_abc_1.abstractmethod
+    def ListToolVersions(
+        self,
+        request: _tools_pb2.ListToolVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.ListToolVersionsResponse, _abc.Awaitable[_tools_pb2.ListToolVersionsResponse]]:
+        """A registered tool's versions, the newest first."""
+
+    @_abc_1.abstractmethod
+    def ReportTools(
+        self,
+        request: _tools_pb2.ReportToolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.ReportToolsResponse, _abc.Awaitable[_tools_pb2.ReportToolsResponse]]:
+        """How calls of the tenant's tools ended, by tool and version."""
 
     @_abc_1.abstractmethod
     def GetTool(

@@ -27,7 +27,7 @@ class ToolsToolbox:
 
     async def declared(self, names: Sequence[str]) -> list[ToolSpec]:
         """The enabled ones among these tools that no policy denies, in this order."""
-        known = {tool.name: tool for tool in await self._enabled() if tool.policy != pb.TOOL_POLICY_DENY}
+        known = {tool.name: tool for tool in await self._enabled() if _policy(tool) != pb.TOOL_POLICY_DENY}
         return [_spec(known[name]) for name in names if name in known]
 
     async def _enabled(self) -> list[pb.Tool]:
@@ -65,4 +65,9 @@ class ToolsToolbox:
 
 
 def _spec(tool: pb.Tool) -> ToolSpec:
-    return ToolSpec(tool.name, tool.description, tool.parameters_json, asks=tool.policy == pb.TOOL_POLICY_ASK)
+    return ToolSpec(tool.name, tool.description, tool.parameters_json, asks=_policy(tool) == pb.TOOL_POLICY_ASK)
+
+
+def _policy(tool: pb.Tool) -> pb.ToolPolicy:
+    """What holds for the run's person, by role."""
+    return tool.effective_policy or tool.policy

@@ -10,24 +10,24 @@ from typing import Any
 
 from errand_common.errors import ErrandError
 
+from errand_tools.domain.access import effective_policy
 from errand_tools.domain.effects import CallPosition
 from errand_tools.domain.ledger import EffectAbsent, EffectCall, EffectLedger
-from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit
-from errand_tools.domain.ports import HttpCaller, McpCaller, Runner
+from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit, RateLimit
+from errand_tools.domain.ports import Runner, ToolCaller
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.sanitise import clean_text, to_result
 from errand_tools.domain.schema import check_arguments
-from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.tools import (
     CallContext,
     ExecutionStatus,
-    HttpBinding,
     JsonObject,
     Outcome,
     OutcomeUnknown,
     ServiceDown,
     SideEffect,
     Tool,
+    ToolBusy,
     ToolDenied,
     ToolError,
     ToolFailed,
@@ -36,6 +36,7 @@ from errand_tools.domain.tools import (
     ToolPolicy,
     failure,
 )
+from errand_tools.domain.usage import UsageBook
 
 MAX_ERROR_CHARACTERS = 500
 
@@ -48,11 +49,13 @@ class Call:
     arguments_json: str
     position: CallPosition
     collection_ids: tuple[str, ...] = ()
+    roles: frozenset[str] = frozenset()
 
 
 class ToolExecutor:
-    """Checks a call, runs it within its bounds, and keeps its effect in the ledger.
+    """Checks a call, runs it within its bounds, keeps its effect in the ledger, and counts how it ended.
 
+    `runners` are those of the built-in tools by name, `callers` call all other kinds.
     `report` gets exceptions that a tool should not have raised, for the log.
     """
 
@@ -60,22 +63,22 @@ class ToolExecutor:
         self,
         registry: ToolRegistry,
         runners: Mapping[str, Runner],
-        http: HttpCaller,
+        callers: Mapping[ToolKind, ToolCaller],
         ledger: EffectLedger,
         *,
-        secrets: SecretBook,
-        mcp: McpCaller,
+        usage: UsageBook,
         limit: ConcurrencyLimit,
+        rate: RateLimit,
         breaker: CircuitBreaker,
         report: Callable[[str, BaseException], None],
     ) -> None:
         self._registry = registry
         self._runners = runners
-        self._http = http
-        self._secrets = secrets
-        self._mcp = mcp
+        self._callers = callers
         self._ledger = ledger
+        self._usage = usage
         self._limit = limit
+        self._rate = rate
         self._breaker = breaker
         self._report = report
 
@@ -86,27 +89,38 @@ class ToolExecutor:
         stores raise when they are away: nothing was sent then.
         """
         tool = await self._registry.find(tenant_id, call.name)
+        outcome, argument = await self._outcome(tenant_id, tool, call)
+        if tool is not None and outcome.status is not ExecutionStatus.UNKNOWN_TOOL:
+            self._usage.count(tenant_id, tool, outcome, argument)
+        return outcome
+
+    async def _outcome(self, tenant_id: str, tool: Tool | None, call: Call) -> tuple[Outcome, str]:
+        """The outcome, and the argument that was refused."""
         arguments = _parse(call.arguments_json)
         if isinstance(arguments, str):
-            return failure(ExecutionStatus.INVALID_ARGUMENTS, arguments)
-        refusal = _refusal(tool, call.name)
+            return failure(ExecutionStatus.INVALID_ARGUMENTS, arguments), ""
+        refusal = _refusal(tool, call)
         if tool is None or refusal is not None:
             stored = await self._ledger.stored(tenant_id, call.position, call.name, arguments)
-            return stored or refusal or _unknown(call.name)
-        checked, problem = check_arguments(tool.parameters, arguments)
+            return stored or refusal or _unknown(call.name), ""
+        checked, problem = check_arguments(tool.parameters, arguments, schema_hash=tool.schema_hash)
         if problem:
-            return failure(ExecutionStatus.INVALID_ARGUMENTS, clean_text(problem))
+            return failure(ExecutionStatus.INVALID_ARGUMENTS, clean_text(problem.sentence)), problem.argument
         ready = _Ready(tenant_id, tool, call, arguments, checked)
         try:
             async with self._slot(ready):
-                return await self._run(ready)
+                return await self._run(ready), ""
         except ToolError as error:
-            return failure(error.status, error.message)
+            return failure(error.status, error.message), ""
 
     def _slot(self, ready: "_Ready") -> AbstractAsyncContextManager[None]:
         """Built-in tools share their slots among tenants: they use the same processors."""
         owner = "" if ready.tool.kind is ToolKind.BUILTIN else ready.tenant_id
-        return self._limit.slot((owner, ready.tool.name), wait_seconds=ready.context.timeout_seconds)
+        return self._limit.slot(
+            (owner, ready.tool.name),
+            wait_seconds=ready.context.timeout_seconds,
+            running=ready.tool.limits.concurrent_calls,
+        )
 
     async def _run(self, ready: "_Ready") -> Outcome:
         if ready.tool.side_effect is SideEffect.NONE:
@@ -157,25 +171,25 @@ class ToolExecutor:
             text, truncated = to_result(value)
         except ToolError as error:
             message = clean_text(error.message)[:MAX_ERROR_CHARACTERS]
-            return failure(error.status, message, duration_ms=_elapsed_ms(started))
+            cost = 0 if isinstance(error, ToolBusy | ToolDenied) else ready.tool.cost_micros
+            return failure(error.status, message, duration_ms=_elapsed_ms(started), cost_micros=cost)
         except OutcomeUnknown as unknown:
             if ready.tool.side_effect is not SideEffect.NONE:
                 raise
-            return failure(unknown.status, unknown.message, duration_ms=_elapsed_ms(started))
-        return Outcome(ExecutionStatus.SUCCEEDED, text, _elapsed_ms(started), truncated=truncated)
+            cost = ready.tool.cost_micros
+            return failure(unknown.status, unknown.message, duration_ms=_elapsed_ms(started), cost_micros=cost)
+        took = _elapsed_ms(started)
+        return Outcome(ExecutionStatus.SUCCEEDED, text, took, truncated=truncated, cost_micros=ready.tool.cost_micros)
 
     async def _guarded(self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
         if tool.kind is ToolKind.BUILTIN:
             return await self._timed(self._runners[tool.name], tool, arguments, context)
-        if tool.mcp is not None:
-            with self._breaker.guard((tenant_id, tool.name)):
-                return await self._timed(_McpRunner(self._mcp, tenant_id, tool), tool, arguments, context)
-        if tool.http is None:
-            raise ToolDenied("The tool has no endpoint.")
-        keyed = tool.side_effect is SideEffect.IDEMPOTENT
-        runner = _HttpRunner(self._http, tool.http, self._secrets, tenant_id, keyed=keyed)
+        caller = self._callers.get(tool.kind)
+        if caller is None:
+            raise ToolDenied("Tools of this kind are turned off here.")
+        self._rate.take((tenant_id, tool.name), tool.limits.calls_per_minute)
         with self._breaker.guard((tenant_id, tool.name)):
-            return await self._timed(runner, tool, arguments, context)
+            return await self._timed(_Called(caller, tenant_id, tool), tool, arguments, context)
 
     async def _timed(self, runner: Runner, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
         limit = context.timeout_seconds
@@ -214,37 +228,15 @@ class _Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class _McpRunner:
-    """A tool of an MCP server as a runner."""
+class _Called:
+    """A registered tool as a runner."""
 
-    mcp: McpCaller
+    caller: ToolCaller
     tenant_id: str
     tool: Tool
 
     async def run(self, arguments: JsonObject, context: CallContext) -> Any:
-        return await self.mcp.run(self.tenant_id, self.tool, arguments, context)
-
-
-@dataclass(frozen=True, slots=True)
-class _HttpRunner:
-    """An HTTP tool as a runner."""
-
-    http: HttpCaller
-    binding: HttpBinding
-    secrets: SecretBook
-    tenant_id: str
-    keyed: bool
-
-    async def run(self, arguments: JsonObject, context: CallContext) -> Any:
-        """The answer, in which the credentials that went out are not to be read."""
-        binding = self.binding
-        used = await self.secrets.credentials(self.tenant_id, binding.auth, binding.url_template)
-        try:
-            answer = await self.http.call(binding, arguments, context, keyed=self.keyed, headers=used.headers)
-        except (ToolError, OutcomeUnknown) as error:
-            error.message = used.scrub(error.message)
-            raise
-        return used.scrub(answer)
+        return await self.caller.run(self.tenant_id, self.tool, arguments, context)
 
 
 def _parse(text: str) -> JsonObject | str:
@@ -262,15 +254,15 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def _refusal(tool: Tool | None, name: str) -> Outcome | None:
+def _refusal(tool: Tool | None, call: Call) -> Outcome | None:
     if tool is None:
-        return _unknown(name)
+        return _unknown(call.name)
     if not tool.enabled:
         return failure(ExecutionStatus.UNKNOWN_TOOL, f"The tool '{tool.name}' is turned off.")
     if tool.offer is not None:
         message = f"The tool '{tool.name}' changed at its server and waits for a person's approval."
         return failure(ExecutionStatus.DENIED, message)
-    if tool.policy is ToolPolicy.DENY:
+    if effective_policy(tool, call.roles) is ToolPolicy.DENY:
         return failure(ExecutionStatus.DENIED, f"The policy forbids the tool '{tool.name}'.")
     return None
 

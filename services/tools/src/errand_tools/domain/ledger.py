@@ -244,7 +244,7 @@ def _check_same(id_: str, stored: tuple[str, str], asked: tuple[str, str]) -> No
 def _replayed(effect: Effect) -> Outcome:
     if effect.outcome is None:
         return _unsettled(effect.id)
-    return replace(effect.outcome, effect_id=effect.id, replayed=True)
+    return replace(effect.outcome, effect_id=effect.id, replayed=True, cost_micros=0)
 
 
 def _unsettled(id_: str) -> Outcome:

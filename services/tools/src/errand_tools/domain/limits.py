@@ -1,12 +1,13 @@
-"""Bounds on how many calls of a tool run at once, and a breaker for endpoints that are down."""
+"""Bounds on how many calls of a tool run at once and in a minute, and a breaker for endpoints that are down."""
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from errand_tools.domain.tools import OutcomeUnknown, ServiceDown, ToolError, ToolFailed
+from errand_tools.domain.tools import OutcomeUnknown, ServiceDown, ToolBusy, ToolError
 
 
 @dataclass(slots=True)
@@ -20,15 +21,19 @@ class ConcurrencyLimit:
 
     def __init__(self, *, running: int, waiting: int) -> None:
         self._running = running
-        self._most = running + waiting
+        self._waiting = waiting
         self._slots: dict[Hashable, _Slots] = {}
 
     @asynccontextmanager
-    async def slot(self, key: Hashable, *, wait_seconds: float) -> AsyncIterator[None]:
-        """Holds one place. Raises ToolFailed when the queue is full or the wait too long."""
-        slots = self._slots.setdefault(key, _Slots(asyncio.Semaphore(self._running)))
-        if slots.users >= self._most:
-            raise ToolFailed("The tool is busy with too many calls; try again later.")
+    async def slot(self, key: Hashable, *, wait_seconds: float, running: int = 0) -> AsyncIterator[None]:
+        """Holds one place; `running` bounds this key by itself.
+
+        Raises ToolBusy when the queue is full or the wait too long.
+        """
+        running = min(running or self._running, self._running)
+        slots = self._slots.setdefault(key, _Slots(asyncio.Semaphore(running)))
+        if slots.users >= running + self._waiting:
+            raise ToolBusy("The tool is busy with too many calls; try again later.")
         slots.users += 1
         try:
             await self._acquire(slots, wait_seconds)
@@ -51,7 +56,32 @@ class ConcurrencyLimit:
             async with asyncio.timeout(wait_seconds):
                 await slots.semaphore.acquire()
         except TimeoutError:
-            raise ToolFailed("The tool is busy with other calls; try again later.") from None
+            raise ToolBusy("The tool is busy with other calls; try again later.") from None
+
+
+class RateLimit:
+    """At most so many calls of a key in a minute, evenly refilled; a fresh key may use a minute's calls at once."""
+
+    def __init__(self, *, keys: int = 8192, clock: Callable[[], float]) -> None:
+        self._keys = keys
+        self._clock = clock
+        # When a key's bucket will be full again, as of its last call.
+        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+
+    def take(self, key: Hashable, per_minute: int) -> None:
+        """Counts one call; 0 a minute is no bound. Raises ToolBusy, which tells when to come again."""
+        if not per_minute:
+            return
+        now, apart = self._clock(), 60 / per_minute
+        full_at = max(now, self._full_at.get(key, now)) + apart
+        if full_at - now > 60 + apart / 1000:
+            raise ToolBusy(
+                f"The tool may be called {per_minute} times a minute; try again in {math.ceil(full_at - now - 60)} s."
+            )
+        self._full_at[key] = full_at
+        self._full_at.move_to_end(key)
+        if len(self._full_at) > self._keys:
+            self._full_at.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -89,7 +119,7 @@ class CircuitBreaker:
 
     @contextmanager
     def guard(self, key: Hashable) -> Iterator[None]:
-        """Counts how the block ends. Raises ToolFailed at once while the circuit is open."""
+        """Counts how the block ends. Raises ToolBusy at once while the circuit is open."""
         self._check(key)
         try:
             yield
@@ -111,7 +141,7 @@ class CircuitBreaker:
         if circuit is None or not self._is_broken(circuit):
             return
         if circuit.trying or self._clock() < circuit.open_until:
-            raise ToolFailed("The service behind this tool keeps failing; do not call it for now.")
+            raise ToolBusy("The service behind this tool keeps failing; do not call it for now.")
         circuit.trying = True
 
     def _failed(self, key: Hashable) -> None:

@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from errand_tools.domain.effects import Dispatch, Effect, EffectFilter
-from errand_tools.domain.tools import CallContext, HttpBinding, JsonObject, Outcome, Tool
+from errand_tools.domain.tools import CallContext, HttpBinding, JsonObject, Outcome, Tool, ToolKind
+
+MAX_VERSIONS = 20
 
 
 class Runner(Protocol):
@@ -35,11 +37,11 @@ class HttpCaller(Protocol):
         """
 
 
-class McpCaller(Protocol):
-    """Calls tools of MCP servers."""
+class ToolCaller(Protocol):
+    """Calls registered tools of one kind."""
 
     async def run(self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
-        """The answer. Raises ToolError, OutcomeUnknown."""
+        """The answer, any value JSON can hold. Raises ToolError, OutcomeUnknown."""
 
 
 class WebFetcher(Protocol):
@@ -79,12 +81,45 @@ class Page:
     after: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ToolFilter:
+    """Which tools are listed: with all of `words` (in lower case) in name or description, of a kind, of a server."""
+
+    enabled_only: bool = False
+    words: tuple[str, ...] = ()
+    kind: ToolKind | None = None
+    mcp_server: str = ""
+
+    def takes(self, tool: Tool) -> bool:
+        """Whether the tool is one of them."""
+        text = f"{tool.name} {tool.description}".lower()
+        return (
+            (not self.enabled_only or (tool.enabled and tool.offer is None))
+            and all(word in text for word in self.words)
+            and self.kind in (None, tool.kind)
+            and self.mcp_server in ("", tool.mcp.server if tool.mcp else "")
+        )
+
+
+EVERY_TOOL = ToolFilter()
+
+
 class ToolStore(ABC):
-    """Keeps a tenant's registered tools and which built-in ones are turned off."""
+    """Keeps a tenant's registered tools, their versions, and which built-in ones are turned off."""
 
     @abstractmethod
-    async def add(self, tenant_id: str, tool: Tool, *, most: int) -> None:
-        """Raises AlreadyExists for a known name, Conflict when the tenant has `most`."""
+    async def add(self, tenant_id: str, tool: Tool, *, most: int, artifact: bytes = b"") -> Tool:
+        """The tool as stored, with `artifact` under its SHA-256.
+
+        Raises AlreadyExists for a known name, Conflict when the tenant has `most`.
+        """
+
+    @abstractmethod
+    async def update(self, tenant_id: str, tool: Tool, *, expected_version: int, artifact: bytes = b"") -> Tool:
+        """The tool as stored; a change makes a new version (see next_version).
+
+        Raises NotFound, Conflict when the version is not the expected one (0 is any).
+        """
 
     @abstractmethod
     async def put_all(
@@ -92,7 +127,8 @@ class ToolStore(ABC):
     ) -> frozenset[str]:
         """Adds the tools in one go; the names that were taken and stay as they are.
 
-        `replace` overwrites instead, and leaves each as enabled as it was. Raises Conflict over `most`.
+        `replace` makes a new version of what has changed, and leaves each as enabled as it was. Raises Conflict
+        over `most`.
         """
 
     @abstractmethod
@@ -100,7 +136,15 @@ class ToolStore(ABC):
         """The registered tool, or None."""
 
     @abstractmethod
-    async def list(self, tenant_id: str, page: Page, *, enabled_only: bool) -> list[Tool]:
+    async def artifact(self, tenant_id: str, sha256: str) -> bytes | None:
+        """The bytes that a tool names, or None."""
+
+    @abstractmethod
+    async def versions(self, tenant_id: str, name: str) -> list[Tool]:
+        """The registered tool as it was and is, the newest first, at most MAX_VERSIONS."""
+
+    @abstractmethod
+    async def list(self, tenant_id: str, page: Page, only: ToolFilter) -> list[Tool]:
         """Registered tools by name, after the name `page.after`."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ from errand_common.principal import Principal
 
 from errand_tools.domain.access import require_editor
 from errand_tools.domain.lint import Rating, rate
-from errand_tools.domain.ports import Page, ToolStore
+from errand_tools.domain.ports import EVERY_TOOL, Page, ToolFilter, ToolStore
 from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.templates import check_binding
 from errand_tools.domain.tools import (
@@ -63,18 +63,59 @@ class ToolRegistry:
         self._cache = _Cache(cache_seconds, cache_entries, clock)
         self._pending: dict[tuple[str, str], asyncio.Future[Tool | None]] = {}
 
-    async def register(self, principal: Principal, tool: Tool) -> Tool:
-        """Adds an HTTP tool.
+    async def register(self, principal: Principal, tool: Tool, artifact: bytes = b"") -> Tool:
+        """Adds a tool, with the bytes it names.
 
         Raises InvalidArgument, AlreadyExists, PermissionDenied, and Conflict over 1,000 tools.
         """
         require_editor(principal)
-        registered = self.checked(tool)
-        await self._check_reconcile_tool(principal.tenant_id, registered)
-        await self.check_auth(principal.tenant_id, registered, field="tool.http.auth")
-        await self._store.add(principal.tenant_id, registered, most=MAX_TOOLS)
+        registered = await self._ready(principal.tenant_id, tool)
+        stored = await self._store.add(principal.tenant_id, registered, most=MAX_TOOLS, artifact=artifact)
         self._cache.forget(principal.tenant_id, tool.name)
-        return registered
+        return stored
+
+    async def update(
+        self, principal: Principal, tool: Tool, artifact: bytes = b"", *, expected_version: int = 0
+    ) -> Tool:
+        """Changes a registered tool; of an MCP server's tool only what its server does not say.
+
+        Raises InvalidArgument, NotFound, PermissionDenied, Conflict when another version is in place.
+        """
+        require_editor(principal)
+        known = await self.registered(principal.tenant_id, tool.name)
+        ready = _ruled(known, tool) if known.mcp else await self._ready(principal.tenant_id, tool)
+        stored = await self._store.update(
+            principal.tenant_id, ready, expected_version=expected_version, artifact=artifact
+        )
+        self._cache.forget(principal.tenant_id, tool.name)
+        return stored
+
+    async def registered(self, tenant_id: str, name: str) -> Tool:
+        """A tool that can be changed. Raises NotFound, InvalidArgument for a built-in one."""
+        if name in self._builtins:
+            raise InvalidArgument(
+                f"'{name}' is built in and cannot be changed; turn it off instead", field="name", rule="builtin"
+            )
+        tool = await self._store.get(tenant_id, name)
+        if tool is None:
+            raise NotFound("tool", name)
+        return tool
+
+    async def versions(self, tenant_id: str, name: str) -> list[Tool]:
+        """The tool as it was, the newest first. Raises NotFound."""
+        if name in self._builtins:
+            return [self._builtins[name]]
+        return await self._store.versions(tenant_id, name) or [await self.get(tenant_id, name)]
+
+    async def artifact(self, tenant_id: str, sha256: str) -> bytes | None:
+        """The bytes that a tool names, or None."""
+        return await self._store.artifact(tenant_id, sha256)
+
+    async def _ready(self, tenant_id: str, tool: Tool) -> Tool:
+        ready = self.checked(tool)
+        await self._check_reconcile_tool(tenant_id, ready)
+        await self.check_auth(tenant_id, ready, field=f"tool.{ready.kind}.auth")
+        return ready
 
     async def register_all(
         self, principal: Principal, tools: Sequence[Tool], *, replace: bool, dry_run: bool = False
@@ -92,13 +133,12 @@ class ToolRegistry:
     async def lint(self, tenant_id: str, name: str) -> Rating:
         """How well a small model can use a tool beside the tenant's others. Raises NotFound."""
         tool = await self.get(tenant_id, name)
-        registered = await self._store.list(tenant_id, Page(MAX_TOOLS), enabled_only=True)
+        registered = await self._store.list(tenant_id, Page(MAX_TOOLS), ToolFilter(enabled_only=True))
         return rate(tool, [*self._builtins.values(), *registered])
 
     async def of_server(self, tenant_id: str, server: str) -> Sequence[Tool]:
         """The tools of an MCP server."""
-        tools = await self._store.list(tenant_id, Page(MAX_TOOLS), enabled_only=False)
-        return [tool for tool in tools if tool.mcp is not None and tool.mcp.server == server]
+        return await self._store.list(tenant_id, Page(MAX_TOOLS), ToolFilter(mcp_server=server))
 
     async def get(self, tenant_id: str, name: str) -> Tool:
         """A tool by name. Raises NotFound."""
@@ -120,13 +160,13 @@ class ToolRegistry:
             pending.add_done_callback(lambda _: self._pending.pop((tenant_id, name), None))
         return await asyncio.shield(pending)
 
-    async def list_page(self, tenant_id: str, page: Page, *, enabled_only: bool) -> ToolPage:
+    async def list_page(self, tenant_id: str, page: Page, only: ToolFilter = EVERY_TOOL) -> ToolPage:
         """Built-in tools first, then the registered ones by name."""
-        tools = await self._listed_builtins(tenant_id, page.after, enabled_only=enabled_only)
+        tools = await self._listed_builtins(tenant_id, page.after, only)
         if len(tools) <= page.size:
             after = page.after.removeprefix("t:") if page.after.startswith("t:") else ""
             room = Page(page.size - len(tools) + 1, after)
-            tools += await self._store.list(tenant_id, room, enabled_only=enabled_only)
+            tools += await self._store.list(tenant_id, room, only)
         shown = tools[: page.size]
         more = len(tools) > page.size
         return ToolPage(shown, _cursor(shown[-1]) if more and shown else "")
@@ -166,29 +206,25 @@ class ToolRegistry:
         disabled = await self._store.disabled_builtins(tenant_id)
         return replace(builtin, enabled=name not in disabled)
 
-    async def _listed_builtins(self, tenant_id: str, after: str, *, enabled_only: bool) -> list[Tool]:
+    async def _listed_builtins(self, tenant_id: str, after: str, only: ToolFilter) -> list[Tool]:
         if after.startswith("t:"):
             return []
         names = list(self._builtins)
         start = names.index(after[2:]) + 1 if after[2:] in self._builtins else 0
         disabled = await self._store.disabled_builtins(tenant_id)
         tools = [replace(self._builtins[name], enabled=name not in disabled) for name in names[start:]]
-        return [tool for tool in tools if tool.enabled or not enabled_only]
+        return [tool for tool in tools if only.takes(tool)]
 
     def checked(self, tool: Tool) -> Tool:
         """The tool as it would be registered. Raises InvalidArgument, AlreadyExists for a built-in one's name."""
         self.check_name(tool.name)
-        if tool.http is None:
-            raise InvalidArgument(
-                "http is required: give its method and url_template",
-                field="tool.http",
-                rule="required",
-            )
-        check_binding(tool.http, tool.parameters)
+        kind = _kind(tool)
+        if tool.http is not None:
+            check_binding(tool.http, tool.parameters)
         _check_side_effect(tool)
         return replace(
             tool,
-            kind=ToolKind.HTTP,
+            kind=kind,
             enabled=True,
             timeout_ms=tool.timeout_ms or DEFAULT_TIMEOUT_MS,
             schema_hash=schema_hash(tool.description, tool.parameters),
@@ -209,6 +245,8 @@ class ToolRegistry:
         """Raises InvalidArgument when the tool names a secret that it cannot use."""
         if tool.http and tool.http.auth:
             await self._secrets.check(tenant_id, tool.http.auth, tool.http.url_template, field=field)
+        if tool.grpc and tool.grpc.auth:
+            await self._secrets.check(tenant_id, tool.grpc.auth, tool.grpc.url, field=field)
 
     async def _check_reconcile_tool(self, tenant_id: str, tool: Tool) -> None:
         if tool.side_effect is not SideEffect.RECONCILE:
@@ -227,7 +265,57 @@ def _cursor(tool: Tool) -> str:
     return f"{'b' if tool.kind is ToolKind.BUILTIN else 't'}:{tool.name}"
 
 
+def _kind(tool: Tool) -> ToolKind:
+    bindings = {
+        ToolKind.HTTP: tool.http,
+        ToolKind.GRPC: tool.grpc,
+        ToolKind.WASM: tool.wasm,
+        ToolKind.PYTHON: tool.python,
+        ToolKind.AGENT: tool.agent,
+    }
+    given = [kind for kind, binding in bindings.items() if binding is not None]
+    if len(given) != 1:
+        raise InvalidArgument(
+            "give exactly one of http, grpc, wasm, python and agent: it says how the tool is called",
+            field="tool.http",
+            rule="required",
+        )
+    return given[0]
+
+
+def _ruled(known: Tool, tool: Tool) -> Tool:
+    """A server's tool with new rules; its words and arguments are the server's."""
+    if tool.side_effect not in (SideEffect.NONE, SideEffect.ASK):
+        raise InvalidArgument("side_effect must be NONE or ASK for a tool of an MCP server", field="tool.side_effect")
+    return replace(
+        known,
+        timeout_ms=tool.timeout_ms or DEFAULT_TIMEOUT_MS,
+        side_effect=tool.side_effect,
+        policy=tool.policy,
+        limits=tool.limits,
+        cost_micros=tool.cost_micros,
+        role_policies=tool.role_policies,
+    )
+
+
+# What surely changes nothing outside has nothing that could be sent twice.
+_PURE = frozenset({ToolKind.WASM, ToolKind.PYTHON})
+# They send no idempotency key.
+_KEYLESS = frozenset({ToolKind.GRPC, ToolKind.AGENT})
+
+
 def _check_side_effect(tool: Tool) -> None:
+    kind = _kind(tool)
+    if kind in _PURE and tool.side_effect is not SideEffect.NONE:
+        raise InvalidArgument(
+            f"a {kind} tool reaches nothing outside: its side effect is NONE", field="tool.side_effect", rule="pure"
+        )
+    if kind in _KEYLESS and tool.side_effect is SideEffect.IDEMPOTENT:
+        raise InvalidArgument(
+            f"a {kind} tool sends no idempotency key; use NONE, RECONCILE or ASK",
+            field="tool.side_effect",
+            rule="keyless",
+        )
     if tool.side_effect is SideEffect.RECONCILE and not tool.reconcile_tool:
         raise InvalidArgument(
             "reconcile_tool is required for the side effect RECONCILE",

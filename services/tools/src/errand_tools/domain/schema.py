@@ -2,9 +2,9 @@
 
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema_rs
 from errand_common.errors import InvalidArgument
@@ -43,26 +43,37 @@ def parse_parameters(text: str) -> JsonObject:
     _check_arguments(schema)
     _Expansion(schema).check()
     try:
-        _compile(canonical_json(schema))
+        _compile(schema)
     except (ValueError, jsonschema_rs.ValidationError) as error:
         raise _refused(f"is not a valid JSON Schema: {_first_line(error)}", "schema") from None
     return schema
 
 
-def check_arguments(schema: Mapping[str, Any], arguments: JsonObject) -> tuple[JsonObject, str]:
-    """Coerce what is safe to coerce, then validate.
+class Problem(NamedTuple):
+    """What is wrong with arguments and what would be right, in a sentence for the model.
 
-    Returns the arguments to run with and an empty string, or a sentence that says what is wrong
-    and what would be right.
+    `argument` is the one at fault; empty where it is none of the tool's.
+    """
+
+    sentence: str
+    argument: str = ""
+
+
+def check_arguments(
+    schema: Mapping[str, Any], arguments: JsonObject, *, schema_hash: str = ""
+) -> tuple[JsonObject, Problem | None]:
+    """Coerce what is safe to coerce, then validate: the arguments to run with, or what is wrong with them.
+
+    `schema_hash` names the schema, where it is known, so that it need not be written out for each call.
     """
     if _depth_exceeds(arguments, MAX_ARGUMENT_DEPTH):
-        return arguments, f"The arguments are nested deeper than {MAX_ARGUMENT_DEPTH} levels."
+        return arguments, Problem(f"The arguments are nested deeper than {MAX_ARGUMENT_DEPTH} levels.")
     problem = _check_names(schema, arguments)
     if problem:
         return arguments, problem
     coerced = _coerce(schema, schema, arguments, 0)
-    error = next(iter(_compile(canonical_json(schema)).iter_errors(coerced)), None)
-    return coerced, _sentence(error) if error is not None else ""
+    error = next(iter(_VALIDATORS.get(schema, schema_hash).iter_errors(coerced)), None)
+    return coerced, _problem(error) if error is not None else None
 
 
 def _refused(message: str, rule: str) -> InvalidArgument:
@@ -73,13 +84,33 @@ def _first_line(error: Exception) -> str:
     return str(error).split("\n", maxsplit=1)[0][:300]
 
 
-@lru_cache(maxsize=1024)
-def _compile(schema_json: str) -> jsonschema_rs.Draft202012Validator:
+def _compile(schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(
-        json.loads(schema_json),
+        dict(schema),
         offline=True,
         pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20),
     )
+
+
+class _Validators:
+    """The validators used last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[str, jsonschema_rs.Draft202012Validator] = OrderedDict()
+
+    def get(self, schema: Mapping[str, Any], schema_hash: str) -> jsonschema_rs.Draft202012Validator:
+        key = schema_hash or canonical_json(schema)
+        validator = self._kept.get(key)
+        if validator is None:
+            validator = self._kept[key] = _compile(schema)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return validator
+
+
+_VALIDATORS = _Validators(most=1024)
 
 
 def _check_arguments(schema: JsonObject) -> None:
@@ -191,17 +222,17 @@ def _depth_exceeds(value: Any, limit: int) -> bool:
     return False
 
 
-def _check_names(schema: Mapping[str, Any], arguments: JsonObject) -> str:
+def _check_names(schema: Mapping[str, Any], arguments: JsonObject) -> Problem | None:
     """Missing and unknown arguments, told apart from wrong values because they are cured apart."""
     known = list(schema.get("properties", {}))
     missing = [name for name in schema.get("required", []) if name not in arguments]
     if missing:
-        return f"The required argument '{missing[0]}' is missing; expected {_listed(known)}."
+        return Problem(f"The required argument '{missing[0]}' is missing; expected {_listed(known)}.", missing[0])
     open_ended = schema.get("additionalProperties", False) or "patternProperties" in schema
     unknown = [name for name in arguments if name not in known]
     if unknown and not open_ended:
-        return f"The argument '{unknown[0][:80]}' is not known; expected {_listed(known)}."
-    return ""
+        return Problem(f"The argument '{unknown[0][:80]}' is not known; expected {_listed(known)}.")
+    return None
 
 
 def _listed(names: list[str]) -> str:
@@ -250,9 +281,9 @@ _COERCIONS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def _sentence(error: jsonschema_rs.ValidationError) -> str:
+def _problem(error: jsonschema_rs.ValidationError) -> Problem:
     where = ".".join(str(part) for part in error.instance_path)
     message = error.message if len(error.message) <= 300 else error.message[:297] + "..."
     if not where:
-        return f"The arguments are not valid: {message}."
-    return f"The argument '{where}' is not valid: {message}."
+        return Problem(f"The arguments are not valid: {message}.")
+    return Problem(f"The argument '{where}' is not valid: {message}.", str(error.instance_path[0]))

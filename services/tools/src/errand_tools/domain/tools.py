@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 JsonObject = dict[str, Any]
 
 DEFAULT_TIMEOUT_MS = 10_000
+DEFAULT_MEMORY_MIB = 32
 
 
 class SideEffect(StrEnum):
@@ -27,6 +29,10 @@ class ToolKind(StrEnum):
     BUILTIN = "builtin"
     HTTP = "http"
     MCP = "mcp"
+    GRPC = "grpc"
+    WASM = "wasm"
+    PYTHON = "python"
+    AGENT = "agent"
 
 
 class ToolPolicy(StrEnum):
@@ -89,6 +95,52 @@ class McpBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class GrpcBinding:
+    """A unary method, 'package.Service/Method', at host:port; `artifact` are its pinned descriptors."""
+
+    target: str
+    method: str
+    plaintext: bool = False
+    auth: HttpAuth | None = None
+    artifact: str = ""
+
+    @property
+    def url(self) -> str:
+        """The target as a URL, for what is bound to hosts."""
+        return f"{'http' if self.plaintext else 'https'}://{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class WasmBinding:
+    """A WebAssembly module by the SHA-256 of its binary form, and the most memory it may have."""
+
+    artifact: str
+    memory_mib: int = DEFAULT_MEMORY_MIB
+
+
+@dataclass(frozen=True, slots=True)
+class PythonBinding:
+    """Code for the sandbox; the arguments are its variables."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBinding:
+    """An agent of the tenant."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """Bounds of one tool, 0 for the service's own."""
+
+    calls_per_minute: int = 0
+    concurrent_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What a server offers under a tool's name and nobody approved yet."""
 
@@ -99,7 +151,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as a tenant sees it."""
+    """A tool as a tenant sees it. `cost_micros` of a call are millionths of a US dollar."""
 
     name: str
     description: str
@@ -114,11 +166,42 @@ class Tool:
     enabled: bool = True
     reconcile_tool: str = ""
     schema_hash: str = field(default="")
+    grpc: GrpcBinding | None = None
+    wasm: WasmBinding | None = None
+    python: PythonBinding | None = None
+    agent: AgentBinding | None = None
+    limits: ToolLimits = ToolLimits()
+    cost_micros: int = 0
+    role_policies: tuple[tuple[str, ToolPolicy], ...] = ()
+    version: int = 1
+    # When the version was made: two that were made at different times are equal all the same.
+    updated_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def artifact(self) -> str:
+        """SHA-256 of the bytes that are kept beside the tool; empty for none."""
+        if self.wasm is not None:
+            return self.wasm.artifact
+        return self.grpc.artifact if self.grpc is not None else ""
 
     @property
     def parameters_json(self) -> str:
         """The schema as JSON text, keys in the order they were registered in."""
         return json.dumps(self.parameters, ensure_ascii=False, separators=(",", ":"))
+
+
+def next_version(tool: Tool, before: Tool | None, now: datetime) -> Tool:
+    """The tool as it is stored over the one of before: with a new version only where something has changed."""
+    if before is None:
+        return replace(tool, version=1, updated_at=now)
+    if _content(tool) == _content(before):
+        return replace(tool, enabled=before.enabled, version=before.version, updated_at=before.updated_at)
+    return replace(tool, enabled=before.enabled, version=before.version + 1, updated_at=now)
+
+
+def _content(tool: Tool) -> Tool:
+    """What makes a version: all but how the tool is kept."""
+    return replace(tool, enabled=True, offer=None, version=0)
 
 
 def schema_hash(description: str, parameters: Mapping[str, Any]) -> str:
@@ -141,6 +224,7 @@ class Outcome:
     truncated: bool = False
     effect_id: str = ""
     replayed: bool = False
+    cost_micros: int = 0
 
 
 def failure(status: ExecutionStatus, message: str, **more: Any) -> Outcome:
@@ -160,6 +244,7 @@ class CallContext:
 # ToolError ── the call ended, and its outcome is known
 #   ├─ ToolFailed          the model may try another way
 #   │    ├─ ToolNotFound   the service said that the thing asked for does not exist
+#   │    ├─ ToolBusy       a bound on calls was met; nothing was sent
 #   │    └─ ServiceDown    the endpoint cannot be reached or is at fault itself
 #   ├─ ToolTimedOut
 #   └─ ToolDenied          a policy, the sandbox or the allow list forbids it
@@ -182,6 +267,10 @@ class ToolFailed(ToolError):  # noqa: N818  reads as what happened
 
 class ToolNotFound(ToolFailed):
     """The service answered that the thing asked for does not exist."""
+
+
+class ToolBusy(ToolFailed):
+    """A bound on calls was met; nothing was sent."""
 
 
 class ServiceDown(ToolFailed):

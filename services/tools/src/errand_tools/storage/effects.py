@@ -103,7 +103,7 @@ class SqlEffectStore(EffectStore):
         return await self.get(tenant_id, effect_id)
 
     async def get(self, tenant_id: str, effect_id: str) -> Effect | None:
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             row = await session.get(EffectRow, (tenant_id, effect_id))
             return _from_row(row) if row else None
 
@@ -122,7 +122,7 @@ class SqlEffectStore(EffectStore):
             created, id_ = parse_cursor(page.after)
             same_moment = and_(EffectRow.created_at == created, EffectRow.id < id_)
             query = query.where(or_(EffectRow.created_at < created, same_moment))
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             return [_from_row(row) for row in await session.scalars(query)]
 
     async def purge(self, tenant_id: str, *, completed_before: datetime, most: int) -> int:

@@ -9,8 +9,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from errand_tools.domain.mcp import McpServer, McpServerStore
-from errand_tools.domain.tools import AuthScheme, HttpAuth, SideEffect, ToolPolicy
+from errand_tools.domain.tools import SideEffect, ToolPolicy
 from errand_tools.storage.models import McpServerRow
+from errand_tools.storage.tool_rows import auth_of
 
 
 class SqlMcpServerStore(McpServerStore):
@@ -30,13 +31,13 @@ class SqlMcpServerStore(McpServerStore):
             raise AlreadyExists("mcp server", server.name) from None
 
     async def get(self, tenant_id: str, name: str) -> McpServer | None:
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             row = await session.get(McpServerRow, (tenant_id, name))
             return _from_row(row) if row else None
 
     async def list(self, tenant_id: str) -> list[McpServer]:
         query = select(McpServerRow).where(McpServerRow.tenant_id == tenant_id).order_by(McpServerRow.name)
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             return [_from_row(row) for row in await session.scalars(query)]
 
     async def delete(self, tenant_id: str, name: str) -> bool:
@@ -59,12 +60,11 @@ def _to_row(tenant_id: str, server: McpServer) -> McpServerRow:
 
 
 def _from_row(row: McpServerRow) -> McpServer:
-    auth = json.loads(row.auth_json) if row.auth_json else None
     return McpServer(
         row.name,
         row.url,
         row.stdio,
-        HttpAuth(AuthScheme(auth["scheme"]), auth["secret"], auth["header"]) if auth else None,
+        auth_of(json.loads(row.auth_json)) if row.auth_json else None,
         SideEffect(row.side_effect),
         ToolPolicy(row.policy),
         row.timeout_ms,

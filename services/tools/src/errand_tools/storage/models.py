@@ -1,9 +1,9 @@
 """Tables of the tools service; every row belongs to a tenant."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from errand_common.db import UtcDateTime, declarative_base
-from sqlalchemy import Boolean, Float, Index, Integer, String, Text
+from sqlalchemy import BigInteger, Boolean, Date, Float, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -34,6 +34,49 @@ class ToolRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     binding_json: Mapped[str] = mapped_column(Text)
     offer_json: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(Integer)
+    rules_json: Mapped[str] = mapped_column(Text)
+    artifact: Mapped[str] = mapped_column(String(64))
+
+
+class ToolVersionRow(Base):
+    """A registered tool as it was."""
+
+    __tablename__ = "tool_versions"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    tool_json: Mapped[str] = mapped_column(Text)
+    artifact: Mapped[str] = mapped_column(String(64))
+
+
+class ToolArtifactRow(Base):
+    """Bytes that tools and versions name: modules and descriptors."""
+
+    __tablename__ = "tool_artifacts"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ToolUsageRow(Base):
+    """How many calls of a version ended one way on one day."""
+
+    __tablename__ = "tool_usage"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    tool_name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    schema_hash: Mapped[str] = mapped_column(String(12), primary_key=True)
+    status: Mapped[str] = mapped_column(String(24), primary_key=True)
+    bucket: Mapped[int] = mapped_column(Integer, primary_key=True)
+    argument: Mapped[str] = mapped_column(String(64), primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger)
+    cost_micros: Mapped[int] = mapped_column(BigInteger)
 
 
 class McpServerRow(Base):

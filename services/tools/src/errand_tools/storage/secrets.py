@@ -77,7 +77,7 @@ class SqlSecretStore(SecretStore):
             )
 
     async def get(self, tenant_id: str, name: str) -> SealedSecret | None:
-        async with self._database.transaction(tenant_id) as session:
+        async with self._database.transaction(tenant_id, read_only=True) as session:
             row = await session.get(SecretRow, (tenant_id, name))
             return SealedSecret(_secret(row), row.sealed) if row else None
 

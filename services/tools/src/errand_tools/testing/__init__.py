@@ -8,6 +8,7 @@ from errand_tools.testing.stores import (
     InMemoryMcpServerStore,
     InMemorySecretStore,
     InMemoryToolStore,
+    InMemoryUsageStore,
 )
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "InMemoryMcpServerStore",
     "InMemorySecretStore",
     "InMemoryToolStore",
+    "InMemoryUsageStore",
     "ScriptedHttpCaller",
     "ScriptedMcpCaller",
     "secret_book",

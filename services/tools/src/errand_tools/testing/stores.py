@@ -1,11 +1,14 @@
 """The ports of storage, kept in memory."""
 
-from collections.abc import Sequence
+import hashlib
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from dataclasses import replace as with_
-from datetime import datetime
+from datetime import UTC, date, datetime
 
-from errand_common.errors import AlreadyExists, Conflict
+from errand_common.errors import AlreadyExists, Conflict, NotFound
 
 from errand_tools.domain.effects import (
     Dispatch,
@@ -15,9 +18,10 @@ from errand_tools.domain.effects import (
     parse_cursor,
 )
 from errand_tools.domain.mcp import McpServer, McpServerStore
-from errand_tools.domain.ports import EffectStore, Page, ToolStore
+from errand_tools.domain.ports import MAX_VERSIONS, EffectStore, Page, ToolFilter, ToolStore
 from errand_tools.domain.secrets import SealedSecret, Secret, SecretStore
-from errand_tools.domain.tools import Outcome, Tool
+from errand_tools.domain.tools import Outcome, Tool, next_version
+from errand_tools.domain.usage import Usage, UsageKey, UsageStore
 
 
 class InMemoryToolStore(ToolStore):
@@ -26,13 +30,37 @@ class InMemoryToolStore(ToolStore):
     def __init__(self) -> None:
         self._tools: dict[tuple[str, str], Tool] = {}
         self._disabled: dict[str, set[str]] = {}
+        self._versions: dict[tuple[str, str], list[Tool]] = {}
+        self._artifacts: dict[tuple[str, str], bytes] = {}
 
-    async def add(self, tenant_id: str, tool: Tool, *, most: int) -> None:
+    async def add(self, tenant_id: str, tool: Tool, *, most: int, artifact: bytes = b"") -> Tool:
         if (tenant_id, tool.name) in self._tools:
             raise AlreadyExists("tool", tool.name)
         if sum(owner == tenant_id for owner, _ in self._tools) >= most:
             raise Conflict(f"A tenant can have {most} tools; delete one first.", resource="tool")
-        self._tools[tenant_id, tool.name] = tool
+        return self._write(tenant_id, tool, artifact)
+
+    async def update(self, tenant_id: str, tool: Tool, *, expected_version: int, artifact: bytes = b"") -> Tool:
+        known = self._tools.get((tenant_id, tool.name))
+        if known is None:
+            raise NotFound("tool", tool.name)
+        if expected_version not in (0, known.version):
+            raise Conflict(
+                f"the tool has version {known.version} by now; look at it again", resource="tool", id=tool.name
+            )
+        return self._write(tenant_id, tool, artifact)
+
+    def _write(self, tenant_id: str, tool: Tool, artifact: bytes = b"") -> Tool:
+        known = self._tools.get((tenant_id, tool.name))
+        stored = next_version(tool, known, datetime.now(UTC))
+        self._tools[tenant_id, tool.name] = stored
+        earlier = self._versions.setdefault((tenant_id, tool.name), [])
+        if known is None or known.version != stored.version:
+            earlier.insert(0, with_(stored, offer=None))
+            del earlier[MAX_VERSIONS:]
+        if artifact:
+            self._artifacts[tenant_id, hashlib.sha256(artifact).hexdigest()] = artifact
+        return stored
 
     async def put_all(
         self, tenant_id: str, tools: Sequence[Tool], *, most: int, replace: bool, dry_run: bool
@@ -43,23 +71,32 @@ class InMemoryToolStore(ToolStore):
             raise Conflict(f"A tenant can have {most} tools; delete some first.", resource="tool")
         for tool in tools:
             if tool.name not in taken and not dry_run:
-                enabled = known[tool.name].enabled if tool.name in known else tool.enabled
-                self._tools[tenant_id, tool.name] = with_(tool, enabled=enabled)
+                self._write(tenant_id, tool)
         return taken
 
     async def get(self, tenant_id: str, name: str) -> Tool | None:
         return self._tools.get((tenant_id, name))
 
-    async def list(self, tenant_id: str, page: Page, *, enabled_only: bool) -> list[Tool]:
+    async def artifact(self, tenant_id: str, sha256: str) -> bytes | None:
+        return self._artifacts.get((tenant_id, sha256))
+
+    async def versions(self, tenant_id: str, name: str) -> list[Tool]:
+        return list(self._versions.get((tenant_id, name), ()))
+
+    async def list(self, tenant_id: str, page: Page, only: ToolFilter) -> list[Tool]:
         tools = [
             tool
             for (owner, name), tool in sorted(self._tools.items())
-            if owner == tenant_id and name > page.after and ((tool.enabled and tool.offer is None) or not enabled_only)
+            if owner == tenant_id and name > page.after and only.takes(tool)
         ]
         return tools[: page.size]
 
     async def delete(self, tenant_id: str, name: str) -> bool:
-        return self._tools.pop((tenant_id, name), None) is not None
+        self._versions.pop((tenant_id, name), None)
+        found = self._tools.pop((tenant_id, name), None) is not None
+        named = {tool.artifact for tool in (*self._tools.values(), *itertools.chain(*self._versions.values()))}
+        self._artifacts = {key: kept for key, kept in self._artifacts.items() if key[1] in named}
+        return found
 
     async def set_enabled(self, tenant_id: str, name: str, *, enabled: bool) -> bool:
         tool = self._tools.get((tenant_id, name))
@@ -227,3 +264,28 @@ class InMemoryMcpServerStore(McpServerStore):
 
     async def delete(self, tenant_id: str, name: str) -> bool:
         return self._servers.pop((tenant_id, name), None) is not None
+
+
+class InMemoryUsageStore(UsageStore):
+    """Counts of all tenants in one process."""
+
+    def __init__(self) -> None:
+        self._calls: defaultdict[str, Counter[UsageKey]] = defaultdict(Counter)
+        self._costs: defaultdict[str, Counter[UsageKey]] = defaultdict(Counter)
+
+    async def add(self, tenant_id: str, counts: Iterable[Usage]) -> None:
+        for usage in counts:
+            self._calls[tenant_id][usage.key] += usage.calls
+            self._costs[tenant_id][usage.key] += usage.cost_micros
+
+    async def since(self, tenant_id: str, first: date, name: str) -> list[Usage]:
+        return [
+            Usage(key, calls, self._costs[tenant_id][key])
+            for key, calls in self._calls[tenant_id].items()
+            if key.day >= first and name in ("", key.tool_name)
+        ]
+
+    async def purge(self, tenant_id: str, before: date) -> None:
+        for key in [key for key in self._calls[tenant_id] if key.day < before]:
+            del self._calls[tenant_id][key]
+            self._costs[tenant_id].pop(key, None)

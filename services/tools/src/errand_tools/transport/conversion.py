@@ -10,6 +10,7 @@ from errand_common.db import decode_page_token, encode_page_token
 from errand_common.errors import InvalidArgument
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from errand_tools.domain.access import effective_policy
 from errand_tools.domain.effects import (
     CallPosition,
     Effect,
@@ -20,21 +21,28 @@ from errand_tools.domain.effects import (
 from errand_tools.domain.execution import Call
 from errand_tools.domain.lint import Rating
 from errand_tools.domain.openapi import ImportOptions, Operations, Skipped
-from errand_tools.domain.ports import Page
+from errand_tools.domain.ports import Page, ToolFilter
 from errand_tools.domain.schema import parse_parameters
 from errand_tools.domain.secrets import Secret
 from errand_tools.domain.tools import (
+    DEFAULT_MEMORY_MIB,
+    AgentBinding,
     AuthScheme,
     ExecutionStatus,
+    GrpcBinding,
     HttpAuth,
     HttpBinding,
     Offer,
     Outcome,
+    PythonBinding,
     SideEffect,
     Tool,
     ToolKind,
+    ToolLimits,
     ToolPolicy,
+    WasmBinding,
 )
+from errand_tools.domain.usage import ToolQuality
 
 _DEFAULT_PAGE_SIZE = 50
 
@@ -53,6 +61,10 @@ _KINDS: Mapping[ToolKind, tools_pb2.ToolKind] = {
     ToolKind.BUILTIN: tools_pb2.TOOL_KIND_BUILTIN,
     ToolKind.HTTP: tools_pb2.TOOL_KIND_HTTP,
     ToolKind.MCP: tools_pb2.TOOL_KIND_MCP,
+    ToolKind.GRPC: tools_pb2.TOOL_KIND_GRPC,
+    ToolKind.WASM: tools_pb2.TOOL_KIND_WASM,
+    ToolKind.PYTHON: tools_pb2.TOOL_KIND_PYTHON,
+    ToolKind.AGENT: tools_pb2.TOOL_KIND_AGENT,
 }
 _STATUSES: Mapping[ExecutionStatus, tools_pb2.ExecutionStatus] = {
     ExecutionStatus.SUCCEEDED: tools_pb2.EXECUTION_STATUS_SUCCEEDED,
@@ -76,6 +88,7 @@ _SCHEMES: Mapping[AuthScheme, tools_pb2.HttpAuthScheme] = {
 _SCHEME_OF = {number: value for value, number in _SCHEMES.items()}
 _SIDE_EFFECT_OF = {number: value for value, number in _SIDE_EFFECTS.items()}
 _POLICY_OF = {number: value for value, number in _POLICIES.items()}
+_KIND_OF = {number: value for value, number in _KINDS.items()}
 _STATE_OF = {number: value for value, number in _STATES.items()}
 
 
@@ -88,16 +101,37 @@ def tool_from_proto(message: tools_pb2.Tool) -> Tool:
             field="tool.side_effect",
             rule="required",
         )
+    # A gRPC server tells its arguments itself.
+    given = message.parameters_json or ('{"type": "object"}' if message.HasField("grpc") else "")
     return Tool(
         name=message.name,
         description=message.description,
-        parameters=parse_parameters(message.parameters_json),
+        parameters=parse_parameters(given),
         timeout_ms=message.timeout_ms,
         side_effect=side_effect,
         policy=_POLICY_OF.get(message.policy, ToolPolicy.AUTO),
         http=_http_from_proto(message.http) if message.HasField("http") else None,
+        grpc=_grpc_from_proto(message.grpc) if message.HasField("grpc") else None,
+        wasm=WasmBinding("", message.wasm.memory_mib or DEFAULT_MEMORY_MIB) if message.HasField("wasm") else None,
+        python=PythonBinding(message.python.code) if message.HasField("python") else None,
+        agent=AgentBinding(message.agent.agent) if message.HasField("agent") else None,
         reconcile_tool=message.reconcile_tool,
+        limits=ToolLimits(message.limits.calls_per_minute, message.limits.concurrent_calls),
+        cost_micros=message.cost_micros,
+        role_policies=_role_policies_from_proto(message),
     )
+
+
+def _role_policies_from_proto(message: tools_pb2.Tool) -> tuple[tuple[str, ToolPolicy], ...]:
+    policies = {one.role: _POLICY_OF[one.policy] for one in message.role_policies}
+    if len(policies) != len(message.role_policies):
+        raise InvalidArgument("role_policies names a role twice", field="tool.role_policies", rule="unique")
+    return tuple(policies.items())
+
+
+def _grpc_from_proto(message: tools_pb2.GrpcBinding) -> GrpcBinding:
+    auth = auth_from_proto(message.auth) if message.HasField("auth") else None
+    return GrpcBinding(message.target, message.method, message.plaintext, auth)
 
 
 def _http_from_proto(message: tools_pb2.HttpBinding) -> HttpBinding:
@@ -135,8 +169,12 @@ def secret_to_proto(secret: Secret) -> tools_pb2.Secret:
     return tools_pb2.Secret(name=secret.name, hosts=secret.hosts, updated_at=_timestamp(secret.updated_at))
 
 
-def tool_to_proto(tool: Tool) -> tools_pb2.Tool:
-    """The tool as a message."""
+def tool_to_proto(tool: Tool, roles: frozenset[str]) -> tools_pb2.Tool:
+    """The tool as a message for a caller of these roles."""
+    rules = [tools_pb2.RolePolicy(role=role, policy=_POLICIES[policy]) for role, policy in tool.role_policies]
+    limits = tools_pb2.ToolLimits(
+        calls_per_minute=tool.limits.calls_per_minute, concurrent_calls=tool.limits.concurrent_calls
+    )
     return tools_pb2.Tool(
         name=tool.name,
         description=tool.description,
@@ -151,7 +189,30 @@ def tool_to_proto(tool: Tool) -> tools_pb2.Tool:
         reconcile_tool=tool.reconcile_tool,
         mcp_server=tool.mcp.server if tool.mcp else "",
         offer=_offer_to_proto(tool.offer) if tool.offer else None,
+        grpc=_grpc_to_proto(tool.grpc) if tool.grpc else None,
+        wasm=_wasm_to_proto(tool.wasm) if tool.wasm else None,
+        python=tools_pb2.PythonBinding(code=tool.python.code) if tool.python else None,
+        agent=tools_pb2.AgentBinding(agent=tool.agent.agent) if tool.agent else None,
+        version=tool.version,
+        limits=limits if tool.limits != ToolLimits() else None,
+        cost_micros=tool.cost_micros,
+        role_policies=rules,
+        effective_policy=_POLICIES[effective_policy(tool, roles)],
+        updated_at=_timestamp(tool.updated_at) if tool.updated_at else None,
     )
+
+
+def _grpc_to_proto(grpc: GrpcBinding) -> tools_pb2.GrpcBinding:
+    return tools_pb2.GrpcBinding(
+        target=grpc.target,
+        method=grpc.method,
+        plaintext=grpc.plaintext,
+        auth=auth_to_proto(grpc.auth) if grpc.auth else None,
+    )
+
+
+def _wasm_to_proto(wasm: WasmBinding) -> tools_pb2.WasmBinding:
+    return tools_pb2.WasmBinding(sha256=wasm.artifact, memory_mib=wasm.memory_mib)
 
 
 def _offer_to_proto(offer: Offer) -> tools_pb2.ToolOffer:
@@ -170,10 +231,10 @@ def import_options_from_proto(message: tools_pb2.ImportOpenApiRequest) -> Import
     )
 
 
-def operations_to_proto(found: Operations) -> tools_pb2.ImportOpenApiResponse:
+def operations_to_proto(found: Operations, roles: frozenset[str]) -> tools_pb2.ImportOpenApiResponse:
     """What an import gave."""
     return tools_pb2.ImportOpenApiResponse(
-        tools=[tool_to_proto(tool) for tool in found.tools],
+        tools=[tool_to_proto(tool, roles) for tool in found.tools],
         skipped=skipped_to_proto(found.skipped),
     )
 
@@ -211,13 +272,43 @@ def rating_to_proto(rating: Rating) -> tools_pb2.LintToolResponse:
     return tools_pb2.LintToolResponse(score=rating.score, findings=findings)
 
 
-def call_from_proto(message: tools_pb2.ExecuteToolRequest) -> Call:
+def quality_to_proto(row: ToolQuality) -> tools_pb2.ToolQuality:
+    """How calls of a version ended, as a message."""
+    return tools_pb2.ToolQuality(
+        name=row.name,
+        version=row.version,
+        schema_hash=row.schema_hash,
+        calls=row.calls,
+        succeeded=row.by_status.get(ExecutionStatus.SUCCEEDED, 0),
+        invalid_arguments=row.by_status.get(ExecutionStatus.INVALID_ARGUMENTS, 0),
+        failed=row.by_status.get(ExecutionStatus.FAILED, 0),
+        timed_out=row.by_status.get(ExecutionStatus.TIMED_OUT, 0),
+        denied=row.by_status.get(ExecutionStatus.DENIED, 0),
+        unsettled=row.by_status.get(ExecutionStatus.UNSETTLED, 0),
+        p50_ms=row.p50_ms,
+        p95_ms=row.p95_ms,
+        p99_ms=row.p99_ms,
+        cost_micros=row.cost_micros,
+        argument_errors=[
+            tools_pb2.ArgumentErrors(argument=argument, calls=calls) for argument, calls in row.argument_errors
+        ],
+    )
+
+
+def tool_filter_from_proto(message: tools_pb2.ListToolsRequest) -> ToolFilter:
+    """Which tools a request wants."""
+    words = tuple(message.query.lower().split())
+    return ToolFilter(message.enabled_only, words, _KIND_OF.get(message.kind), message.mcp_server)
+
+
+def call_from_proto(message: tools_pb2.ExecuteToolRequest, roles: frozenset[str]) -> Call:
     """The call a request asks for."""
     return Call(
         name=message.name,
         arguments_json=message.arguments_json,
         position=CallPosition(message.run_id, message.step, message.call_index),
         collection_ids=tuple(message.collection_ids),
+        roles=roles,
     )
 
 
@@ -230,6 +321,7 @@ def outcome_to_proto(outcome: Outcome) -> tools_pb2.ExecuteToolResponse:
         truncated=outcome.truncated,
         effect_id=outcome.effect_id,
         replayed=outcome.replayed,
+        cost_micros=outcome.cost_micros,
     )
 
 

@@ -33,10 +33,10 @@ def server_to_proto(server: McpServer) -> tools_pb2.McpServer:
     )
 
 
-def synced_to_proto(synced: Synced) -> tools_pb2.SyncMcpServerResponse:
+def synced_to_proto(synced: Synced, roles: frozenset[str]) -> tools_pb2.SyncMcpServerResponse:
     """What is new at a server."""
     return tools_pb2.SyncMcpServerResponse(
-        held=[conversion.tool_to_proto(tool) for tool in synced.held],
+        held=[conversion.tool_to_proto(tool, roles) for tool in synced.held],
         unchanged=synced.unchanged,
         removed=synced.removed,
         skipped=conversion.skipped_to_proto(synced.skipped),

@@ -7,13 +7,15 @@ import grpc
 from errand.tools.v1 import tools_pb2, tools_pb2_grpc
 from errand_common.principal import current_principal
 
+from errand_tools.domain.access import require_editor
 from errand_tools.domain.execution import Call
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.mcp import McpBook
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.settlement import EffectBook
-from errand_tools.domain.tools import Outcome
+from errand_tools.domain.tools import Outcome, Tool
+from errand_tools.domain.usage import UsageBook
 from errand_tools.transport import conversion, mcp_conversion
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -36,25 +38,45 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     secrets: SecretBook
     importer: OpenApiImporter
     mcp: McpBook
+    usage: UsageBook
 
     async def RegisterTool(
         self, request: tools_pb2.RegisterToolRequest, context: Context
     ) -> tools_pb2.RegisterToolResponse:
         tool = await self.registry.register(current_principal(), conversion.tool_from_proto(request.tool))
-        return tools_pb2.RegisterToolResponse(tool=conversion.tool_to_proto(tool))
+        return tools_pb2.RegisterToolResponse(tool=_shown(tool))
+
+    async def UpdateTool(self, request: tools_pb2.UpdateToolRequest, context: Context) -> tools_pb2.UpdateToolResponse:
+        tool = conversion.tool_from_proto(request.tool)
+        updated = await self.registry.update(current_principal(), tool, expected_version=request.expected_version)
+        return tools_pb2.UpdateToolResponse(tool=_shown(updated))
+
+    async def ListToolVersions(
+        self, request: tools_pb2.ListToolVersionsRequest, context: Context
+    ) -> tools_pb2.ListToolVersionsResponse:
+        versions = await self.registry.versions(current_principal().tenant_id, request.name)
+        return tools_pb2.ListToolVersionsResponse(versions=[_shown(tool) for tool in versions])
+
+    async def ReportTools(
+        self, request: tools_pb2.ReportToolsRequest, context: Context
+    ) -> tools_pb2.ReportToolsResponse:
+        principal = current_principal()
+        require_editor(principal)
+        rows = await self.usage.report(principal.tenant_id, days=request.days, name=request.name)
+        return tools_pb2.ReportToolsResponse(tools=[conversion.quality_to_proto(row) for row in rows])
 
     async def GetTool(self, request: tools_pb2.GetToolRequest, context: Context) -> tools_pb2.GetToolResponse:
         tool = await self.registry.get(current_principal().tenant_id, request.name)
-        return tools_pb2.GetToolResponse(tool=conversion.tool_to_proto(tool))
+        return tools_pb2.GetToolResponse(tool=_shown(tool))
 
     async def ListTools(self, request: tools_pb2.ListToolsRequest, context: Context) -> tools_pb2.ListToolsResponse:
         page = await self.registry.list_page(
             current_principal().tenant_id,
             conversion.page_from_proto(request.page),
-            enabled_only=request.enabled_only,
+            conversion.tool_filter_from_proto(request),
         )
         return tools_pb2.ListToolsResponse(
-            tools=[conversion.tool_to_proto(tool) for tool in page.tools],
+            tools=[_shown(tool) for tool in page.tools],
             next_page_token=conversion.page_token(page.next_cursor),
         )
 
@@ -62,7 +84,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
         self, request: tools_pb2.SetToolEnabledRequest, context: Context
     ) -> tools_pb2.SetToolEnabledResponse:
         tool = await self.registry.set_enabled(current_principal(), request.name, enabled=request.enabled)
-        return tools_pb2.SetToolEnabledResponse(tool=conversion.tool_to_proto(tool))
+        return tools_pb2.SetToolEnabledResponse(tool=_shown(tool))
 
     async def DeleteTool(self, request: tools_pb2.DeleteToolRequest, context: Context) -> tools_pb2.DeleteToolResponse:
         await self.registry.delete(current_principal(), request.name)
@@ -71,7 +93,9 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     async def ExecuteTool(
         self, request: tools_pb2.ExecuteToolRequest, context: Context
     ) -> tools_pb2.ExecuteToolResponse:
-        outcome = await self.executor.execute(current_principal().tenant_id, conversion.call_from_proto(request))
+        principal = current_principal()
+        call = conversion.call_from_proto(request, principal.roles)
+        outcome = await self.executor.execute(principal.tenant_id, call)
         return conversion.outcome_to_proto(outcome)
 
     async def ListEffects(
@@ -120,7 +144,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
             replace=request.replace,
             dry_run=request.dry_run,
         )
-        return conversion.operations_to_proto(found)
+        return conversion.operations_to_proto(found, current_principal().roles)
 
     async def RegisterMcpServer(
         self, request: tools_pb2.RegisterMcpServerRequest, context: Context
@@ -129,7 +153,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
         tools, skipped = await self.mcp.register(current_principal(), server)
         return tools_pb2.RegisterMcpServerResponse(
             server=mcp_conversion.server_to_proto(server),
-            tools=[conversion.tool_to_proto(tool) for tool in tools],
+            tools=[_shown(tool) for tool in tools],
             skipped=conversion.skipped_to_proto(skipped),
         )
 
@@ -148,14 +172,20 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     async def SyncMcpServer(
         self, request: tools_pb2.SyncMcpServerRequest, context: Context
     ) -> tools_pb2.SyncMcpServerResponse:
-        return mcp_conversion.synced_to_proto(await self.mcp.sync(current_principal(), request.name))
+        principal = current_principal()
+        return mcp_conversion.synced_to_proto(await self.mcp.sync(principal, request.name), principal.roles)
 
     async def ApproveTool(
         self, request: tools_pb2.ApproveToolRequest, context: Context
     ) -> tools_pb2.ApproveToolResponse:
         tool = await self.mcp.approve(current_principal(), request.name, request.schema_hash)
-        return tools_pb2.ApproveToolResponse(tool=conversion.tool_to_proto(tool))
+        return tools_pb2.ApproveToolResponse(tool=_shown(tool))
 
     async def LintTool(self, request: tools_pb2.LintToolRequest, context: Context) -> tools_pb2.LintToolResponse:
         rating = await self.registry.lint(current_principal().tenant_id, request.name)
         return conversion.rating_to_proto(rating)
+
+
+def _shown(tool: Tool) -> tools_pb2.Tool:
+    """The tool as the caller sees it."""
+    return conversion.tool_to_proto(tool, current_principal().roles)
