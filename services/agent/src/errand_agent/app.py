@@ -17,6 +17,7 @@ from errand_common.telemetry import configure_tracing, shutdown_tracing
 from errand_common.telemetry.metrics import serve_metrics
 from errand_common.tokens import TokenSigner, TokenVerifier
 
+from errand_agent.callees import RunCallees
 from errand_agent.clients.inference import InferenceModel
 from errand_agent.clients.rag import RagRetriever
 from errand_agent.clients.tools import ToolsToolbox
@@ -93,6 +94,7 @@ async def serve(settings: AgentSettings) -> None:
         )
         agents = AgentUseCases(database, toolbox, retriever)
         runs = RunUseCases(database, bell, executor, agents)
+        executor.call_agents_by(RunCallees(agents, runs))
         executor.add_workflow(WORKFLOW_RUN, WorkflowRunner(database, runs).run)
         await _watched(stack, database, settings)
         await executor.start(settings.dbos_url(), settings.executor_id)

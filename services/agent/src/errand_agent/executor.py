@@ -28,6 +28,7 @@ from errand_common.tokens import TokenSigner
 from sqlalchemy.engine import make_url
 
 from errand_agent.domain.approvals import ApprovalState
+from errand_agent.domain.callees import Callees, CalleeToolbox
 from errand_agent.domain.context import MOST_READ_TURNS
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.loop import LoopOptions, ReActLoop, Task
@@ -82,6 +83,11 @@ class RunExecutor:
         self._approval_seconds = approval_seconds
         self._workflow: Any = None
         self._others: dict[str, Any] = {}
+        self._callees: Callees | None = None
+
+    def call_agents_by(self, callees: Callees) -> None:
+        """Before the start: how runs call agents. These are runs themselves, so they cannot be made first."""
+        self._callees = callees
 
     def add_workflow(self, name: str, run: Callable[[str, str], Awaitable[str]]) -> None:
         """Before the start: another durable function, called with tenant and id."""
@@ -249,7 +255,10 @@ class RunExecutor:
 
     async def _outcome(self, task: Task, journal: DbosJournal) -> Outcome:
         observer = TracingObserver(task.agent.name)
-        loop = ReActLoop(task, self._model, self._toolbox, self._retriever, journal, observer, self._options)
+        toolbox = self._toolbox
+        if self._callees is not None and task.agent.agents:
+            toolbox = CalleeToolbox(toolbox, self._callees, task.agent.agents)
+        loop = ReActLoop(task, self._model, toolbox, self._retriever, journal, observer, self._options)
         try:
             return await loop.run()
         except ErrandError as error:

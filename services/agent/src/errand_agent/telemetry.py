@@ -115,11 +115,18 @@ class ObservedModel:
         tools: Sequence[ToolSpec],
         may_call: bool,
         on_text: Callable[[str], Awaitable[None]],
+        temperature: float = 0.0,
     ) -> Thought:
         """As the model's own."""
         with counting_llm_failures(self._component):
             return await self._model.think(
-                turns, model=model, instructions=instructions, tools=tools, may_call=may_call, on_text=on_text
+                turns,
+                model=model,
+                instructions=instructions,
+                tools=tools,
+                may_call=may_call,
+                on_text=on_text,
+                temperature=temperature,
             )
 
     async def count_tokens(self, texts: Sequence[str], *, model: str) -> tuple[list[int], int]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
 
 import structlog
 from errand_common.db import Database
 from errand_common.principal import Principal, acting_as
 
-from errand_agent.domain.runs import Run
+from errand_agent.domain.runs import Budget, Run
 from errand_agent.domain.workflow_engine import Ending, WorkflowEngine
 from errand_agent.domain.workflows import NodeResult, WorkflowState
 from errand_agent.storage.models import WorkflowRunRow
@@ -82,10 +81,7 @@ class _ChildRuns:
             conversation_id="",
             message=message,
             idempotency_key=f"{self._workflow_run_id}:{key}",
-            max_tokens=max_tokens,
+            budget=Budget(max_tokens),
             archived=True,
         )
-        async with aclosing(self._runs.watch(run_id, 0)) as events:
-            async for _ in events:
-                pass
-        return await self._runs.get(run_id)
+        return await self._runs.ended(run_id)

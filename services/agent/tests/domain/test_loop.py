@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from errand_agent.domain import loop as loop_module
+from errand_agent.domain import thinking
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.loop import AWAY, REFUSAL, LoopOptions, ReActLoop, Task
 from errand_agent.domain.ports import Call, Decision, ModelTurn, Passage, Thought, ToolResult, ToolTurn, Turn, UserTurn
-from errand_agent.domain.runs import Brief, Outcome, Prices, StepKind, StopReason
+from errand_agent.domain.runs import Brief, Outcome, Prices, StepKind, StopReason, Usage
 from errand_agent.testing.ports import (
     CountingObserver,
     MemoryJournal,
@@ -22,7 +22,7 @@ from errand_agent.testing.ports import (
     called,
     said,
 )
-from errand_common.errors import InvalidArgument, Unavailable
+from errand_common.errors import InvalidArgument, ModelUnavailable, Unavailable
 
 OK = ToolResult('{"result": 42}', failed=False, duration_ms=1.0)
 FAILED = ToolResult('{"error": "division by zero"}', failed=True, duration_ms=1.0)
@@ -32,7 +32,7 @@ AGENT = Agent("helper", tools=("calculator", "clock", "search_knowledge"))
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "_RETRY_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(thinking, "_RETRY_SECONDS", (0.0, 0.0, 0.0))
 
 
 class Case:
@@ -337,3 +337,49 @@ async def test_of_many_tools_few_are_shown() -> None:
     case.task = replace(case.task, message="What does the clock say?")
     await case.run()
     assert [tool["name"] for tool in case.journal.remembered["tools"]["tools"]] == ["clock"]
+
+
+FALLING = replace(AGENT, model="small", fallback_models=("larger", "largest"), temperature=0.5)
+
+
+async def test_the_next_model_is_asked_when_one_is_away() -> None:
+    case = Case(
+        [*[Unavailable("inference")] * 4, ModelUnavailable("not here", model="larger"), said("It is 42.")],
+        agent=FALLING,
+    )
+    assert (await case.run()).answer == "It is 42."
+    assert case.model.models == [*["small"] * 4, "larger", "largest"], "trying a missing model again would not help"
+    assert set(case.model.temperatures) == {0.5}
+
+
+async def test_the_next_model_is_asked_when_one_says_nothing_twice() -> None:
+    case = Case([said(""), said(""), said("It is 42.")], agent=FALLING)
+    assert (await case.run()).answer == "It is 42."
+    assert case.model.models == ["small", "small", "larger"]
+
+
+async def test_all_models_may_be_away() -> None:
+    case = Case([Unavailable("inference")] * 12, agent=FALLING)
+    assert (await case.run()).stop_reason is StopReason.UNAVAILABLE
+
+
+async def test_calls_get_an_equal_share_of_what_is_left() -> None:
+    agent = replace(AGENT, max_tokens=100, max_cost_micros=50)
+    options = LoopOptions(prices=Prices(1.0, 1.0))
+    case = Case([called(("calculator", "{}"), ("clock", "{}")), said("Both.")], agent=agent, options=options)
+    await case.run()
+    assert [(left.tokens, left.cost_micros) for left in case.toolbox.left if left] == [(40, 15), (40, 15)]
+
+
+async def test_what_a_called_agent_used_counts_against_the_limit() -> None:
+    used = ToolResult('{"answer": "42"}', usage=Usage(50, 10), run_id="run-2", paused_seconds=3.0)
+    case = Case(
+        [called(("calculator", "{}"))],
+        agent=replace(AGENT, max_tokens=90),
+        toolbox=ScriptedToolbox({"calculator": used}),
+    )
+    case.model.script.append(said("It is 42."))
+    outcome = await case.run()
+    assert (outcome.stop_reason, outcome.usage.total) == (StopReason.MAX_TOKENS, 100)
+    assert outcome.paused_seconds == 3.0
+    assert case.journal.steps[2].run_id == "run-2"

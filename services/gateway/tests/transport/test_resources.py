@@ -171,3 +171,15 @@ async def test_conversations_are_found_renamed_and_archived(gateway: RunningGate
     assert await found(include_archived=True) == [f"Oslo {name}"]
     assert (await gateway.http.patch(path, json={"archived": False})).json()["title"] == f"Oslo {name}"
     assert (await gateway.http.patch(path, json={"title": " "})).status_code == 422
+
+
+async def test_an_agent_keeps_all_of_its_definition(gateway: RunningGateway, name: str) -> None:
+    definition = {
+        "description": "Leads.", "instructions": "Be brief.", "model": "tiny", "tools": ["calculator"],
+        "collections": ["handbook"], "max_steps": 4, "max_tokens": 1000, "max_seconds": 30, "max_errors": 2,
+        "max_cost_micros": 500, "max_shown_tools": 8, "agents": ["helper"], "fallback_models": ["larger"],
+        "temperature": 0.3,
+    }  # fmt: skip
+    made = await gateway.http.post("/api/v1/agents", json={"name": name, **definition})
+    assert made.json() == {"name": name, **definition, "version": 1, "is_default": False}
+    assert (await gateway.http.post("/api/v1/agents", json={"name": "x", "temperature": 3})).status_code == 422

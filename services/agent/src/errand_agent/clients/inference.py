@@ -43,6 +43,7 @@ class InferenceModel:
         tools: Sequence[ToolSpec],
         may_call: bool,
         on_text: Callable[[str], Awaitable[None]],
+        temperature: float = 0.0,
     ) -> Thought:
         """One model turn."""
         mode = pb.TOOL_CHOICE_MODE_AUTO if may_call else pb.TOOL_CHOICE_MODE_NONE
@@ -52,7 +53,7 @@ class InferenceModel:
             tools=[_declaration(tool) for tool in tools],
             messages=[_message(turn) for turn in turns],
             tool_choice=pb.ToolChoice(mode=mode),
-            sampling=pb.Sampling(max_tokens=_ANSWER_TOKENS),
+            sampling=pb.Sampling(max_tokens=_ANSWER_TOKENS, temperature=temperature),
         )
         result = pb.GenerateResponse()
         with translate_errors("inference"):

@@ -11,6 +11,7 @@ from errand.tools.v1 import tools_pb2_grpc
 from errand_common.rpc.client import deadline_seconds, translate_errors
 
 from errand_agent.domain.ports import Call, ToolResult, ToolSpec
+from errand_agent.domain.runs import Budget
 
 # Long enough for a service that is just starting again, and then the run goes on without its tools.
 _LIST_SECONDS = 5.0
@@ -47,7 +48,7 @@ class ToolsToolbox:
                 return tools
 
     async def execute(
-        self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str]
+        self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str], left: Budget | None
     ) -> ToolResult:
         """Runs a call."""
         request = pb.ExecuteToolRequest(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from errand_common.errors import InvalidArgument
 
-from errand_agent.domain.runs import Limits
+from errand_agent.domain.runs import Budget, Limits
 
 DEFAULT_AGENT = "default"
 BUILTIN_TOOLS = (
@@ -42,6 +45,22 @@ class Agent:
     version: int = 1
     max_cost_micros: int = 0
     max_shown_tools: int = 0
+    agents: tuple[str, ...] = ()
+    fallback_models: tuple[str, ...] = ()
+    temperature: float = 0.0
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Agent:
+        """From what was stored, JSON's lists as tuples."""
+        known: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()
+        }
+        return cls(**known)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Its model, then those to fall back on."""
+        return (self.model, *(name for name in self.fallback_models if name != self.model))
 
     @property
     def is_default(self) -> bool:
@@ -58,6 +77,17 @@ class Agent:
             self.max_seconds or defaults.max_seconds,
             self.max_errors or defaults.max_errors,
             self.max_cost_micros,
+        )
+
+    def within(self, budget: Budget) -> Agent:
+        """The same agent with no more than what is left of another run's budget."""
+        limits = self.limits
+        cost = min(limits.max_cost_micros or budget.cost_micros, budget.cost_micros or limits.max_cost_micros)
+        return replace(
+            self,
+            max_tokens=min(limits.max_tokens, budget.tokens),
+            max_cost_micros=cost,
+            max_seconds=max(1, math.floor(min(limits.max_seconds, budget.seconds))),
         )
 
     @property

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
-from errand_common.errors import DeadlineExceeded, ErrandError, Overloaded, Unavailable
+from errand_common.errors import ErrandError
 
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.citations import check_citations, with_sources
-from errand_agent.domain.context import Parts, Plan, plan, with_brief, without_counts, write_brief
+from errand_agent.domain.context import Parts, plan, with_brief, without_counts, write_brief
+from errand_agent.domain.observing import RunObserver
 from errand_agent.domain.ports import (
     Call,
     Decision,
@@ -27,18 +26,18 @@ from errand_agent.domain.ports import (
     RunCancelled,
     Thought,
     Toolbox,
+    ToolResult,
     ToolSpec,
     ToolTurn,
     Turn,
     UserTurn,
 )
-from errand_agent.domain.runs import Brief, Outcome, Prices, Step, StepKind, StopReason, Usage
+from errand_agent.domain.runs import Brief, Budget, Outcome, Prices, Step, StepKind, StopReason, Usage
 from errand_agent.domain.shortlist import shortlist
+from errand_agent.domain.thinking import RETRYABLE, Prompt, Thinker
 
 REFUSAL = "I'm sorry, I could not find an answer to this."
 AWAY = "The model is not available right now; please try again later."
-_RETRY_SECONDS = (1.0, 2.0, 4.0)
-_RETRYABLE = (Unavailable, Overloaded, DeadlineExceeded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +72,6 @@ class LoopOptions:
     brief_model: str = ""
 
 
-class RunObserver(Protocol):
-    """Is told what a run does, for spans and metrics."""
-
-    def step(
-        self, kind: StepKind, key: str, attributes: Mapping[str, Any]
-    ) -> AbstractContextManager[Callable[[Any], None]]:
-        """Goes around one step; what it gives is called with the step's result.
-
-        `key` names the step among those of all runs; a step that a crash interrupted has it again.
-        """
-        ...
-
-    def citations_removed(self, count: int) -> None:
-        """Citations of sources that were not given."""
-        ...
-
-    def context(self, plan: Plan, *, summarised: bool) -> None:
-        """How a run's context was filled."""
-        ...
-
-
 @dataclass(slots=True)
 class ReActLoop:
     """Runs one task over its ports."""
@@ -122,7 +100,7 @@ class ReActLoop:
             outcome = await self._run()
         except RunCancelled:
             outcome = self._ended(StopReason.CANCELLED, "")
-        return replace(outcome, cost_micros=self._cost_micros, brief=self._brief)
+        return replace(outcome, cost_micros=self._cost_micros, brief=self._brief, paused_seconds=self._paused_seconds)
 
     @property
     def _cost_micros(self) -> int:
@@ -138,7 +116,7 @@ class ReActLoop:
         for number in range(1, limits.max_steps + 1):
             try:
                 thought = await self._think(number, tools, may_call=True)
-            except _RETRYABLE as error:
+            except RETRYABLE as error:
                 return await self._away(number, error)
             if stop := await self._stop_after(thought):
                 return stop
@@ -185,7 +163,7 @@ class ReActLoop:
             shown = await shortlist(self.model, self.task.message, declared, agent.shown_tools)
             return {"tools": [asdict(tool) for tool in shown]}
 
-        if not self.task.agent.tools:
+        if not self.task.agent.tools and not self.task.agent.agents:
             return []
         return [ToolSpec(**tool) for tool in (await self.journal.once("tools", work))["tools"]]
 
@@ -255,10 +233,23 @@ class ReActLoop:
         self._sources = dict(enumerate(shown, start=1))
         self._turns = [*task.history[older_count:], UserTurn(with_sources(task.message, shown))]
 
-    async def _think(self, number: int, tools: Sequence[ToolSpec], *, may_call: bool) -> Thought:
+    @property
+    def _thinker(self) -> Thinker:
+        return Thinker(self.task.agent, self.model, self.journal, self.observer)
+
+    async def _think(
+        self, number: int, tools: Sequence[ToolSpec], *, may_call: bool, models: Sequence[str] = ()
+    ) -> Thought:
         async def work() -> dict[str, Any]:
             began = time.monotonic()
-            thought = await self._generate(f"{number}.answer", tools, may_call=may_call)
+            prompt = Prompt(self._turns, self._instructions, tools, may_call)
+            thought = await self._thinker.think(
+                prompt,
+                key=f"{number}.answer",
+                step=self._unique(f"{number}.answer"),
+                models=models or self.task.agent.models,
+                deadline=self._deadline,
+            )
             if thought.calls:
                 said = "decided to call " + ", ".join(call.name for call in thought.calls)
                 step = Step(StepKind.THINK, said, duration_ms=_milliseconds_since(began), usage=thought.usage)
@@ -269,27 +260,6 @@ class ReActLoop:
         thought = _thought(stored)
         self._usage += thought.usage
         return thought
-
-    async def _generate(self, key: str, tools: Sequence[ToolSpec], *, may_call: bool) -> Thought:
-        """The model's turn, tried again while it is away, busy or late."""
-        for pause in (*_RETRY_SECONDS, None):
-            try:
-                with self.observer.step(StepKind.THINK, self._unique(f"{key}.{pause}"), {"turns": self._turns}) as span:
-                    thought = await self.model.think(
-                        self._turns,
-                        model=self.task.agent.model,
-                        instructions=self._instructions,
-                        tools=tools,
-                        may_call=may_call and bool(tools),
-                        on_text=lambda text: self.journal.tell(key, text),
-                    )
-                    span(thought)
-                    return thought
-            except _RETRYABLE:
-                if pause is None or time.time() + pause > self._deadline or await self.journal.is_cancelled():
-                    raise
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-        raise AssertionError("the last attempt returns or raises")
 
     async def _act(self, number: int, thought: Thought) -> bool:
         """Runs the calls at once; true when all of them only gave what they gave before."""
@@ -302,14 +272,27 @@ class ReActLoop:
                 for call in calls
             ]
             await self.journal.record(f"{number}.act", acts)
-            observed = await asyncio.gather(*(self._call(number, index, said) for index, said in enumerate(decisions)))
+            left = self._left(len(calls))
+            observed = await asyncio.gather(
+                *(self._call(number, index, said, left) for index, said in enumerate(decisions))
+            )
             await self.journal.record(f"{number}.observe", [step for step, _ in observed])
-            return {"results": [{"result_json": step.result_json, "failed": failed} for step, failed in observed]}
+            return {"results": [asdict(result) for _, result in observed]}
 
         results = (await self.journal.once(f"{number}.act", work))["results"]
         self._turns.append(ModelTurn(thought.text, calls))
-        known = [self._observe(call, result) for call, result in zip(calls, results, strict=True)]
+        known = [self._observe(call, _result(stored)) for call, stored in zip(calls, results, strict=True)]
         return all(known)
+
+    def _left(self, shares: int) -> Budget | None:
+        """What each of so many calls may use; None when nothing is left."""
+        limits = self.task.agent.limits
+        tokens = (limits.max_tokens - self._usage.total) // shares
+        cost = (limits.max_cost_micros - self._cost_micros) // shares if limits.max_cost_micros else 0
+        seconds = self._deadline - time.time()
+        if tokens <= 0 or seconds <= 0 or (limits.max_cost_micros and cost <= 0):
+            return None
+        return Budget(tokens, cost, seconds)
 
     async def _decisions(self, number: int, calls: Sequence[Call]) -> list[Decision]:
         """What may run: all of it, unless a tool asks a person first."""
@@ -330,15 +313,17 @@ class ReActLoop:
             self._paused_seconds += stored["seconds"]
         return [_decision(call, decided.get(str(index))) for index, call in enumerate(calls)]
 
-    def _observe(self, call: Call, result: Mapping[str, Any]) -> bool:
-        """Remembers a result; true when the same call gave the same before."""
-        text = self._numbered_on(call, result["result_json"])
+    def _observe(self, call: Call, result: ToolResult) -> bool:
+        """Remembers a result and what it used; true when the same call gave the same before."""
+        text = self._numbered_on(call, result.result_json)
         self._turns.append(ToolTurn(call.name, text))
+        self._usage += result.usage
+        self._paused_seconds += result.paused_seconds
         key = (call.name, call.arguments_json)
-        known: bool = self._seen.get(key) == result["result_json"]
-        self._seen[key] = result["result_json"]
-        self._errors += bool(result["failed"])
-        if not result["failed"]:
+        known = self._seen.get(key) == result.result_json
+        self._seen[key] = result.result_json
+        self._errors += result.failed
+        if not result.failed:
             self._last_result = text
         return known
 
@@ -354,26 +339,36 @@ class ReActLoop:
             self._sources[number] = _passage_of(item)
         return json.dumps(result, ensure_ascii=False)
 
-    async def _call(self, number: int, index: int, decision: Decision) -> tuple[Step, bool]:
+    async def _call(self, number: int, index: int, decision: Decision, left: Budget | None) -> tuple[Step, ToolResult]:
         call, began = decision.call, time.monotonic()
         if decision.refusal:
             told = json.dumps({"error": decision.refusal})
-            return Step(StepKind.OBSERVE, f"{call.name} was not allowed", call.name, result_json=told), True
+            refused = Step(StepKind.OBSERVE, f"{call.name} was not allowed", call.name, result_json=told)
+            return refused, ToolResult(told, failed=True)
         attributes = {"tool": call.name, "arguments": call.arguments_json}
         with self.observer.step(StepKind.ACT, self._unique(f"{number}.{index}"), attributes) as span:
             try:
                 result = await self.toolbox.execute(
-                    call, run_id=self.task.run_id, step=number, index=index, collections=self.task.agent.collections
+                    call,
+                    run_id=self.task.run_id,
+                    step=number,
+                    index=index,
+                    collections=self.task.agent.collections,
+                    left=left,
                 )
-                failed, text = result.failed, result.result_json
             except ErrandError as error:
-                failed, text = True, json.dumps({"error": error.message})
-            span(text)
-        summary = f"{call.name} {'failed' if failed else 'answered'}"
+                result = ToolResult(json.dumps({"error": error.message}), failed=True)
+            span(result.result_json)
         step = Step(
-            StepKind.OBSERVE, summary, tool_name=call.name, result_json=text, duration_ms=_milliseconds_since(began)
+            StepKind.OBSERVE,
+            f"{call.name} {'failed' if result.failed else 'answered'}",
+            tool_name=call.name,
+            result_json=result.result_json,
+            duration_ms=_milliseconds_since(began),
+            usage=result.usage,
+            run_id=result.run_id,
         )
-        return step, failed
+        return step, result
 
     async def _answer(self, number: int, thought: Thought, tools: Sequence[ToolSpec]) -> Outcome:
         """The model's text as the answer; nothing usable gets one more chance."""
@@ -382,16 +377,27 @@ class ReActLoop:
         self._turns = self._plain_question()
         try:
             second = await self._think(number + 1000, tools, may_call=not self._last_result)
-        except _RETRYABLE as error:
+        except RETRYABLE as error:
             return await self._away(number + 1000, error)
         if second.calls:
             await self._act(number + 1000, second)
             return await self._conclude(number + 1001, tools, StopReason.ANSWER)
         if second.text:
             return await self._finish(number + 1000, second, StopReason.ANSWER)
+        return await self._fall_back(number + 1500, tools)
+
+    async def _fall_back(self, number: int, tools: Sequence[ToolSpec]) -> Outcome:
+        """The agent's model gave nothing usable, twice: what others say, what the tools gave, or an honest refusal."""
+        if others := self.task.agent.models[1:]:
+            try:
+                thought = await self._think(number, tools, may_call=False, models=others)
+            except RETRYABLE as error:
+                return await self._away(number, error)
+            if thought.text:
+                return await self._finish(number, thought, StopReason.ANSWER)
         if self._last_result:
-            return await self._finish(number + 1000, _said(_plainly(self._last_result)), StopReason.ANSWER)
-        return await self._finish(number + 1000, _said(REFUSAL), StopReason.REFUSED)
+            return await self._finish(number, _said(_plainly(self._last_result)), StopReason.ANSWER)
+        return await self._finish(number, _said(REFUSAL), StopReason.REFUSED)
 
     def _plain_question(self) -> list[Turn]:
         """The repair's prompt: the question and what the tools gave, without history and sources."""
@@ -405,7 +411,7 @@ class ReActLoop:
         """An answer from what is there, without further calls."""
         try:
             thought = await self._think(number, tools, may_call=False)
-        except _RETRYABLE as error:
+        except RETRYABLE as error:
             return await self._away(number, error)
         text = thought.text or self._known() or REFUSAL
         return await self._finish(number, Thought(text, (), thought.usage, thought.model), reason)
@@ -427,6 +433,10 @@ class ReActLoop:
 def _thought(stored: Mapping[str, Any]) -> Thought:
     calls = tuple(Call(**call) for call in stored["calls"])
     return Thought(stored["text"], calls, Usage(**stored["usage"]), stored["model"], stored["cut_off"])
+
+
+def _result(stored: Mapping[str, Any]) -> ToolResult:
+    return ToolResult(**{**stored, "usage": Usage(**stored.get("usage", {}))})
 
 
 def _decision(call: Call, said: Mapping[str, str] | None) -> Decision:

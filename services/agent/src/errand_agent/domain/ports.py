@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from errand_agent.domain.runs import Step, Usage
+from errand_agent.domain.runs import Budget, Step, Usage
 
 
 class RunCancelled(Exception):  # noqa: N818 - not an error: someone asked for it
@@ -44,11 +44,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call gave; a failure's result is {"error": "..."}."""
+    """What a call gave; a failure's result is {"error": "..."}.
+
+    A call of an agent has that agent's run, what it used, and the seconds people took to decide in it.
+    """
 
     result_json: str
     failed: bool = False
     duration_ms: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    run_id: str = ""
+    paused_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,7 @@ class Model(Protocol):
         tools: Sequence[ToolSpec],
         may_call: bool,
         on_text: Callable[[str], Awaitable[None]],
+        temperature: float = 0.0,
     ) -> Thought:
         """One model turn; `on_text` gets its text piece by piece."""
         ...
@@ -135,9 +142,12 @@ class Toolbox(Protocol):
         ...
 
     async def execute(
-        self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str]
+        self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str], left: Budget | None
     ) -> ToolResult:
-        """Runs a call; run, step and index name its effect. A tool that fails is a result."""
+        """Runs a call; run, step and index name its effect. A tool that fails is a result.
+
+        `left` is what the call may use of its run, None when that is spent.
+        """
         ...
 
 

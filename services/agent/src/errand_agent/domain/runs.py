@@ -81,6 +81,7 @@ class Step:
     result_json: str = ""
     duration_ms: float = 0.0
     usage: Usage = field(default_factory=Usage)
+    run_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As stored."""
@@ -139,8 +140,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What is left of a run for others that it begins. A cost of 0 is no limit."""
+
+    tokens: int
+    cost_micros: int = 0
+    seconds: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended."""
+    """How a run ended; `paused_seconds` is the time that people took to decide."""
 
     stop_reason: StopReason
     answer: str
@@ -148,6 +158,7 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     cost_micros: int = 0
     brief: Brief | None = None
+    paused_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +184,8 @@ class Run:
     cost_micros: int = 0
     forked_from: str = ""
     approvals: tuple[Approval, ...] = ()
+    parent_run_id: str = ""
+    paused_seconds: float = 0.0
 
 
 class EventKind(StrEnum):

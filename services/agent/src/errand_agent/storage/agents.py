@@ -15,8 +15,7 @@ from errand_agent.storage.models import AgentRow
 
 
 def _agent(row: AgentRow) -> Agent:
-    lists = {"tools": tuple(row.definition["tools"]), "collections": tuple(row.definition["collections"])}
-    return Agent(**{**row.definition, **lists, "version": row.version})
+    return Agent.from_json({**row.definition, "version": row.version})
 
 
 class AgentRepository:

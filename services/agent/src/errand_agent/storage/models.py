@@ -82,6 +82,8 @@ class RunRow(Base):  # type: ignore[valid-type, misc]
     cancel_requested: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     idempotency_key: Mapped[str | None] = mapped_column(sa.Text)
     forked_from: Mapped[str | None] = mapped_column(sa.Text)
+    parent_run_id: Mapped[str | None] = mapped_column(sa.Text)
+    paused_seconds: Mapped[float] = mapped_column(sa.Float, default=0.0)
     cost_micros: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -38,6 +38,8 @@ def to_run(row: RunRow, steps: Sequence[Step] = ()) -> Run:
         steps=tuple(steps),
         cost_micros=row.cost_micros,
         forked_from=row.forked_from or "",
+        parent_run_id=row.parent_run_id or "",
+        paused_seconds=row.paused_seconds,
     )
 
 
@@ -48,8 +50,7 @@ def principal_of(row: RunRow) -> Principal:
 
 def agent_of(row: RunRow) -> Agent:
     """The agent as it was defined when the run began."""
-    lists = {"tools": tuple(row.definition["tools"]), "collections": tuple(row.definition["collections"])}
-    return Agent(**{**row.definition, **lists})
+    return Agent.from_json(row.definition)
 
 
 class RunRepository:
@@ -79,7 +80,9 @@ class RunRepository:
             cancel_requested=False,
             idempotency_key=idempotency_key or None,
             forked_from=run.forked_from or None,
+            parent_run_id=run.parent_run_id or None,
             cost_micros=0,
+            paused_seconds=0.0,
             created_at=run.created_at,
         )
         self._session.add(row)
@@ -123,6 +126,21 @@ class RunRepository:
         )
         return list(await self._session.scalars(query))
 
+    async def called_by(self, tenant_id: str, run_id: str) -> list[str]:
+        """Runs that have not ended and that this one called."""
+        query = sa.select(RunRow.id).where(
+            RunRow.tenant_id == tenant_id, RunRow.parent_run_id == run_id, RunRow.state != RunState.ENDED.value
+        )
+        return list(await self._session.scalars(query))
+
+    async def depth(self, tenant_id: str, run_id: str, most: int) -> int:
+        """How many runs stand above this one, itself included; counted up to `most`."""
+        above, count = run_id, 0
+        while above and count < most:
+            row = await self.row(tenant_id, above)
+            above, count = (row.parent_run_id or "" if row is not None else ""), count + 1
+        return count
+
     async def page(
         self,
         tenant_id: str,
@@ -134,6 +152,7 @@ class RunRepository:
         token: str,
         agent: str = "",
         stop_reasons: Sequence[StopReason] = (),
+        parent_run_id: str = "",
     ) -> tuple[list[RunRow], str]:
         """Runs, newest first, of one owner or (None) of all, and the next page's token."""
         query = sa.select(RunRow).where(RunRow.tenant_id == tenant_id).order_by(RunRow.id.desc()).limit(size + 1)
@@ -145,6 +164,8 @@ class RunRepository:
             query = query.where(RunRow.state == state.value)
         if agent:
             query = query.where(RunRow.agent == agent)
+        if parent_run_id:
+            query = query.where(RunRow.parent_run_id == parent_run_id)
         if stop_reasons:
             query = query.where(RunRow.stop_reason.in_([reason.value for reason in stop_reasons]))
         if (before := decode_page_token(token, length=1)) is not None:
@@ -214,6 +235,7 @@ class RunRepository:
         row.state, row.stop_reason, row.answer = RunState.ENDED.value, outcome.stop_reason.value, outcome.answer
         row.citations = [asdict(citation) for citation in outcome.citations]
         row.usage, row.cost_micros, row.ended_at = asdict(outcome.usage), outcome.cost_micros, at
+        row.paused_seconds = outcome.paused_seconds
 
     async def put_feedback(
         self, principal: Principal, run_id: str, helpful: bool, comment: str, correction: str

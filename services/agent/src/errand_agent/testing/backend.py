@@ -31,7 +31,8 @@ ANSWER = ("The result ", "is 42.")
 class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
     """Calls the calculator when it is asked to "calculate", and answers from its result.
 
-    "fetch" calls http_get, which asks a person first. "wait" in the question holds the first turn,
+    "delegate" calls the agent "helper" with what follows the word, "fetch" calls http_get, which asks a
+    person first. "wait" in the question holds the first turn,
     "hold" the turn after the tool, until `release` is set; "away" is a model that does not answer, as is
     every one while `is_away`.
     """
@@ -40,6 +41,7 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
         self.turns: Counter[str] = Counter()
         self.models: list[str] = []
         self.instructions: list[str] = []
+        self.traces: list[str] = []
         self.is_away = False
         self.waiting = asyncio.Event()
         self.release = asyncio.Event()
@@ -54,14 +56,21 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
         answered = messages[-1].HasField("tool")
         self.turns[question] += 1
         self.models.append(request.request.model)
+        carried = dict(context.invocation_metadata())
+        self.traces.append(str(carried.get("traceparent", "")).rpartition("-")[0].rpartition("-")[0])
         self.instructions.append(request.request.instructions)
         if self.is_away or "away" in question:
             raise Unavailable("inference")
-        if ("hold" in question and answered) or ("wait" in question and not answered):
+        holds = ("hold" in question and answered) or ("wait" in question and not answered)
+        if holds and not question.startswith("delegate"):
             await self._hold()
         usage = common_pb2.TokenUsage(prompt_tokens=10, completion_tokens=5)
         result = inference.GenerateResponse(usage=usage, model="fake", finish_reason=inference.FINISH_REASON_STOP)
-        if "calculate" in question and not answered:
+        if question.startswith("delegate") and not answered:
+            told = json.dumps({"message": question.removeprefix("delegate").strip()})
+            result.calls.add(name="ask_helper", arguments_json=told)
+            result.finish_reason = inference.FINISH_REASON_TOOL_CALLS
+        elif "calculate" in question and not answered:
             result.calls.add(name="calculator", arguments_json='{"expression": "6 * 7"}')
             result.finish_reason = inference.FINISH_REASON_TOOL_CALLS
         elif "fetch" in question and not answered:

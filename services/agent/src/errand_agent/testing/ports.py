@@ -12,7 +12,7 @@ from errand_common.errors import NotFound
 
 from errand_agent.domain.context import Plan
 from errand_agent.domain.ports import Call, Decision, Passage, RunCancelled, Thought, ToolResult, ToolSpec, Turn
-from errand_agent.domain.runs import Step, StepKind, Usage
+from errand_agent.domain.runs import Budget, Step, StepKind, Usage
 
 
 def said(text: str, tokens: int = 10) -> Thought:
@@ -36,6 +36,8 @@ class ScriptedModel:
     words: tuple[str, ...] = ()
     instructions: list[str] = field(default_factory=list)
     hanging: asyncio.Event | None = None
+    models: list[str] = field(default_factory=list)
+    temperatures: list[float] = field(default_factory=list)
 
     async def think(
         self,
@@ -46,8 +48,11 @@ class ScriptedModel:
         tools: Sequence[ToolSpec],
         may_call: bool,
         on_text: Callable[[str], Awaitable[None]],
+        temperature: float = 0.0,
     ) -> Thought:
         """The next turn of the script."""
+        self.models.append(model)
+        self.temperatures.append(temperature)
         self.asked.append((tuple(turns), may_call))
         self.instructions.append(instructions)
         if self.hanging is not None:
@@ -76,6 +81,7 @@ class ScriptedToolbox:
     asking: frozenset[str] = frozenset()
     away: Exception | None = None
     executed: list[tuple[Call, str, int, int]] = field(default_factory=list)
+    left: list[Budget | None] = field(default_factory=list)
 
     async def declared(self, names: Sequence[str]) -> list[ToolSpec]:
         """All of them that have a result."""
@@ -84,9 +90,10 @@ class ScriptedToolbox:
         return [ToolSpec(name, f"does {name}", "{}", name in self.asking) for name in names if name in self.results]
 
     async def execute(
-        self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str]
+        self, call: Call, *, run_id: str, step: int, index: int, collections: Sequence[str], left: Budget | None
     ) -> ToolResult:
         """The tool's result."""
+        self.left.append(left)
         self.executed.append((call, run_id, step, index))
         result = self.results[call.name]
         if isinstance(result, Exception):

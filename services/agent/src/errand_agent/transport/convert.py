@@ -43,6 +43,7 @@ def step_message(step: Step, index: int) -> pb.Step:
         result_json=step.result_json,
         duration_ms=step.duration_ms,
         usage=usage_message(step.usage),
+        run_id=step.run_id,
     )
 
 
@@ -99,6 +100,7 @@ def run_message(run: Run) -> pb.Run:
         message=run.message,
         cost_micros=run.cost_micros,
         forked_from=run.forked_from,
+        parent_run_id=run.parent_run_id,
         approvals=[approval_message(approval) for approval in run.approvals],
     )
     if run.state is RunState.WAITING:
@@ -162,6 +164,9 @@ def agent_message(agent: Agent) -> pb.Agent:
         max_errors=limits.max_errors,
         max_cost_micros=limits.max_cost_micros,
         max_shown_tools=agent.shown_tools,
+        agents=agent.agents,
+        fallback_models=agent.fallback_models,
+        temperature=agent.temperature,
         version=agent.version,
         is_default=agent.is_default,
     )
@@ -182,4 +187,7 @@ def agent_definition(message: pb.Agent) -> Agent:
         max_errors=message.max_errors,
         max_cost_micros=message.max_cost_micros,
         max_shown_tools=message.max_shown_tools,
+        agents=tuple(message.agents),
+        fallback_models=tuple(message.fallback_models),
+        temperature=message.temperature,
     )

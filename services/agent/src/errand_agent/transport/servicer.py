@@ -113,6 +113,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
             state=convert.run_state(request.state),
             agent=request.agent,
             stop_reasons=convert.stop_reasons(request.stop_reasons),
+            parent_run_id=request.parent_run_id,
             size=request.page.page_size,
             token=request.page.page_token,
         )

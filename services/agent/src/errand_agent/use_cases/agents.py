@@ -9,6 +9,7 @@ from errand_common.errors import AlreadyExists, Conflict, InvalidArgument, NotFo
 from errand_common.principal import current_principal
 
 from errand_agent.domain.agents import DEFAULT_AGENT, Agent, check_name, default_agent
+from errand_agent.domain.callees import circle_of, tool_name
 from errand_agent.domain.ports import Retriever, Toolbox
 from errand_agent.storage.agents import AgentRepository
 
@@ -92,3 +93,15 @@ class AgentUseCases:
             await self._retriever.check_collections(agent.collections)
         except NotFound as error:
             raise InvalidArgument(f"collections: {error.message}", field="collections") from error
+        await self._check_agents(agent)
+
+    async def _check_agents(self, agent: Agent) -> None:
+        """Those it calls exist, by names of their own, and no chain of calls leads back."""
+        names = [*agent.tools, *(tool_name(name) for name in agent.agents)]
+        if doubled := next((name for name in names if names.count(name) > 1), None):
+            raise InvalidArgument(f"agents: {doubled!r} is called twice; rename an agent or a tool.", field="agents")
+        definitions = {found.name: found for found in await self.all()} | {agent.name: agent}
+        if missing := next((name for name in agent.agents if name not in definitions), None):
+            raise InvalidArgument(f"agents: {missing!r} does not exist; define it first.", field="agents")
+        if circle := circle_of(agent.name, definitions):
+            raise InvalidArgument(f"agents: they call each other in a circle: {' -> '.join(circle)}.", field="agents")

@@ -12,8 +12,9 @@ from errand_common.principal import current_principal
 
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.approvals import Approval
+from errand_agent.domain.callees import MOST_DEEP
 from errand_agent.domain.conversations import Role, title_of
-from errand_agent.domain.runs import EventKind, Run, RunEvent, RunState, StopReason
+from errand_agent.domain.runs import Budget, EventKind, Run, RunEvent, RunState, StopReason
 from errand_agent.executor import RunExecutor
 from errand_agent.journal import Bell, rung
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
@@ -41,25 +42,27 @@ class RunUseCases:
         conversation_id: str,
         message: str,
         idempotency_key: str,
-        max_tokens: int | None = None,
+        budget: Budget | None = None,
         archived: bool = False,
+        parent_run_id: str = "",
     ) -> str:
         """The id of a run that was started, or of the one the key stands for.
 
-        With `max_tokens` it may use at most so many, whatever its agent says; `archived` keeps a new
-        conversation out of listings.
+        With a `budget` it may use at most so much, whatever its agent says; `archived` keeps a new
+        conversation out of listings; `parent_run_id` is the run that called its agent.
         Raises NotFound, InvalidArgument, and Conflict while the conversation is being answered.
         """
         if not message.strip():
             raise InvalidArgument("message: say something.", field="message")
         principal = current_principal()
         named = await (self._agents.get(agent) if agent else self._agent_of(conversation_id))
-        if max_tokens is not None:
-            named = replace(named, max_tokens=min(named.limits.max_tokens, max_tokens))
+        if budget is not None:
+            named = named.within(budget)
         async with self._database.transaction(principal.tenant_id) as session:
             runs = RunRepository(session)
             if idempotency_key and (known := await runs.by_key(principal, idempotency_key)) is not None:
                 return await self._known(known, message)
+            await _check_depth(runs, parent_run_id)
             conversation = await self._conversation(ConversationRepository(session), conversation_id, named, message)
             conversation.archived = archived
             run = Run(
@@ -71,6 +74,7 @@ class RunUseCases:
                 message=message,
                 state=RunState.QUEUED,
                 created_at=utc_now(),
+                parent_run_id=parent_run_id,
             )
             conversations = ConversationRepository(session)
             conversations.claim(conversation, run.id)
@@ -158,6 +162,7 @@ class RunUseCases:
         state: RunState | None,
         agent: str,
         stop_reasons: Sequence[StopReason],
+        parent_run_id: str,
         size: int,
         token: str,
     ) -> tuple[list[Run], str]:
@@ -171,6 +176,7 @@ class RunUseCases:
                 state=state,
                 agent=agent,
                 stop_reasons=stop_reasons,
+                parent_run_id=parent_run_id,
                 size=page_size(size),
                 token=token,
             )
@@ -209,6 +215,13 @@ class RunUseCases:
                         return run
         return await self.get(run_id)
 
+    async def ended(self, run_id: str) -> Run:
+        """The run, once it has ended; people may take days to approve its calls."""
+        async with aclosing(self.watch(run_id, 0, reads_along=False)) as events:
+            async for _ in events:
+                pass
+        return await self.get(run_id)
+
     async def approval(self, approval_id: str) -> Approval:
         """As it is now; raises NotFound."""
         tenant_id = current_principal().tenant_id
@@ -224,14 +237,18 @@ class RunUseCases:
             await self.cancel(run_id)
 
     async def cancel(self, run_id: str) -> Run:
-        """Asks a run to end; one that has ended stays as it is. Raises NotFound."""
+        """Asks a run and those it called to end; one that has ended stays as it is. Raises NotFound."""
         principal = current_principal()
         async with self._database.transaction(principal.tenant_id) as session:
-            row = await self._visible(RunRepository(session), run_id)
+            runs = RunRepository(session)
+            row = await self._visible(runs, run_id)
+            called = await runs.called_by(principal.tenant_id, run_id)
             if row.state != RunState.ENDED.value:
                 row.cancel_requested = True
                 self._bell.cancellation(run_id).set()
                 self._bell.ring(run_id)
+        for called_id in called:
+            await self.cancel(called_id)
         return await self.get(run_id)
 
     async def give_feedback(self, run_id: str, *, helpful: bool, comment: str, correction: str) -> None:
@@ -243,6 +260,12 @@ class RunUseCases:
             if row.state != RunState.ENDED.value:
                 raise Conflict("The run has not ended yet; give feedback on its answer.", resource="run", id=run_id)
             await runs.put_feedback(principal, run_id, helpful, comment, correction)
+
+
+async def _check_depth(runs: RunRepository, parent_run_id: str) -> None:
+    tenant_id = current_principal().tenant_id
+    if parent_run_id and await runs.depth(tenant_id, parent_run_id, MOST_DEEP) >= MOST_DEEP:
+        raise InvalidArgument(f"agents: they call each other at most {MOST_DEEP} deep.", field="agents")
 
 
 def _same_request(known: RunRow, message: str) -> RunRow:

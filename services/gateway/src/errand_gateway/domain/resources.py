@@ -101,7 +101,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a run, for a person to read."""
+    """One step of a run, for a person to read; `run_id` is that of the agent it called."""
 
     index: int
     kind: StepKind
@@ -111,6 +111,7 @@ class Step:
     result: Any
     duration_ms: float
     usage: Usage | None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ class Run:
     ended_at: datetime | None
     cost_micros: int = 0
     forked_from: str = ""
+    parent_run_id: str = ""
     approvals: Sequence[Approval] = field(default_factory=tuple)
 
 
@@ -195,6 +197,7 @@ class RunFilter:
     state: RunState | None = None
     agent: str = ""
     stop_reasons: Sequence[StopReason] = ()
+    parent_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +258,9 @@ class Agent:
     is_default: bool = False
     max_cost_micros: int = 0
     max_shown_tools: int = 0
+    agents: Sequence[str] = field(default_factory=tuple)
+    fallback_models: Sequence[str] = field(default_factory=tuple)
+    temperature: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

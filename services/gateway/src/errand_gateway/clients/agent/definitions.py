@@ -62,6 +62,9 @@ def _agent(message: pb.Agent) -> r.Agent:
         is_default=message.is_default,
         max_cost_micros=message.max_cost_micros,
         max_shown_tools=message.max_shown_tools,
+        agents=list(message.agents),
+        fallback_models=list(message.fallback_models),
+        temperature=round(message.temperature, 6),
     )
 
 
@@ -79,4 +82,7 @@ def _agent_message(agent: r.Agent) -> pb.Agent:
         max_errors=agent.max_errors,
         max_cost_micros=agent.max_cost_micros,
         max_shown_tools=agent.max_shown_tools,
+        agents=agent.agents,
+        fallback_models=agent.fallback_models,
+        temperature=agent.temperature,
     )

@@ -24,6 +24,7 @@ def run(message: pb.Run) -> r.Run:
         ended_at=convert.moment(message, "ended_at"),
         cost_micros=message.cost_micros,
         forked_from=message.forked_from,
+        parent_run_id=message.parent_run_id,
         approvals=[approval(item) for item in message.approvals],
     )
 
@@ -74,6 +75,7 @@ def _step(message: pb.Step) -> r.Step:
         result=convert.json_value(message.result_json),
         duration_ms=message.duration_ms,
         usage=convert.usage(message.usage) if message.HasField("usage") else None,
+        run_id=message.run_id or None,
     )
 
 

@@ -53,6 +53,7 @@ class RunClient(AgentClient):
             state=convert.enum_number(pb.RunState, "RUN_STATE_", wanted.state),
             agent=wanted.agent,
             stop_reasons=[convert.enum_number(pb.StopReason, "STOP_REASON_", reason) for reason in wanted.stop_reasons],
+            parent_run_id=wanted.parent_run_id,
         )
         with translate_errors(DEPENDENCY):
             response = await self._stub.ListRuns(request, timeout=self._timeout)

@@ -16,7 +16,7 @@ from errand_gateway.transport.access import (
     guarded_router,
 )
 from errand_gateway.transport.etags import IfMatch, etag, expected_version
-from errand_gateway.transport.fields import Body, PageDep, ResourceName, Text
+from errand_gateway.transport.fields import Body, PageDep, ResourceName, SpokenText, Text
 from errand_gateway.transport.services import ServicesDep
 
 router = guarded_router(prefix="/api/v1/agents", tags=["agents"])
@@ -24,6 +24,8 @@ router = guarded_router(prefix="/api/v1/agents", tags=["agents"])
 Reader = Annotated[Principal, Depends(Requires(Permission.AGENTS_READ))]
 Writer = Annotated[Principal, Depends(Requires(Permission.AGENTS_WRITE))]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ModelName = Annotated[SpokenText, Field(min_length=1, max_length=256)]
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 _EXAMPLE: Final[dict[str, Any]] = {
@@ -60,6 +62,13 @@ class AgentDefinition(Body):
     max_shown_tools: Annotated[
         int, Field(ge=1, le=64, description="Tools the model is shown at once: those nearest to the request.")
     ] = 16
+    agents: list[AgentName] = Field(
+        default=[], max_length=16, description="Agents it may call like tools, within what is left of its budget."
+    )
+    fallback_models: list[ModelName] = Field(
+        default=[], max_length=4, description="Asked in this order when the model is away or gives nothing usable."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2, description="0 takes the likeliest token each time.")] = 0.0
 
     def agent(self, name: str) -> Agent:
         """The agent of that name."""
@@ -76,6 +85,9 @@ class AgentDefinition(Body):
             max_errors=self.max_errors,
             max_cost_micros=self.max_cost_micros,
             max_shown_tools=self.max_shown_tools,
+            agents=list(dict.fromkeys(self.agents)),
+            fallback_models=list(dict.fromkeys(self.fallback_models)),
+            temperature=self.temperature,
         )
 
 

@@ -90,9 +90,12 @@ async def list_runs(
         list[StopReason],
         Query(max_length=16, description="Only those that ended so; `unavailable` and `internal` can be redriven."),
     ] = [],  # noqa: B006 - FastAPI copies it
+    parent_run_id: Annotated[
+        str, Query(max_length=64, pattern=ID_PATTERN, description="Only those that this run called.")
+    ] = "",
 ) -> Page[Run]:
     """The tenant's runs without their steps, newest first."""
-    wanted = RunFilter(conversation_id, state, agent, list(dict.fromkeys(stop_reason)))
+    wanted = RunFilter(conversation_id, state, agent, list(dict.fromkeys(stop_reason)), parent_run_id)
     return await services.agents.list_runs(page, wanted)
 
 

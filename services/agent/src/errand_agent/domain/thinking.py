@@ -1,0 +1,78 @@
+"""One model step: tried again while the model is away, then with the models to fall back on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from errand_common.errors import DeadlineExceeded, ErrandError, ModelUnavailable, Overloaded, Unavailable
+
+from errand_agent.domain.agents import Agent
+from errand_agent.domain.observing import RunObserver
+from errand_agent.domain.ports import Journal, Model, Thought, ToolSpec, Turn
+from errand_agent.domain.runs import StepKind
+
+_RETRY_SECONDS = (1.0, 2.0, 4.0)
+RETRYABLE = (Unavailable, Overloaded, DeadlineExceeded)
+# Trying the same model again would not help, another one does.
+_ELSEWHERE = (*RETRYABLE, ModelUnavailable)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is shown in one step."""
+
+    turns: Sequence[Turn]
+    instructions: str
+    tools: Sequence[ToolSpec]
+    may_call: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Thinker:
+    """Asks an agent's models."""
+
+    agent: Agent
+    model: Model
+    journal: Journal
+    observer: RunObserver
+
+    async def think(self, prompt: Prompt, *, key: str, step: str, models: Sequence[str], deadline: float) -> Thought:
+        """The turn of the first of the models that gives one. Raises what the last one raised."""
+        last: ErrandError | None = None
+        for model in models:
+            try:
+                return await self._asked(prompt, key, step, model, deadline)
+            except _ELSEWHERE as error:
+                last = error
+                if time.time() > deadline or await self.journal.is_cancelled():
+                    break
+        raise last or Unavailable("inference")
+
+    async def _asked(self, prompt: Prompt, key: str, step: str, model: str, deadline: float) -> Thought:
+        """The model's turn, tried again while it is away, busy or late."""
+        for pause in (*_RETRY_SECONDS, None):
+            try:
+                with self.observer.step(StepKind.THINK, f"{step}.{pause}", {"turns": prompt.turns}) as span:
+                    thought = await self._turn(prompt, model, lambda text: self.journal.tell(key, text))
+                    span(thought)
+                    return thought
+            except RETRYABLE:
+                if pause is None or time.time() + pause > deadline or await self.journal.is_cancelled():
+                    raise
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _turn(self, prompt: Prompt, model: str, on_text: Callable[[str], Awaitable[None]]) -> Thought:
+        return await self.model.think(
+            prompt.turns,
+            model=model,
+            instructions=prompt.instructions,
+            tools=prompt.tools,
+            may_call=prompt.may_call and bool(prompt.tools),
+            on_text=on_text,
+            temperature=self.agent.temperature,
+        )
