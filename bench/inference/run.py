@@ -58,7 +58,7 @@ async def peers(options: argparse.Namespace, folder: Path, service: Service) -> 
     """All that take part; each is closed at the end, also when one cannot start."""
     source = open_source(folder)
     converted = openvino_folder(source, options.precision, options.cache)
-    hints = OpenVinoOptions()
+    hints = OpenVinoOptions(compute="fastest" if options.precision == "int8" else "f32")
     end = Workload.of(folder).tokenizer.token_to_id("<end_of_turn>")
     makers = {
         ENGINE: lambda: Engine(converted, options.precision, source.context_tokens, hints),

@@ -42,8 +42,12 @@ class ServedModel:
 
 
 def _openvino(source: ModelSource, settings: InferenceSettings) -> Engine:
+    fastest = "fastest" if settings.precision == "int8" else "f32"
     options = OpenVinoOptions(
-        cache_gigabytes=settings.kv_cache_gigabytes, max_batch=settings.max_batch, threads=settings.threads
+        cache_gigabytes=settings.kv_cache_gigabytes,
+        max_batch=settings.max_batch,
+        threads=settings.threads,
+        compute=fastest if settings.compute == "auto" else settings.compute,
     )
     folder = openvino_folder(source, settings.precision, settings.cache_dir)
     return OpenVinoEngine(folder, precision=settings.precision, context_tokens=source.context_tokens, options=options)

@@ -23,6 +23,10 @@ class InferenceSettings(ServiceSettings):
     hub_token: SecretStr | None = Field(default=None, description="token for gated models of the hub")
     engine: Literal["openvino", "transformers", "scripted"] = "openvino"
     precision: Literal["fp32", "int8"] = Field(default="fp32", description="weight format of the openvino engine")
+    compute: Literal["auto", "f32", "bf16"] = Field(
+        default="auto",
+        description="numbers the openvino engine computes with; auto: bf16 for int8 weights where the processor has it",
+    )
     device: str = Field(default="cpu", description="torch device of the transformers engine")
     script_file: Path | None = Field(default=None, description="rules of the scripted engine, a JSON list")
     cache_dir: Path = Field(default=Path(".cache/errand"), description="folder of converted models")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from errand_common.errors import Unavailable
-from errand_inference.domain.engine import EngineRequest
+from errand_inference.domain.engine import Delta, EngineRequest
 from errand_inference.engines.openvino import OpenVinoEngine
 from errand_inference.engines.wire import OpenVinoOptions
 
@@ -91,3 +91,24 @@ def test_a_folder_that_is_no_model_is_refused_with_the_reason(tiny_openvino: Pat
     (tmp_path / "openvino_model.xml").write_text("<broken")
     with pytest.raises(RuntimeError, match=r"\w+"):
         OpenVinoEngine(tmp_path, precision="fp32", context_tokens=10, options=OpenVinoOptions())
+
+
+async def test_computing_as_fast_as_the_processor_can_gives_text_too(tiny_openvino: Path) -> None:
+    options = OpenVinoOptions(compute="fastest")
+    engine = await asyncio.to_thread(
+        OpenVinoEngine, tiny_openvino, precision="fp32", context_tokens=1024, options=options
+    )
+    assert await _tokens(engine, EngineRequest("<bos>hello", 5, streamed=False)) == 5
+    await engine.close()
+
+
+async def test_tokens_that_nobody_reads_along_are_told_some_at_a_time(engine: OpenVinoEngine) -> None:
+    async def deltas(*, streamed: bool) -> list[Delta]:
+        request = EngineRequest("<bos>long", 64, streamed=streamed)
+        return [delta async for delta in engine.generate(request)]
+
+    told, gathered = await deltas(streamed=True), await deltas(streamed=False)
+    assert "".join(delta.text for delta in gathered) == "".join(delta.text for delta in told)
+    assert sum(delta.tokens for delta in gathered) == 64
+    assert gathered[0].tokens == 1
+    assert len(gathered) < len(told) / 2

@@ -30,7 +30,10 @@ class Finish(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One generation. `temperature` 0 is greedy; `stop` texts end it and are not part of the output."""
+    """One generation. `temperature` 0 is greedy; `stop` texts end it and are not part of the output.
+
+    Without `streamed` an engine may tell several tokens at once: nobody reads along, and each telling costs.
+    """
 
     prompt: str
     max_tokens: int
@@ -39,6 +42,7 @@ class EngineRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     grammar: Grammar | None = None
+    streamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

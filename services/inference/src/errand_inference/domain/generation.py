@@ -56,6 +56,7 @@ class GenerationRequest:
     priority: Priority = Priority.INTERACTIVE
     tenant_id: str = ""
     deadline_seconds: float = 300.0
+    streamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,7 @@ class _Turn:
             seed if attempt.seed_step else request.seed,
             request.stop,
             grammar,
+            request.streamed,
         )
 
     def _take(self, delta: Delta) -> list[TextDelta | ToolCall]:

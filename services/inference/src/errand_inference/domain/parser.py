@@ -128,6 +128,10 @@ class StreamParser:
         """Text deltas and whole calls, in order; may be empty."""
         self._pending += piece
         events: list[str | ToolCall] = []
+        if "<" not in self._pending:
+            # Most tokens: nothing that could begin a marker.
+            self._emit(events, 0 if self._ended else len(self._pending))
+            return events
         while not self._ended and self._advance(events):
             pass
         return events

@@ -80,6 +80,6 @@ def is_json_of(text: str, schema_json: str) -> bool:
     """Whether the text is JSON that the schema admits."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return bool(_validator(schema_json).is_valid(value))

@@ -29,6 +29,7 @@ from errand_inference.domain.dialects import to_ebnf
 from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
 from errand_inference.domain.format import STOP_TOKENS
 from errand_inference.engines.decoding import IncrementalDecoder
+from errand_inference.engines.encoding import PromptTokenizer
 from errand_inference.engines.wire import Cancel, Command, Event, Failed, LoadFailed, OpenVinoOptions, Output, Start
 
 _LOADING_SECONDS = 300.0
@@ -48,9 +49,18 @@ class _Reader:
     loop: asyncio.AbstractEventLoop
     output: asyncio.Queue[Event]
 
-    def give(self, event: Event) -> None:
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.output.put_nowait, event)
+
+def _deliver(told: Sequence[tuple[_Reader, Event]]) -> None:
+    """Wakes each loop once for all that a step brought: a wake-up for each would cost more than the rest."""
+    for loop in {reader.loop for reader, _ in told}:
+        if not loop.is_closed():
+            mine = [(reader.output, event) for reader, event in told if reader.loop is loop]
+            loop.call_soon_threadsafe(_put_all, mine)
+
+
+def _put_all(events: Sequence[tuple[asyncio.Queue[Event], Event]]) -> None:
+    for output, event in events:
+        output.put_nowait(event)
 
 
 class _Worker:
@@ -126,7 +136,7 @@ class _Worker:
             try:
                 self._connection.send(command)
             except OSError:
-                self._give(Failed(command.id, _PROCESS_ENDED))
+                self._give([Failed(command.id, _PROCESS_ENDED)])
 
     def _note_sent(self, id: int) -> bool:
         """False when the caller has gone meanwhile."""
@@ -144,17 +154,19 @@ class _Worker:
                 if self._ending or not self._restart():
                     return
                 continue
-            for event in events:
-                self._give(event)
+            self._give(events)
 
-    def _give(self, event: Event) -> None:
+    def _give(self, events: Sequence[Event]) -> None:
+        told: list[tuple[_Reader, Event]] = []
         with self._lock:
-            over = isinstance(event, Failed) or bool(event.finish)
-            reader = self._readers.pop(event.id, None) if over else self._readers.get(event.id)
-            if over:
-                self._sent.discard(event.id)
-        if reader is not None:
-            reader.give(event)
+            for event in events:
+                over = isinstance(event, Failed) or bool(event.finish)
+                reader = self._readers.pop(event.id, None) if over else self._readers.get(event.id)
+                if over:
+                    self._sent.discard(event.id)
+                if reader is not None:
+                    told.append((reader, event))
+        _deliver(told)
 
     def _restart(self) -> bool:
         self._up.clear()
@@ -162,8 +174,7 @@ class _Worker:
         _log.error("engine process ended; starting it again", exit_status=status)
         with self._lock:
             lost, self._sent = self._sent, set()
-        for id in lost:
-            self._give(Failed(id, _PROCESS_ENDED))
+        self._give([Failed(id, _PROCESS_ENDED) for id in lost])
         try:
             return self._start_again()
         finally:
@@ -188,8 +199,7 @@ class _Worker:
     def _fail_all(self, message: str) -> None:
         with self._lock:
             failed, self._readers = self._readers, {}
-        for id, reader in failed.items():
-            reader.give(Failed(id, message))
+        _deliver([(reader, Failed(id, message)) for id, reader in failed.items()])
 
     def close(self) -> None:
         with self._lock:
@@ -214,8 +224,8 @@ class OpenVinoEngine:
     def __init__(self, folder: Path, *, precision: str, context_tokens: int, options: OpenVinoOptions) -> None:
         """Loads the model (blocking); raises RuntimeError when it cannot be loaded."""
         self.precision, self.context_tokens = precision, context_tokens
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        known = (self._tokenizer.token_to_id(token) for token in STOP_TOKENS)
+        self._tokenizer = PromptTokenizer(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        known = (self._tokenizer.id_of(token) for token in STOP_TOKENS)
         self._stop_ids = tuple(token_id for token_id in known if token_id is not None)
         if not self._stop_ids:
             raise RuntimeError(f"the tokenizer knows none of {', '.join(STOP_TOKENS)}")
@@ -235,7 +245,7 @@ class OpenVinoEngine:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
-        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        return self._tokenizer.count(texts)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Raises InvalidArgument when the prompt leaves no room or the grammar is not accepted."""
@@ -244,7 +254,7 @@ class OpenVinoEngine:
         if start.ebnf in self._rejected:
             raise _rejection(self._rejected[start.ebnf])
         reader = _Reader(asyncio.get_running_loop(), asyncio.Queue())
-        decoder = IncrementalDecoder(self._decode, request.stop)
+        decoder = IncrementalDecoder(self._tokenizer.decode, request.stop)
         self._worker.start(start, reader)
         try:
             while True:
@@ -260,12 +270,8 @@ class OpenVinoEngine:
 
     async def _encode(self, prompt: str) -> list[int]:
         if len(prompt) > _LONG_CHARACTERS:
-            return await asyncio.to_thread(self._ids, prompt)
-        return self._ids(prompt)
-
-    def _ids(self, prompt: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(prompt, add_special_tokens=False).ids
-        return ids
+            return await asyncio.to_thread(self._tokenizer.encode, prompt)
+        return self._tokenizer.encode(prompt)
 
     def _start(self, request: EngineRequest, ids: list[int]) -> Start:
         return Start(
@@ -277,6 +283,7 @@ class OpenVinoEngine:
             top_p=request.top_p,
             seed=(request.seed or 0) % 2**31,
             ebnf=to_ebnf(request.grammar) if request.grammar else "",
+            streamed=request.streamed,
         )
 
     def _error(self, event: Failed, ebnf: str) -> ErrandError:
@@ -293,10 +300,6 @@ class OpenVinoEngine:
         text = decoder.feed([id for id in event.ids if id not in self._stop_ids], last=finish is not None)
         finish = Finish.STOP if decoder.stopped else finish
         return Delta(text, len(event.ids), finish, prompt_tokens, event.cached_tokens)
-
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
-        return text
 
     async def close(self) -> None:
         """Ends the process; running generations fail with Unavailable."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +40,12 @@ _WORTH_WAITING_TOKENS = 128
 # Tokens in one block of the KV cache on a CPU; only whole blocks are shared.
 _BLOCK_TOKENS = 32
 _PREFIXES_REMEMBERED = 4096
+# Tokens that nobody reads along are told so many at a time, and no later than this: some must be there when
+# a deadline passes.
+_TOLD_AT_ONCE = 16
+_TOLD_SECONDS = 0.2
 _GRAMMARS_REMEMBERED = 512
+_RUNNING = genai.GenerationStatus.RUNNING
 _FINISHES = {genai.GenerationFinishReason.STOP: "stop", genai.GenerationFinishReason.LENGTH: "length"}
 
 
@@ -50,6 +56,15 @@ class _Job:
     handle: Any
     cached_tokens: int
     has_output: bool = False
+    untold: int = 0
+    told_at: float = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether its output is read after this step; the first token always is, as its time is measured."""
+        self.untold += 1
+        if not self.start.streamed and self.has_output and self.handle.get_status() == _RUNNING:
+            return self.untold >= _TOLD_AT_ONCE or now - self.told_at >= _TOLD_SECONDS
+        return True
 
 
 class PrefixBook:
@@ -142,9 +157,12 @@ class Worker:
         except RuntimeError as error:
             yield from self._give_up(_first_line(error))
             return
+        now = time.monotonic()
         for id, job in list(self._jobs.items()):
+            if not job.is_due(now):
+                continue
             if output := _read(id, job):
-                job.has_output = True
+                job.has_output, job.untold, job.told_at = True, 0, now
                 self._proven.add(job.start.ebnf)
                 yield output
             if output and output.finish:
@@ -190,7 +208,7 @@ def _read(id: int, job: _Job) -> Output | None:
         for output in job.handle.read().values():
             ids.extend(output.generated_ids)
             finish = _FINISHES.get(output.finish_reason, finish)
-    if not finish and job.handle.get_status() != genai.GenerationStatus.RUNNING:
+    if not finish and job.handle.get_status() != _RUNNING:
         finish = "stop"
     return Output(id, tuple(ids), finish, job.cached_tokens) if ids or finish else None
 
@@ -222,13 +240,17 @@ def build_pipeline(folder: Path, options: OpenVinoOptions) -> Any:
     scheduler.max_num_batched_tokens = options.max_batched_tokens
     scheduler.max_num_seqs = options.max_batch
     scheduler.dynamic_split_fuse = True
-    properties: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": options.precision_hint,
-        "KV_CACHE_PRECISION": options.precision_hint,
-    }
+    compute = _compute(options.compute)
+    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": compute, "KV_CACHE_PRECISION": compute}
     if options.threads:
         properties["INFERENCE_NUM_THREADS"] = options.threads
     return genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+
+
+def _compute(wanted: str) -> str:
+    if wanted != "fastest":
+        return wanted
+    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 def main() -> None:

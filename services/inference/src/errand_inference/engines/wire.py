@@ -7,18 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoOptions:
-    """How the pipeline is built. `cache_gigabytes` bounds the KV cache; 0 threads takes all."""
+    """How the pipeline is built. `cache_gigabytes` bounds the KV cache; 0 threads takes all.
+
+    `compute` is f32, bf16, or "fastest": bf16 where the processor has it.
+    """
 
     cache_gigabytes: int = 1
     max_batch: int = 64
     max_batched_tokens: int = 2048
     threads: int = 0
-    precision_hint: str = "f32"
+    compute: str = "f32"
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin a generation; an empty `ebnf` leaves it free."""
+    """Begin a generation; an empty `ebnf` leaves it free. Without `streamed` its tokens are told some at a time."""
 
     id: int
     prompt_ids: tuple[int, ...]
@@ -28,6 +31,7 @@ class Start:
     top_p: float
     seed: int
     ebnf: str = ""
+    streamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,9 @@ _CAPABILITIES = {
 }
 
 
-def generation_request(request: pb.GenerateRequest, *, tenant_id: str, deadline_seconds: float) -> GenerationRequest:
+def generation_request(
+    request: pb.GenerateRequest, *, tenant_id: str, deadline_seconds: float, streamed: bool
+) -> GenerationRequest:
     """The domain's request; raises InvalidArgument that names the field."""
     named = request.tool_choice.mode == pb.TOOL_CHOICE_MODE_NAMED
     if named and not request.tool_choice.name:
@@ -76,6 +78,7 @@ def generation_request(request: pb.GenerateRequest, *, tenant_id: str, deadline_
         priority=_PRIORITIES[request.priority],
         tenant_id=tenant_id,
         deadline_seconds=deadline_seconds,
+        streamed=streamed,
     )
 
 

@@ -38,7 +38,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         """One whole turn."""
         response = pb.GenerateResponse()
-        async with aclosing(self._turn(request)) as events:
+        async with aclosing(self._turn(request, streamed=False)) as events:
             async for event in events:
                 if isinstance(event, pb.GenerateResponse):
                     response = event
@@ -48,7 +48,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: pb.GenerateStreamRequest, context: Any
     ) -> AsyncGenerator[pb.GenerateStreamResponse, None]:
         """Deltas, then the whole turn."""
-        async with aclosing(self._turn(request.request)) as events:
+        async with aclosing(self._turn(request.request, streamed=True)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     yield pb.GenerateStreamResponse(text_delta=event.text)
@@ -58,11 +58,14 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                     yield pb.GenerateStreamResponse(result=event)
 
     async def _turn(
-        self, request: pb.GenerateRequest
+        self, request: pb.GenerateRequest, *, streamed: bool
     ) -> AsyncGenerator[TextDelta | ToolCall | pb.GenerateResponse, None]:
         model = self._models.get(request.model)
         wanted = convert.generation_request(
-            request, tenant_id=current_principal().tenant_id, deadline_seconds=_generation_seconds()
+            request,
+            tenant_id=current_principal().tenant_id,
+            deadline_seconds=_generation_seconds(),
+            streamed=streamed,
         )
         attributes = {
             genai.OPERATION: genai.CHAT,

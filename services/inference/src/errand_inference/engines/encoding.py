@@ -1,0 +1,66 @@
+"""Turns prompts into token ids; what the requests of one agent share is read once."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from errand_inference.domain.format import BOS, END_TURN, START_TURN
+
+# Together at most 16 MB.
+_PREFIXES_KEPT = 256
+_LONGEST_PREFIX_CHARACTERS = 32_768
+_PROBE = f"{BOS}{START_TURN}developer\n The text before{END_TURN}", f"\n{START_TURN}user\n and the text after"
+
+
+class PromptTokenizer:
+    """A tokenizer that remembers the ids of a prompt's first turn, instructions and tools. May be used by threads."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._prefixes: OrderedDict[str, array[int]] = OrderedDict()
+        self._lock = threading.Lock()
+        # A control token parts the text before it is read, but a tokenizer may treat a text's begin specially.
+        before, after = _PROBE
+        self._may_split = self._read(before) + self._read(after) == self._read(before + after)
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a control token, None when the vocabulary has none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def encode(self, prompt: str) -> list[int]:
+        """The prompt's ids; control tokens in it are read as such."""
+        end = prompt.find(END_TURN) + len(END_TURN)
+        if not self._may_split or not len(END_TURN) <= end <= _LONGEST_PREFIX_CHARACTERS:
+            return self._read(prompt)
+        return [*self._prefix(prompt[:end]), *self._read(prompt[end:])]
+
+    def _prefix(self, text: str) -> array[int]:
+        with self._lock:
+            if (known := self._prefixes.get(text)) is not None:
+                self._prefixes.move_to_end(text)
+                return known
+        ids = array("I", self._read(text))
+        with self._lock:
+            self._prefixes[text] = ids
+            if len(self._prefixes) > _PREFIXES_KEPT:
+                self._prefixes.popitem(last=False)
+        return ids
+
+    def _read(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text."""
+        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of ids, control tokens spelled."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
+        return text
