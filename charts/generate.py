@@ -33,7 +33,7 @@ MANAGED = {
     *("host", "port", "metrics_port", "data_dir", "database_url", "jwks", "signing_key_file", "drain_seconds"),
     *("otlp_endpoint", "mlflow_endpoint", "mlflow_headers", "otlp_headers", "agent_target", "inference_target"),
     *("rag_target", "tools_target", "dbos_database_url", "executor_id", "worker_name", "chroma_url", "hub_id"),
-    *("hub_token", "bootstrap_admin_key", "key_pepper", "rate_limit_storage", "cache_dir"),
+    *("hub_token", "bootstrap_admin_key", "key_pepper", "rate_limit_storage", "cache_dir", "tls_dir"),
 }
 Schema = dict[str, Any]
 
@@ -90,6 +90,7 @@ AUTOSCALING = closed(
         "metrics": {**LIST, "description": "more metrics, as in a HorizontalPodAutoscaler"},
     }
 )
+HOURS = text("hours, such as 720h", pattern=r"^[1-9][0-9]*h$")
 SCHEDULE = text("cron, UTC", pattern=r"^\S+ \S+ \S+ \S+ \S+$")
 PLACEMENT = {"nodeSelector": LABELS, "tolerations": LIST}
 
@@ -257,6 +258,15 @@ def schema() -> Schema:
                         "metricsFrom": LIST,
                         "grpcFrom": LIST,
                         "internet": FLAG,
+                    }
+                ),
+                "mtls": closed(
+                    {
+                        "enabled": FLAG,
+                        "certManager": FLAG,
+                        "issuer": closed({"name": NAME, "kind": one_of("Issuer", "ClusterIssuer")}),
+                        "duration": HOURS,
+                        "renewBefore": HOURS,
                     }
                 ),
                 "serviceMonitor": closed(

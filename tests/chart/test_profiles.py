@@ -12,7 +12,7 @@ from tests.chart.rendering import PROFILES, pods, render
 # The oldest supported to the newest.
 VERSIONS = tuple(f"1.{minor}.0" for minor in range(28, 37))
 # Custom resources have no schema in Kubernetes.
-CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "ScaledObject"}
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "ScaledObject", "Certificate", "Issuer"}
 EVERYTHING: dict[str, Any] = {
     "serviceMonitor__enabled": True,
     "prometheusRule__enabled": True,
@@ -21,6 +21,7 @@ EVERYTHING: dict[str, Any] = {
     "httpRoute__gateway__name": "public",
     "ingress__enabled": True,
     "backup__enabled": True,
+    "mtls__enabled": True,
     "ingest__enabled": True,
     "ingest__claim": "documents",
     "train__enabled": True,

@@ -68,7 +68,8 @@ topologySpreadConstraints:
 {{- /* Not /readyz: it asks the other services too, and one that is away would take every gateway out of the Service. */ -}}
 {{- $probe = "httpGet: {path: /healthz, port: http}" -}}
 {{- $alive = $probe -}}
-{{- else if eq .root.Values.defaults.probes "http" -}}
+{{- /* The kubelet speaks no TLS to a gRPC health service. */ -}}
+{{- else if or (eq .root.Values.defaults.probes "http") .root.Values.mtls.enabled -}}
 {{- $probe = "httpGet: {path: /readyz, port: metrics}" -}}
 {{- $alive = "httpGet: {path: /healthz, port: metrics}" -}}
 {{- else -}}
@@ -111,6 +112,7 @@ livenessProbe:
 {{- $_ := set $env (printf "%s_TARGET" (upper $target)) (include "errand.target" (list $root $target (index (include "errand.ports" $root | fromYaml) $target))) -}}
 {{- end -}}
 {{- end -}}
+{{- if $v.mtls.enabled }}{{ $_ := set $env "TLS_DIR" "/tls" }}{{ end -}}
 {{- if has .name (list "gateway" "agent" "rag") }}{{ $_ := set $env "SIGNING_KEY_FILE" "/keys/signing-key.pem" }}{{ end -}}
 {{- if eq .name "rag" -}}
 {{- with include "errand.chromaUrl" $root }}{{ $_ := set $env "CHROMA_URL" . }}{{ end -}}

@@ -46,7 +46,7 @@ spec:
       env: {{- include "errand.environment" . | nindent 8 }}
       resources: {{- toYaml $own.prepare.resources | nindent 8 }}
       securityContext: {{- include "errand.containerSecurity" $root | nindent 8 }}
-      volumeMounts: {{- include "errand.modelMounts" . | nindent 8 }}
+      volumeMounts: {{- include "errand.mounts" . | nindent 8 }}
   {{- end }}
   containers:
     - name: {{ .name }}
@@ -63,7 +63,7 @@ spec:
       resources: {{- include "errand.withGpus" (list $own.resources ($own.gpus | default 0)) | nindent 8 }}
       securityContext: {{- include "errand.containerSecurity" $root | nindent 8 }}
       volumeMounts:
-        {{- include "errand.modelMounts" . | nindent 8 }}
+        {{- include "errand.mounts" . | nindent 8 }}
         {{- if has .name (list "gateway" "agent" "rag") }}
         - {name: keys, mountPath: /keys, readOnly: true}
         {{- end }}
@@ -76,6 +76,10 @@ spec:
     {{- else if ne .name "agent" }}
     - name: data
       persistentVolumeClaim: {claimName: {{ include "errand.name" (list $root .name) }}}
+    {{- end }}
+    {{- if $v.mtls.enabled }}
+    - name: tls
+      secret: {secretName: {{ include "errand.name" (list $root .name) }}-tls, defaultMode: 0440}
     {{- end }}
     {{- if has .name (list "gateway" "agent" "rag") }}
     - name: keys
@@ -103,9 +107,12 @@ spec:
 {{- if and (eq .name "inference") (or .root.Values.inference.hubId .root.Values.inference.modelClaim) }}yes{{ end }}
 {{- end }}
 
-{{- define "errand.modelMounts" -}}
+{{- define "errand.mounts" -}}
 - {name: data, mountPath: /data}
 - {name: tmp, mountPath: /tmp}
+{{- if .root.Values.mtls.enabled }}
+- {name: tls, mountPath: /tls, readOnly: true}
+{{- end }}
 {{- if include "errand.prepares" . }}
 - {name: cache, mountPath: /cache}
 {{- if .root.Values.inference.modelClaim }}

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from errand_common.rpc.tls import configure_tls
 from errand_common.settings import ServiceSettings, SettingsError, describe, load_settings
 from errand_common.telemetry import configure_logging
 from errand_common.telemetry.logs import switch_debug
@@ -38,6 +39,7 @@ def run_service(
     command = parser.parse_args().command
     try:
         settings = load_settings(settings_class)
+        configure_tls(settings.tls_dir)
     except SettingsError as error:
         sys.stderr.write(f"{service_name}: {error}\n")
         return BAD_SETTINGS_STATUS

@@ -33,6 +33,10 @@ class ServiceSettings(BaseSettings):
     database_url: SecretStr | None = Field(default=None, description="SQLAlchemy URL; default is SQLite in data_dir")
     jwks: str = Field(default="", description="path or URL of the key set that verifies internal tokens")
     signing_key_file: Path | None = Field(default=None, description="PEM file of the key that signs internal tokens")
+    tls_dir: Path | None = Field(
+        default=None,
+        description="folder with tls.crt, tls.key and ca.crt: gRPC then is mutual TLS; empty is plain text",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "pretty"] = "json"
     otlp_endpoint: str | None = Field(default=None, description="URL all spans are sent to by OTLP over HTTP")

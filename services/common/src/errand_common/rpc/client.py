@@ -24,6 +24,7 @@ from errand_common.rpc.context import (
 from errand_common.rpc.server import MAX_MESSAGE_BYTES
 from errand_common.rpc.spans import traced_call
 from errand_common.rpc.status import translate_errors
+from errand_common.rpc.tls import own_files
 from errand_common.telemetry.tracing import carried_trace
 from errand_common.tokens import TokenSigner
 
@@ -61,8 +62,10 @@ _OPTIONS = [
 
 
 def create_channel(target: str) -> grpc.aio.Channel:
-    """A channel to `target` ("127.0.0.1:50052" or "dns:///errand-inference:50052")."""
+    """A channel to `target` ("127.0.0.1:50052" or "dns:///errand-inference:50052"), with TLS where it is configured."""
     interceptors: list[Any] = [_UnaryUnary(), _UnaryStream(), _StreamUnary(), _StreamStream()]
+    if files := own_files():
+        return grpc.aio.secure_channel(target, files.channel_credentials(), options=_OPTIONS, interceptors=interceptors)
     return grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors)
 
 

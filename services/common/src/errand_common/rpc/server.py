@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from errand_common.rpc.interceptors import ServiceInterceptor
+from errand_common.rpc.tls import TlsFiles
 from errand_common.settings import ServiceSettings
 from errand_common.telemetry import metrics
 from errand_common.tokens import TokenVerifier
@@ -74,7 +75,12 @@ class RpcServer:
         Raises RuntimeError when the port is taken.
         """
         await self.set_serving(False)
-        port = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+        address = f"{self._settings.host}:{self._settings.port}"
+        if self._settings.tls_dir:
+            credentials = TlsFiles(self._settings.tls_dir).server_credentials()
+            port = self._server.add_secure_port(address, credentials)
+        else:
+            port = self._server.add_insecure_port(address)
         await self._server.start()
         return port
 
