@@ -32,6 +32,8 @@ class Suite:
     target: str
     http: httpx.Client
     environment: dict[str, str]
+    metrics: dict[str, str]
+    """Where each service shows its figures: host and port by service."""
 
     @property
     def mlflow_url(self) -> str:
@@ -117,18 +119,21 @@ def target() -> Iterator[str]:
 def suite(tmp_path_factory: pytest.TempPathFactory, target: str) -> Iterator[Suite]:
     """One suite for the whole session."""
     folder = tmp_path_factory.mktemp("suite")
-    port = target.rpartition(":")[2]
+    port, own_port = target.rpartition(":")[2], free_port()
+    metrics_ports = {name: free_port() for name in ("agent", "inference", "rag", "tools")}
     environment = {
         **os.environ,
+        **{f"ERRAND_{name.upper()}_METRICS_PORT": str(number) for name, number in metrics_ports.items()},
         "ERRAND_TOOLS_HTTP_PRIVATE_NETWORKS": "127.0.0.0/8",
         "ERRAND_TOOLS_HTTP_PORTS": f"80,443,{port}",
         "ERRAND_TOOLS_HTTP_ALLOW_LIST": f"127.0.0.1:{port}",
     }
-    options = ("--detach", "--json", "--data-dir", str(folder), "--port", str(free_port()))
+    options = ("--detach", "--json", "--data-dir", str(folder), "--port", str(own_port))
     started = json.loads(errand("up", *options, env=environment))
     headers = {"X-API-Key": started["admin_key"]}
     try:
         with httpx.Client(base_url=started["url"], headers=headers, timeout=150) as client:
-            yield Suite(started["url"], started["admin_key"], folder, target, client, environment)
+            metrics = {name: f"127.0.0.1:{number}" for name, number in {**metrics_ports, "gateway": own_port}.items()}
+            yield Suite(started["url"], started["admin_key"], folder, target, client, environment, metrics)
     finally:
         errand("down", "--data-dir", str(folder))

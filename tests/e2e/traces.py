@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import mlflow
+import pytest
 
 from tests.e2e.conftest import Suite
 
@@ -23,6 +24,24 @@ def traces_of(suite: Suite, run_ids: Sequence[str]) -> dict[str, Any]:
             return found
         known = spans
         time.sleep(2)
+
+
+def trace_in_mlflow(suite: Suite, trace_id: str) -> Any:
+    """The trace of this OpenTelemetry id, as soon as its root is there; fails the test when it does not come."""
+    until = time.monotonic() + 90
+    while time.monotonic() < until:
+        if is_up(suite):
+            mlflow.set_tracking_uri(suite.mlflow_url)
+            trace = mlflow.get_trace(f"tr-{trace_id}", silent=True)
+            if trace is not None and root_of(trace) is not None:
+                return trace
+        time.sleep(1)
+    pytest.fail(f"MLflow has no whole trace {trace_id}")
+
+
+def root_of(trace: Any) -> Any:
+    """The span without a parent; None before it came."""
+    return next((span for span in trace.data.spans if span.parent_id is None), None)
 
 
 def is_up(suite: Suite) -> bool:
