@@ -7,7 +7,7 @@ import sys
 import typer
 
 from errand_cli.client import ApiError
-from errand_cli.commands import ask, doctor, keys, models, rag, runs, suite
+from errand_cli.commands import ask, doctor, keys, models, rag, runs, suite, tools
 from errand_cli.layout import LaunchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Errand: tool-calling agents on your own machine.")
@@ -17,6 +17,7 @@ for part in (suite.app, ask.app, runs.app, doctor.app, models.app):
 app.add_typer(runs.run, name="run")
 app.add_typer(keys.app, name="keys")
 app.add_typer(rag.app, name="rag")
+app.add_typer(tools.app, name="tools")
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/runs/{run_id}/feedback": {"helpful": True},
     "/api/v1/agents/{name}": {"description": "x"},
     "/api/v1/tools/{name}": {"enabled": False},
+    "put /api/v1/tools/{name}": {"description": "Spies.", "python": {"code": "1"}},
     "/api/v1/tools/{name}/approve": {"schema_hash": "0" * 64},
     "/api/v1/tools/{name}/call": {"arguments": {}},
     "/api/v1/effects/{effect_id}/settle": {"result": 1},
@@ -98,7 +99,7 @@ async def test_no_operation_finds_another_tenants_things(gateway: RunningGateway
             assert not unknown, f"{path}: make one of {unknown} in belongings()"
             request: dict[str, Any] = {}
             if method in ("post", "put", "patch"):
-                request["json"] = BODIES.get(path, {})
+                request["json"] = BODIES.get(f"{method} {path}", BODIES.get(path, {}))
             if path.endswith("/documents") and method == "post":
                 request = {"files": {"file": ("a.txt", b"a")}}
             answer = await stranger.request(method, path.format(**ids), **request)

@@ -101,3 +101,78 @@ async def test_a_call_is_made_once_for_each_key(gateway: RunningGateway) -> None
     assert runs[0] == runs[1]
     assert len(set(runs)) == 3
     assert (await gateway.http.post("/api/v1/tools/nobody/call", json=body)).status_code == 404
+
+
+PARAMETERS = {"type": "object", "properties": {"id": {"type": "integer"}}}
+
+
+async def test_a_tool_is_changed_only_at_the_version_seen(gateway: RunningGateway, name: str) -> None:
+    body = {"description": "Reads an order.", "parameters": PARAMETERS, "http": HTTP}
+    await gateway.http.post("/api/v1/tools", json={"name": name, **body})
+    path = f"/api/v1/tools/{name}"
+    seen = (await gateway.http.get(path)).headers["etag"]
+    rules = {
+        "limits": {"calls_per_minute": 30, "concurrent_calls": 2},
+        "cost_micros": 5,
+        "role_policies": {"viewer": "deny"},
+    }
+    changed = await gateway.http.put(path, json={**body, **rules}, headers={"If-Match": seen})
+    assert (seen, changed.headers["etag"]) == ('"1"', '"2"')
+    told = changed.json()
+    assert {key: told[key] for key in rules} == rules
+    late = await gateway.http.put(path, json=body, headers={"If-Match": seen})
+    assert (late.status_code, late.json()["code"]) == (409, "CONFLICT")
+    versions = (await gateway.http.get(f"{path}/versions")).json()["items"]
+    assert [(one["version"], one["cost_micros"]) for one in versions] == [(2, 5), (1, 0)]
+    assert (await gateway.http.delete(path)).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("kind", "binding", "shown"),
+    [
+        ("python", {"code": "id + 1"}, {"code": "id + 1"}),
+        ("agent", {"agent": "helper"}, {"agent": "helper"}),
+        ("wasm", {"module": "AGFzbQ==", "memory_mib": 8}, {"sha256": "", "memory_mib": 8}),
+        (
+            "grpc",
+            {"target": "a.example:443", "method": "shop.v1.Orders/Get"},
+            {"target": "a.example:443", "method": "shop.v1.Orders/Get", "plaintext": False, "auth": None},
+        ),
+    ],
+)
+async def test_tools_of_every_kind_are_registered(
+    gateway: RunningGateway, name: str, kind: str, binding: dict[str, object], shown: dict[str, object]
+) -> None:
+    body = {"name": name, "description": "Does it.", "side_effect": "none", kind: binding}
+    made = (await gateway.http.post("/api/v1/tools", json=body)).json()
+    assert (made["kind"], made[kind], made["http"]) == (kind, shown, None)
+    found = (await gateway.http.get("/api/v1/tools", params={"kind": kind, "query": "does it"})).json()["items"]
+    assert [tool["name"] for tool in found] == [name]
+    assert (await gateway.http.delete(f"/api/v1/tools/{name}")).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"wasm": {"module": "not base64"}}, "wasm.module"),
+        ({"wasm": {"module": "A" * 3 * 2**20}}, "wasm.module"),
+        ({"python": {"code": " "}}, "python.code"),
+        ({"grpc": {"target": "a.example", "method": "x/y"}}, "grpc.target"),
+        ({"python": {"code": "1"}, "role_policies": {"viewer": "maybe"}}, "role_policies.viewer"),
+        ({}, "tool.http"),
+    ],
+)
+async def test_what_is_no_tool_is_refused_by_field(
+    gateway: RunningGateway, name: str, body: dict[str, object], field: str
+) -> None:
+    refused = await gateway.http.post("/api/v1/tools", json={"name": name, "description": "Does it.", **body})
+    assert (refused.status_code, refused.json()["details"]["fields"][0]["field"]) == (422, field), refused.text[:300]
+
+
+async def test_the_report_is_for_one_tool_and_some_days(gateway: RunningGateway) -> None:
+    [row] = (await gateway.http.get("/api/v1/tool-reports", params={"days": 30})).json()["items"]
+    assert (row["name"], row["calls"], row["p95_ms"]) == ("calculator", 30, 2.5)
+    assert row["argument_errors"] == [{"argument": "expression", "calls": 1}]
+    [row] = (await gateway.http.get("/api/v1/tool-reports", params={"tool": "other"})).json()["items"]
+    assert (row["name"], row["calls"]) == ("other", 7)
+    assert (await gateway.http.get("/api/v1/tool-reports", params={"days": 91})).status_code == 422

@@ -26,11 +26,21 @@ def tool(message: pb.Tool) -> t.Tool:
         schema_hash=message.schema_hash,
         mcp_server=message.mcp_server,
         offer=_offer(message.offer) if message.HasField("offer") else None,
+        grpc=_grpc(message.grpc) if message.HasField("grpc") else None,
+        wasm=t.WasmBinding(message.wasm.sha256, message.wasm.memory_mib) if message.HasField("wasm") else None,
+        python=t.PythonBinding(message.python.code) if message.HasField("python") else None,
+        agent=t.AgentBinding(message.agent.agent) if message.HasField("agent") else None,
+        limits=t.ToolLimits(message.limits.calls_per_minute, message.limits.concurrent_calls),
+        cost_micros=message.cost_micros,
+        role_policies={one.role: _policy(one.policy) for one in message.role_policies},
+        effective_policy=_policy(message.effective_policy or message.policy),
+        version=message.version,
+        updated_at=convert.moment(message, "updated_at"),
     )
 
 
-def tool_message(resource: t.Tool) -> pb.Tool:
-    """The same as a message."""
+def tool_message(resource: t.Tool, module: bytes = b"") -> pb.Tool:
+    """The same as a message, with a WebAssembly tool's module."""
     message = pb.Tool(
         name=resource.name,
         description=resource.description,
@@ -39,10 +49,44 @@ def tool_message(resource: t.Tool) -> pb.Tool:
         side_effect=side_effect_number(resource.side_effect),
         policy=policy_number(resource.policy),
         reconcile_tool=resource.reconcile_tool,
+        http=_http_message(resource.http) if resource.http else None,
+        grpc=_grpc_message(resource.grpc) if resource.grpc else None,
+        wasm=pb.WasmBinding(module=module, memory_mib=resource.wasm.memory_mib) if resource.wasm else None,
+        python=pb.PythonBinding(code=resource.python.code) if resource.python else None,
+        agent=pb.AgentBinding(agent=resource.agent.agent) if resource.agent else None,
+        limits=pb.ToolLimits(
+            calls_per_minute=resource.limits.calls_per_minute, concurrent_calls=resource.limits.concurrent_calls
+        ),
+        cost_micros=resource.cost_micros,
+        role_policies=[
+            pb.RolePolicy(role=role, policy=policy_number(policy)) for role, policy in resource.role_policies.items()
+        ],
     )
-    if resource.http is not None:
-        message.http.CopyFrom(_http_message(resource.http))
+    if resource.grpc is not None:
+        # The server's reflection gives them.
+        message.parameters_json = ""
     return message
+
+
+def quality(message: pb.ToolQuality) -> t.ToolQuality:
+    """How calls of one version of a tool ended."""
+    return t.ToolQuality(
+        name=message.name,
+        version=message.version,
+        schema_hash=message.schema_hash,
+        calls=message.calls,
+        succeeded=message.succeeded,
+        invalid_arguments=message.invalid_arguments,
+        failed=message.failed,
+        timed_out=message.timed_out,
+        denied=message.denied,
+        unsettled=message.unsettled,
+        p50_ms=message.p50_ms,
+        p95_ms=message.p95_ms,
+        p99_ms=message.p99_ms,
+        cost_micros=message.cost_micros,
+        argument_errors=[t.ArgumentErrors(one.argument, one.calls) for one in message.argument_errors],
+    )
 
 
 def side_effect_number(side_effect: t.SideEffect) -> Any:
@@ -80,6 +124,7 @@ def result(message: pb.ExecuteToolResponse) -> t.ToolResult:
         truncated=message.truncated,
         effect_id=message.effect_id,
         replayed=message.replayed,
+        cost_micros=message.cost_micros,
     )
 
 
@@ -187,6 +232,15 @@ def _http_message(http: t.HttpBinding) -> pb.HttpBinding:
         query_arguments=http.query_arguments,
         body_argument=http.body_argument,
     )
+
+
+def _grpc(message: pb.GrpcBinding) -> t.GrpcBinding:
+    return t.GrpcBinding(message.target, message.method, message.plaintext, _auth(message))
+
+
+def _grpc_message(grpc: t.GrpcBinding) -> pb.GrpcBinding:
+    auth = auth_message(grpc.auth)
+    return pb.GrpcBinding(target=grpc.target, method=grpc.method, plaintext=grpc.plaintext, auth=auth)
 
 
 def _offer(message: pb.ToolOffer) -> t.ToolOffer:

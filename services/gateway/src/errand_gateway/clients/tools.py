@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEPENDENCY: Final = "tools"
 # Longer than any tool may take, so that the tools service's own limit decides.
 _EXECUTE_SECONDS: Final = 310.0
-# A server is connected to, and a document of 8 MiB read, within the call.
+# A server is connected to, a document of 8 MiB read or a module compiled within the call.
 _SLOW_SECONDS: Final = 60.0
 
 
@@ -34,12 +34,34 @@ class GrpcToolBackend:
     def _timeout(self) -> float:
         return deadline_seconds(self._call_seconds)
 
-    async def register(self, tool: t.Tool) -> t.Tool:
-        """Registers an HTTP tool."""
-        request = pb.RegisterToolRequest(tool=messages.tool_message(tool))
+    async def register(self, tool: t.Tool, module: bytes = b"") -> t.Tool:
+        """Registers a tool, a WebAssembly one with its module."""
+        request = pb.RegisterToolRequest(tool=messages.tool_message(tool, module))
         with translate_errors(DEPENDENCY):
-            response = await self._stub.RegisterTool(request, timeout=self._timeout)
+            response = await self._stub.RegisterTool(request, timeout=deadline_seconds(_SLOW_SECONDS))
         return messages.tool(response.tool)
+
+    async def update_tool(self, tool: t.Tool, module: bytes = b"", *, expected_version: int) -> t.Tool:
+        """Changes a registered tool at the version seen, 0 for any."""
+        message = messages.tool_message(tool, module)
+        request = pb.UpdateToolRequest(tool=message, expected_version=expected_version)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.UpdateTool(request, timeout=deadline_seconds(_SLOW_SECONDS))
+        return messages.tool(response.tool)
+
+    async def list_tool_versions(self, name: str) -> Sequence[t.Tool]:
+        """The tool as it was, the newest first."""
+        request = pb.ListToolVersionsRequest(name=name)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ListToolVersions(request, timeout=self._timeout)
+        return [messages.tool(item) for item in response.versions]
+
+    async def report_tools(self, *, name: str, days: int) -> Sequence[t.ToolQuality]:
+        """How calls ended, of one tool or all."""
+        request = pb.ReportToolsRequest(name=name, days=days)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ReportTools(request, timeout=self._timeout)
+        return [messages.quality(item) for item in response.tools]
 
     async def get_tool(self, name: str) -> t.Tool:
         """One tool."""
@@ -47,9 +69,15 @@ class GrpcToolBackend:
             response = await self._stub.GetTool(pb.GetToolRequest(name=name), timeout=self._timeout)
         return messages.tool(response.tool)
 
-    async def list_tools(self, page: PageQuery, *, enabled_only: bool) -> Page[t.Tool]:
+    async def list_tools(self, page: PageQuery, only: t.ToolFilter) -> Page[t.Tool]:
         """Tools, built-in ones first."""
-        request = pb.ListToolsRequest(page=convert.page_request(page), enabled_only=enabled_only)
+        request = pb.ListToolsRequest(
+            page=convert.page_request(page),
+            enabled_only=only.enabled_only,
+            query=only.query,
+            kind=convert.enum_number(pb.ToolKind, "TOOL_KIND_", only.kind),
+            mcp_server=only.mcp_server,
+        )
         with translate_errors(DEPENDENCY):
             response = await self._stub.ListTools(request, timeout=self._timeout)
         return Page([messages.tool(item) for item in response.tools], response.next_page_token)

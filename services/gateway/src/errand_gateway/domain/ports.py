@@ -183,15 +183,27 @@ class DocumentBackend(Protocol):
 class ToolBackend(Protocol):
     """The tools service."""
 
-    async def register(self, tool: t.Tool) -> t.Tool:
-        """Registers an HTTP tool."""
+    async def register(self, tool: t.Tool, module: bytes = b"") -> t.Tool:
+        """Registers a tool, a WebAssembly one with its module."""
+        ...
+
+    async def update_tool(self, tool: t.Tool, module: bytes = b"", *, expected_version: int) -> t.Tool:
+        """Changes a registered tool at the version seen, 0 for any."""
+        ...
+
+    async def list_tool_versions(self, name: str) -> Sequence[t.Tool]:
+        """The tool as it was, the newest first."""
+        ...
+
+    async def report_tools(self, *, name: str, days: int) -> Sequence[t.ToolQuality]:
+        """How calls ended, of one tool or all."""
         ...
 
     async def get_tool(self, name: str) -> t.Tool:
         """One tool."""
         ...
 
-    async def list_tools(self, page: PageQuery, *, enabled_only: bool) -> Page[t.Tool]:
+    async def list_tools(self, page: PageQuery, only: t.ToolFilter) -> Page[t.Tool]:
         """Tools, built-in ones first."""
         ...
 

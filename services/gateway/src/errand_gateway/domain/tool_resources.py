@@ -1,6 +1,6 @@
 """Tools and what belongs to them, as clients of the REST API see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +24,10 @@ class ToolKind(StrEnum):
     BUILTIN = "builtin"
     HTTP = "http"
     MCP = "mcp"
+    GRPC = "grpc"
+    WASM = "wasm"
+    PYTHON = "python"
+    AGENT = "agent"
     UNKNOWN = "unknown"
 
 
@@ -74,6 +78,46 @@ class HttpBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class GrpcBinding:
+    """A unary method, `package.Service/Method`, of a server that tells its messages by reflection."""
+
+    target: str
+    method: str
+    plaintext: bool = False
+    auth: ToolAuth | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WasmBinding:
+    """A WebAssembly module by the SHA-256 of its binary form."""
+
+    sha256: str
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class PythonBinding:
+    """Code for the sandbox; the arguments are its variables."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBinding:
+    """An agent of the tenant."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """Bounds of one tool in each replica; 0 is the service's own bound."""
+
+    calls_per_minute: int = 0
+    concurrent_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ToolOffer:
     """What a remote server offers under a tool's name and nobody approved yet."""
 
@@ -84,7 +128,11 @@ class ToolOffer:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that agents may use; with an `offer` it is held until somebody approves that."""
+    """A tool that agents may use; with an `offer` it is held until somebody approves that.
+
+    `role_policies` hold for those roles instead of `policy`, and `effective_policy` for the caller. `cost_micros` of
+    one call are in millionths of a US dollar.
+    """
 
     name: str
     description: str
@@ -99,6 +147,55 @@ class Tool:
     schema_hash: str
     mcp_server: str = ""
     offer: ToolOffer | None = None
+    grpc: GrpcBinding | None = None
+    wasm: WasmBinding | None = None
+    python: PythonBinding | None = None
+    agent: AgentBinding | None = None
+    limits: ToolLimits = field(default_factory=ToolLimits)
+    cost_micros: int = 0
+    role_policies: Mapping[str, ToolPolicy] = field(default_factory=dict)
+    effective_policy: ToolPolicy = ToolPolicy.AUTO
+    version: int = 0
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFilter:
+    """Which tools are listed."""
+
+    enabled_only: bool = False
+    query: str = ""
+    kind: ToolKind | None = None
+    mcp_server: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentErrors:
+    """Calls that one argument was refused of; `argument` is empty where it was none of the tool's."""
+
+    argument: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolQuality:
+    """How calls of one version of a tool ended; times of those that ran, costs in millionths of a US dollar."""
+
+    name: str
+    version: int
+    schema_hash: str
+    calls: int
+    succeeded: int
+    invalid_arguments: int
+    failed: int
+    timed_out: int
+    denied: int
+    unsettled: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cost_micros: int
+    argument_errors: Sequence[ArgumentErrors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,3 +332,4 @@ class ToolResult:
     truncated: bool
     effect_id: str
     replayed: bool
+    cost_micros: int = 0

@@ -8,12 +8,26 @@ from typing import Any
 from errand.tools.v1 import tools_pb2 as pb
 from errand.tools.v1 import tools_pb2_grpc
 from errand_common.db import utc_now
-from errand_common.errors import Conflict, NotFound
+from errand_common.errors import Conflict, InvalidArgument, NotFound
 from errand_common.principal import current_principal
 
 from errand_gateway.testing.store import TenantStore, paged
 
 _NUMBERS = '{"type":"object","properties":{"expression":{"type":"string"}}}'
+
+
+def _kind(tool: pb.Tool) -> pb.ToolKind:
+    kinds = {
+        "http": pb.TOOL_KIND_HTTP,
+        "grpc": pb.TOOL_KIND_GRPC,
+        "wasm": pb.TOOL_KIND_WASM,
+        "python": pb.TOOL_KIND_PYTHON,
+        "agent": pb.TOOL_KIND_AGENT,
+    }
+    given = [kind for name, kind in kinds.items() if tool.HasField(name)]
+    if len(given) != 1:
+        raise InvalidArgument("give exactly one of http, grpc, wasm, python and agent", field="tool.http")
+    return given[0]
 
 
 class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
@@ -25,6 +39,7 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
         self._settings: TenantStore[bool] = TenantStore("tool")
         self._secrets: TenantStore[pb.Secret] = TenantStore("secret")
         self._servers: TenantStore[pb.McpServer] = TenantStore("mcp server")
+        self._earlier: TenantStore[pb.Tool] = TenantStore("tool")
         self.secret_values: dict[str, str] = {}
 
     def add_effect(self, effect: pb.Effect) -> None:
@@ -54,14 +69,50 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
         """Registers an HTTP tool."""
         row = pb.Tool()
         row.CopyFrom(request.tool)
-        row.kind = pb.TOOL_KIND_HTTP
+        row.kind = _kind(row)
         row.enabled = True
+        row.version = 1
         row.timeout_ms = row.timeout_ms or 10_000
         row.policy = row.policy or pb.TOOL_POLICY_AUTO
         row.schema_hash = hashlib.sha256(row.parameters_json.encode()).hexdigest()
         if row.name == "calculator":
             raise Conflict("a built-in tool has this name", resource="tool", id=row.name)
+        row.wasm.ClearField("module") if row.HasField("wasm") else None
         return pb.RegisterToolResponse(tool=self._tools.add(row.name, row))
+
+    async def UpdateTool(self, request: pb.UpdateToolRequest, context: Any) -> pb.UpdateToolResponse:
+        """Changes a registered tool."""
+        known = self._tools.get(request.tool.name)
+        if request.expected_version not in (0, known.version):
+            raise Conflict("another version is in place", resource="tool", id=known.name)
+        self._earlier.put(f"{known.name}@{known.version}", known)
+        row = pb.Tool()
+        row.CopyFrom(request.tool)
+        row.kind, row.enabled, row.version = _kind(row), known.enabled, known.version + 1
+        return pb.UpdateToolResponse(tool=self._tools.put(row.name, row))
+
+    async def ListToolVersions(self, request: pb.ListToolVersionsRequest, context: Any) -> pb.ListToolVersionsResponse:
+        """The tool as it is and was."""
+        earlier = [tool for tool in self._earlier.all() if tool.name == request.name]
+        return pb.ListToolVersionsResponse(versions=[self._tool(request.name), *reversed(earlier)])
+
+    async def ReportTools(self, request: pb.ReportToolsRequest, context: Any) -> pb.ReportToolsResponse:
+        """Says that the calculator was called for as many times as days were asked for."""
+        errors = [pb.ArgumentErrors(argument="expression", calls=1)]
+        row = pb.ToolQuality(
+            name=request.name or "calculator",
+            version=1,
+            schema_hash="0" * 12,
+            calls=request.days,
+            succeeded=request.days - 1,
+            invalid_arguments=1,
+            p50_ms=1.5,
+            p95_ms=2.5,
+            p99_ms=3.5,
+            cost_micros=10,
+            argument_errors=errors,
+        )
+        return pb.ReportToolsResponse(tools=[row])
 
     async def GetTool(self, request: pb.GetToolRequest, context: Any) -> pb.GetToolResponse:
         """One tool."""
@@ -70,7 +121,14 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
     async def ListTools(self, request: pb.ListToolsRequest, context: Any) -> pb.ListToolsResponse:
         """Tools, the built-in one first."""
         tools = [self._builtin(), *sorted(self._tools.all(), key=lambda tool: tool.name)]
-        found = [tool for tool in tools if tool.enabled or not request.enabled_only]
+        found = [
+            tool
+            for tool in tools
+            if (tool.enabled or not request.enabled_only)
+            and request.query.lower() in tool.description.lower()
+            and request.kind in (pb.TOOL_KIND_UNSPECIFIED, tool.kind)
+            and request.mcp_server in ("", tool.mcp_server)
+        ]
         rows, token = paged(found, request.page)
         return pb.ListToolsResponse(tools=rows, next_page_token=token)
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from errand_gateway.domain.permissions import Permission, permissions_of
 from errand_gateway.domain.ports import ToolBackend
 from errand_gateway.domain.resources import PageQuery
-from errand_gateway.domain.tool_resources import ExecutionStatus, SideEffect, Tool, ToolPolicy
+from errand_gateway.domain.tool_resources import ExecutionStatus, SideEffect, Tool, ToolFilter, ToolPolicy
 from errand_gateway.transport.access import Requires, guarded_router
 from errand_gateway.transport.services import ServicesDep
 
@@ -74,7 +74,7 @@ class _TenantTools:
         """A page of the tools the caller may call."""
         token = (params.cursor if params else None) or ""
         try:
-            page = await self._tools.list_tools(PageQuery(_PAGE, token), enabled_only=True)
+            page = await self._tools.list_tools(PageQuery(_PAGE, token), ToolFilter(enabled_only=True))
         except ErrandError as error:
             raise _protocol_error(error) from None
         shown = [_described(tool) for tool in page.items if self._refusal(tool) is None]
@@ -102,7 +102,7 @@ class _TenantTools:
         )
 
     def _refusal(self, tool: Tool) -> str | None:
-        if tool.policy is not ToolPolicy.AUTO:
+        if tool.effective_policy is not ToolPolicy.AUTO:
             return "This tool needs a person's approval for each call; use it through an agent."
         needed = _MAY_CALL if tool.side_effect is SideEffect.NONE else _MAY_CHANGE
         return None if self._granted & needed else "The key may not call this tool."

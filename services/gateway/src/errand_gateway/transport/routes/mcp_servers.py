@@ -18,8 +18,8 @@ from errand_gateway.domain.tool_resources import (
 )
 from errand_gateway.transport.access import BODY_RESPONSES, CONFLICT, NOT_FOUND, Requires, guarded_router
 from errand_gateway.transport.fields import Body, ResourceName, Text
-from errand_gateway.transport.routes.tools import Authentication
 from errand_gateway.transport.services import ServicesDep
+from errand_gateway.transport.tool_bodies import Authentication
 
 router = guarded_router(prefix="/api/v1/mcp-servers", tags=["tools"])
 

@@ -1,30 +1,18 @@
 """Tools."""
 
 import hashlib
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import orjson
 from errand_common.db import new_id
 from errand_common.principal import Principal
-from fastapi import Depends, Query
-from pydantic import AfterValidator, ConfigDict, Field
+from fastapi import Depends, Query, Response
 
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import Page
-from errand_gateway.domain.tool_resources import (
-    AuthScheme,
-    HttpBinding,
-    HttpMethod,
-    Imported,
-    SideEffect,
-    Tool,
-    ToolAuth,
-    ToolImport,
-    ToolKind,
-    ToolPolicy,
-    ToolRating,
-    ToolResult,
-)
+from errand_gateway.domain.tool_resources import Imported, Tool, ToolFilter, ToolKind, ToolRating, ToolResult
 from errand_gateway.transport.access import (
     BODY_RESPONSES,
     CONFLICT,
@@ -32,196 +20,35 @@ from errand_gateway.transport.access import (
     Requires,
     guarded_router,
 )
-from errand_gateway.transport.fields import (
-    Body,
-    IdempotencyKey,
-    PageDep,
-    ResourceName,
-    SpokenText,
-    Text,
-    bounded_json,
-)
+from errand_gateway.transport.etags import IfMatch, etag, expected_version
+from errand_gateway.transport.fields import IdempotencyKey, PageDep, ResourceName, Text
 from errand_gateway.transport.services import ServicesDep
+from errand_gateway.transport.tool_bodies import (
+    NewTool,
+    OpenApiDocument,
+    ToolApproval,
+    ToolCall,
+    ToolChange,
+    ToolDefinition,
+)
 
 router = guarded_router(prefix="/api/v1/tools", tags=["tools"])
 
 Reader = Annotated[Principal, Depends(Requires(Permission.TOOLS_READ))]
 Writer = Annotated[Principal, Depends(Requires(Permission.TOOLS_WRITE))]
 
-_EXAMPLE: Final[dict[str, Any]] = {
-    "name": "get_weather",
-    "description": "Current weather of a city.",
-    "parameters": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-    },
-    "http": {"method": "GET", "url_template": "https://weather.example.com/v1/{city}"},
-    "side_effect": "none",
-}
-_DOCUMENT_EXAMPLE: Final[dict[str, Any]] = {
-    "document": (
-        "{openapi: 3.1.0, info: {title: Shop, version: '1'}, servers: [{url: https://shop.example.com}],"
-        " paths: {/orders: {get: {operationId: list_orders, summary: Orders of the shop., responses: {}}}}}"
-    ),
-    "name_prefix": "shop.",
-    "dry_run": True,
-}
 
-SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["shop-key"])]
-ArgumentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+@dataclass(frozen=True, slots=True)
+class ToolVersions:
+    """A tool as it was; at most 20 versions are kept."""
 
-
-class Authentication(Body):
-    """How calls prove who they are: by a secret stored under a name."""
-
-    scheme: AuthScheme
-    secret: SecretName
-    header: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$", description="For `header`: its name, such as X-Api-Key.")
-    ] = ""
-
-    def auth(self) -> ToolAuth:
-        """The reference."""
-        return ToolAuth(self.scheme, self.secret, self.header)
-
-
-class HttpEndpoint(Body):
-    """How an HTTP tool is called."""
-
-    method: HttpMethod
-    url_template: Annotated[
-        Text,
-        Field(
-            pattern=r"^https?://.+",
-            max_length=2048,
-            description="Absolute URL; {name} is replaced by the argument of that name.",
-        ),
-    ]
-    auth: Authentication | None = None
-    query_arguments: Annotated[
-        tuple[ArgumentName, ...],
-        Field(max_length=64, description="Go to the query even where the rest goes to the body."),
-    ] = ()
-    body_argument: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9_-]{0,64}$", description="Its value is the whole body; empty: all that is left."),
-    ] = ""
-
-    def binding(self) -> HttpBinding:
-        """The endpoint."""
-        return HttpBinding(
-            self.method,
-            self.url_template,
-            auth=self.auth.auth() if self.auth else None,
-            query_arguments=self.query_arguments,
-            body_argument=self.body_argument,
-        )
-
-
-class NewTool(Body):
-    """An HTTP tool to be registered."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-    description: Annotated[
-        SpokenText,
-        Field(min_length=1, max_length=2000, description="In words that users may use."),
-    ]
-    parameters: Annotated[
-        dict[str, Any],
-        AfterValidator(bounded_json(65_536)),
-        Field(description="JSON Schema of the arguments, an object schema."),
-    ]
-    http: HttpEndpoint
-    timeout_ms: Annotated[int, Field(ge=1, le=300_000)] = 10_000
-    side_effect: SideEffect = SideEffect.ASK
-    policy: ToolPolicy = ToolPolicy.AUTO
-    reconcile_tool: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,128}$")] = ""
-
-    def tool(self) -> Tool:
-        """The tool."""
-        return Tool(
-            name=self.name,
-            description=self.description,
-            parameters=self.parameters,
-            kind=ToolKind.HTTP,
-            enabled=True,
-            timeout_ms=self.timeout_ms,
-            side_effect=self.side_effect,
-            policy=self.policy,
-            http=self.http.binding(),
-            reconcile_tool=self.reconcile_tool,
-            schema_hash="",
-        )
-
-
-class OpenApiDocument(Body):
-    """A document whose operations become tools."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_DOCUMENT_EXAMPLE]})
-
-    document: Annotated[
-        Text, Field(min_length=2, max_length=8 * 1024 * 1024, description="JSON or YAML text of OpenAPI 3.0 or 3.1.")
-    ]
-    name_prefix: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9._-]{0,32}$", description="Put before each name, such as `shop.`.")
-    ] = ""
-    base_url: Annotated[
-        Text,
-        Field(pattern=r"^(https?://.+)?$", max_length=2048, description="Instead of the document's first server."),
-    ] = ""
-    auth: Authentication | None = None
-    side_effect: Annotated[SideEffect, Field(description="Of operations other than GET; `reconcile` is refused.")] = (
-        SideEffect.ASK
-    )
-    policy: Annotated[ToolPolicy, Field(description="For operations other than GET.")] = ToolPolicy.ASK
-    replace: Annotated[bool, Field(description="Takes over names that are taken, instead of skipping them.")] = False
-    dry_run: Annotated[bool, Field(description="Only tells what would be registered.")] = False
-
-    def order(self) -> ToolImport:
-        """What is asked for."""
-        return ToolImport(
-            document=self.document,
-            name_prefix=self.name_prefix,
-            base_url=self.base_url,
-            auth=self.auth.auth() if self.auth else None,
-            side_effect=self.side_effect,
-            policy=self.policy,
-            replace=self.replace,
-            dry_run=self.dry_run,
-        )
-
-
-class ToolApproval(Body):
-    """What was looked at is what is approved."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"schema_hash": "0" * 64}]})
-
-    schema_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="The offer's `schema_hash`.")]
-
-
-class ToolCall(Body):
-    """Arguments of one call."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"arguments": {"expression": "2 * 21"}}]})
-
-    arguments: Annotated[dict[str, Any], AfterValidator(bounded_json(1_048_576))]
-
-
-class ToolChange(Body):
-    """Whether the tenant may use a tool."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": False}]})
-
-    enabled: bool
+    items: Sequence[Tool]
 
 
 @router.post("", status_code=201, summary="Register a tool", responses={**BODY_RESPONSES, **CONFLICT})
 async def register_tool(body: NewTool, services: ServicesDep, _caller: Writer) -> Tool:
-    """Registers an HTTP endpoint as a tool."""
-    return await services.tools.register(body.tool())
+    """Registers an HTTP endpoint, a gRPC method, a WebAssembly module, Python code or an agent as a tool."""
+    return await services.tools.register(body.tool(body.name), body.module)
 
 
 @router.post("/import", summary="Import an OpenAPI document", responses={**BODY_RESPONSES, **CONFLICT})
@@ -236,15 +63,44 @@ async def list_tools(
     services: ServicesDep,
     _caller: Reader,
     enabled_only: Annotated[bool, Query(description="Leaves out tools that are off.")] = False,
+    query: Annotated[
+        Text, Query(max_length=200, description="Only those with each of these words in name or description.")
+    ] = "",
+    kind: Annotated[ToolKind | None, Query(description="Only of this kind.")] = None,
+    mcp_server: Annotated[str, Query(pattern=r"^[A-Za-z0-9_-]{0,32}$", description="Only of this MCP server.")] = "",
 ) -> Page[Tool]:
     """The tools of the tenant, built-in ones first."""
-    return await services.tools.list_tools(page, enabled_only=enabled_only)
+    return await services.tools.list_tools(page, ToolFilter(enabled_only, query, kind, mcp_server))
 
 
 @router.get("/{name}", summary="Get a tool", responses=NOT_FOUND)
-async def get_tool(name: ResourceName, services: ServicesDep, _caller: Reader) -> Tool:
-    """One tool."""
-    return await services.tools.get_tool(name)
+async def get_tool(name: ResourceName, services: ServicesDep, response: Response, _caller: Reader) -> Tool:
+    """One tool; the ETag names its version."""
+    tool = await services.tools.get_tool(name)
+    response.headers["ETag"] = etag(tool.version)
+    return tool
+
+
+@router.put("/{name}", summary="Change a tool", responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT})
+async def replace_tool(
+    name: ResourceName,
+    body: ToolDefinition,
+    services: ServicesDep,
+    response: Response,
+    _caller: Writer,
+    if_match: IfMatch = None,
+) -> Tool:
+    """Replaces a registered tool's definition; what a call would do differently makes a new version."""
+    version = expected_version(if_match)
+    tool = await services.tools.update_tool(body.tool(name), body.module, expected_version=version)
+    response.headers["ETag"] = etag(tool.version)
+    return tool
+
+
+@router.get("/{name}/versions", summary="List a tool's versions", responses=NOT_FOUND)
+async def list_versions(name: ResourceName, services: ServicesDep, _caller: Reader) -> ToolVersions:
+    """The tool as it was, the newest first."""
+    return ToolVersions(await services.tools.list_tool_versions(name))
 
 
 @router.patch("/{name}", summary="Turn a tool on or off", responses={**BODY_RESPONSES, **NOT_FOUND})
