@@ -26,17 +26,20 @@ from errand_gateway.clients.inference import GrpcModelBackend
 from errand_gateway.clients.rag import GrpcDocumentBackend
 from errand_gateway.clients.tools import GrpcToolBackend
 from errand_gateway.domain.admin import bootstrap
+from errand_gateway.domain.admission import Admission
 from errand_gateway.domain.auth import Authenticator, CredentialCache
 from errand_gateway.domain.health import Probe, ReadinessMonitor
 from errand_gateway.domain.keys import Pepper
+from errand_gateway.domain.limits import ConcurrencyLimiter
 from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
 from errand_gateway.settings import GatewaySettings
+from errand_gateway.storage.concurrency import ConcurrencyLimits, LocalConcurrencyLimiter, ValkeyConcurrencyLimiter
 from errand_gateway.storage.files import SqlFileRepository
 from errand_gateway.storage.journal import FileJournal
 from errand_gateway.storage.keys import SqlKeyRepository
-from errand_gateway.storage.limits import WindowRateLimiter, rate_limit_storage
+from errand_gateway.storage.limits import Fallback, LimitStorage, WindowRateLimiter, WindowTokenLimiter, limit_storage
 from errand_gateway.storage.models import SCHEMA
 from errand_gateway.storage.quotas import SqlQuotaRepository
 from errand_gateway.storage.records import SqlRecordRepository
@@ -44,7 +47,7 @@ from errand_gateway.storage.responses import SqlResponseRepository
 from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
 from errand_gateway.telemetry import QUOTA_FAILURES, ObservedKeeper, ObservedLimiter, ObservedModels
-from errand_gateway.transport.access import SECURITY_SCHEMES
+from errand_gateway.transport.access import RATE_LIMIT_HEADERS, SECURITY_SCHEMES
 from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.dispatch import add_routes
 from errand_gateway.transport.errors import install_error_handlers
@@ -113,7 +116,7 @@ def build_app(settings: GatewaySettings) -> FastAPI:
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             # Keys are sent in headers; cookies are not used, so a page cannot borrow a person's session.
             allow_headers=["*"],
-            expose_headers=["X-Request-ID", "ETag", "Location", "Retry-After", "X-RateLimit-Remaining"],
+            expose_headers=["X-Request-ID", "ETag", "Location", "Retry-After", *RATE_LIMIT_HEADERS],
             max_age=600,
         )
     mebibyte = 1024 * 1024
@@ -153,6 +156,8 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         quotas = SqlQuotaRepository(database)
         keeper = ObservedKeeper(quotas, holder=new_id("gw"), now=utc_now, on_failure=_quota_failure)
         await stack.enter_async_context(_keeping(keeper, settings.drain_seconds))
+        storage = await stack.enter_async_context(limit_storage(settings.rate_limit_storage.get_secret_value()))
+        fallback = Fallback(settings.rate_limit_on_failure)
         signer = read_signer(settings)
         agents = GrpcAgentBackend(channels["agent"])
         workflows = GrpcWorkflowBackend(channels["agent"])
@@ -170,17 +175,18 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             files=SqlFileRepository(database),
             quotas=quotas,
             keeper=keeper,
+            admission=Admission(
+                keeper,
+                WindowTokenLimiter(settings.token_limit, settings.tenant_token_limit, storage.windows, fallback),
+                await _concurrency(stack, settings, storage, fallback),
+            ),
             prices=PriceTable({name: Price(**price.model_dump()) for name, price in settings.prices.items()}),
             run_reserve_tokens=settings.run_reserve_tokens,
             background=background,
             signer=signer,
             tokens=tokens,
             limiter=ObservedLimiter(
-                WindowRateLimiter(
-                    settings.rate_limit,
-                    rate_limit_storage(settings.rate_limit_storage.get_secret_value()),
-                    on_failure=settings.rate_limit_on_failure,
-                )
+                WindowRateLimiter(settings.rate_limit, settings.tenant_rate_limit, storage.windows, fallback)
             ),
             readiness=ReadinessMonitor(_probes(database, channels)),
             agents=agents,
@@ -194,6 +200,17 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
             heartbeat_seconds=settings.heartbeat_seconds,
         )
+
+
+async def _concurrency(
+    stack: contextlib.AsyncExitStack, settings: GatewaySettings, storage: LimitStorage, fallback: Fallback
+) -> ConcurrencyLimiter:
+    limits = ConcurrencyLimits(settings.max_running_per_key, settings.max_running_per_tenant)
+    if storage.pool is None:
+        return LocalConcurrencyLimiter(limits)
+    shared = ValkeyConcurrencyLimiter(storage.pool, limits, fallback)
+    await stack.enter_async_context(shared.keeping())
+    return shared
 
 
 def _quota_failure(error: Exception) -> None:

@@ -11,6 +11,7 @@ from errand_gateway.domain.keys import parse_key
 Mebibytes = Annotated[int, Field(ge=1, le=1024)]
 
 
+Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$")]
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
@@ -43,10 +44,22 @@ class GatewaySettings(ServiceSettings):
         default=None,
         description="secret that stored key digests depend on; default is a file in data_dir",
     )
-    rate_limit: str = Field(
-        default="600/minute",
-        pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$",
-        description="requests that one key may make",
+    rate_limit: Rate = Field(default="600/minute", description="requests that one key may make")
+    tenant_rate_limit: Rate | None = Field(
+        default=None, description="requests that all keys of one tenant may make together; default is no limit"
+    )
+    token_limit: Rate | None = Field(
+        default=None,
+        description="tokens that one key may use, such as 100000/minute; default is no limit",
+    )
+    tenant_token_limit: Rate | None = Field(
+        default=None, description="tokens that all keys of one tenant may use together; default is no limit"
+    )
+    max_running_per_key: int = Field(
+        default=100, ge=1, le=100_000, description="runs, completions and searches of one key at once"
+    )
+    max_running_per_tenant: int = Field(
+        default=1000, ge=1, le=100_000, description="... of all keys of one tenant together"
     )
     rate_limit_storage: SecretStr = Field(
         default=SecretStr("memory://"),

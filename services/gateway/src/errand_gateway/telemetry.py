@@ -28,9 +28,9 @@ class ObservedLimiter:
     def __init__(self, inner: RateLimiter) -> None:
         self._inner = inner
 
-    async def hit(self, key: str) -> LimitDecision:
+    async def hit(self, principal: Principal) -> LimitDecision:
         """As the limiter's own."""
-        decision = await self._inner.hit(key)
+        decision = await self._inner.hit(principal)
         (LIMIT_ALLOWED if decision.allowed else LIMIT_HITS).inc()
         return decision
 

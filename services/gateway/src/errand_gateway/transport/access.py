@@ -83,11 +83,11 @@ class Requires:
         context.principal = principal
         _check_address(request, services, key)
         context.action = self.permission.value
-        decision = await services.limiter.hit(key.id)
+        decision = await services.limiter.hit(principal)
         context.headers.update(_limit_headers(decision))
         if not decision.allowed:
             raise RateLimited(
-                f"more than {decision.limit} requests in the window; slow down",
+                f"this {decision.scope} made more than {decision.limit} requests in the window; slow down",
                 retry_after_seconds=decision.reset_seconds,
                 limit=str(decision.limit),
             )
@@ -114,6 +114,16 @@ def _check_address(request: Request, services: Services, key: ApiKey) -> None:
         peer = request.client.host if request.client else ""
         forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
         check_allowed(client_address(peer, forwarded, services.trusted_proxies), key.allowed_networks)
+
+
+RATE_LIMIT_HEADERS: Final = (
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-RateLimit-Limit-Tokens",
+    "X-RateLimit-Remaining-Tokens",
+)
+"""What an answer says of the tightest limits of its caller."""
 
 
 def _limit_headers(decision: LimitDecision) -> dict[str, str]:

@@ -10,9 +10,9 @@ import structlog
 from errand_common.db import new_id, utc_now
 from errand_common.principal import Principal
 
+from errand_gateway.domain.admission import Permit
 from errand_gateway.domain.ports import AgentBackend
 from errand_gateway.domain.pricing import Price
-from errand_gateway.domain.quota_keeper import Reservation
 from errand_gateway.domain.quotas import Spend
 from errand_gateway.domain.records import AuditEvent, Recorder, UsageRecord
 from errand_gateway.domain.resources import Run, RunState, Usage
@@ -48,7 +48,7 @@ class _Watched:
     principal: Principal
     project: str
     price: Price
-    reservation: Reservation | None
+    reservation: Permit | None
 
 
 class BackgroundRuns:

@@ -7,8 +7,8 @@ from typing import Final
 from errand_common.principal import Principal
 from starlette.types import Scope
 
+from errand_gateway.domain.admission import Permit
 from errand_gateway.domain.pricing import Price
-from errand_gateway.domain.quota_keeper import Reservation
 from errand_gateway.domain.quotas import Spend
 from errand_gateway.domain.resources import Usage
 
@@ -33,7 +33,7 @@ class RequestContext:
     stop_reason: str = ""
     project: str = ""
     cost_micros: int = 0
-    reservation: Reservation | None = None
+    reservation: Permit | None = None
     price: Price = field(default_factory=Price)
     prompt_estimate: int = 0
     deltas: int = 0

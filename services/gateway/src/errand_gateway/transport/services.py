@@ -7,6 +7,7 @@ from errand_common.tokens import TokenSigner
 from fastapi import Depends, Request
 
 from errand_gateway.domain.admin import KeyStore, TenantStore
+from errand_gateway.domain.admission import Admission
 from errand_gateway.domain.auth import Authenticator, CredentialCache
 from errand_gateway.domain.examples import ExampleBackend
 from errand_gateway.domain.files import FileStore
@@ -40,6 +41,7 @@ class Services:
     files: FileStore
     quotas: QuotaAdmin
     keeper: QuotaKeeper
+    admission: Admission
     prices: PriceTable
     run_reserve_tokens: int
     background: BackgroundRuns

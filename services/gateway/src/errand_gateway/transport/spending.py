@@ -72,4 +72,10 @@ async def _hold(request: Request, services: Services, caller: Principal, model: 
     context.price = services.prices.of(model)
     spends = [services.prices.spend(model, usage) for usage in most]
     bound = Spend(max(spend.tokens for spend in spends), max(spend.cost_micros for spend in spends))
-    context.reservation = await services.keeper.reserve(caller, bound)
+    permit = await services.admission.admit(caller, bound)
+    context.reservation = permit
+    if permit.tokens is not None:
+        context.headers |= {
+            "X-RateLimit-Limit-Tokens": str(permit.tokens.limit),
+            "X-RateLimit-Remaining-Tokens": str(permit.tokens.remaining),
+        }
