@@ -96,8 +96,10 @@ async def serve(settings: AgentSettings) -> None:
         runs = RunUseCases(database, bell, executor, agents)
         executor.call_agents_by(RunCallees(agents, runs))
         executor.add_workflow(WORKFLOW_RUN, WorkflowRunner(database, runs).run)
-        await _watched(stack, database, settings)
-        await executor.start(settings.dbos_url(), settings.executor_id)
+        takeover = await _watched(stack, settings)
+        await executor.start(settings.dbos_url(), settings.executor_id, held=takeover.held if takeover else None)
+        if takeover is not None:
+            takeover.watch()
         stack.push_async_callback(executor.close, settings.drain_seconds / 2)
         counting = asyncio.create_task(executor.count_workflows())
         stack.callback(counting.cancel)
@@ -125,14 +127,15 @@ async def serve(settings: AgentSettings) -> None:
     shutdown_tracing()
 
 
-async def _watched(stack: AsyncExitStack, database: Database, settings: AgentSettings) -> None:
+async def _watched(stack: AsyncExitStack, settings: AgentSettings) -> Takeover | None:
     """The heartbeat, where there can be other replicas. It beats until the runs of this one have ended."""
-    if not database.is_postgres or settings.dbos_url().startswith("sqlite"):
-        return
-    takeover = Takeover(database, settings.executor_id)
+    url = settings.database("agent")
+    if not url.startswith("postgresql") or settings.dbos_url().startswith("sqlite"):
+        return None
+    takeover = Takeover(url, settings.executor_id, schema=SCHEMA)
     await takeover.start()
-    beating = asyncio.create_task(takeover.run())
-    stack.callback(beating.cancel)
+    stack.callback(takeover.close)
+    return takeover
 
 
 def _recall(memory: MemoryUseCases, settings: AgentSettings) -> Recall:

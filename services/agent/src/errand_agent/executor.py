@@ -84,6 +84,7 @@ class RunExecutor:
         self._workflow: Any = None
         self._others: dict[str, Any] = {}
         self._callees: Callees | None = None
+        self._held: Callable[[], Awaitable[None]] = _nothing
 
     def call_agents_by(self, callees: Callees) -> None:
         """Before the start: how runs call agents. These are runs themselves, so they cannot be made first."""
@@ -106,8 +107,14 @@ class RunExecutor:
 
         await asyncio.create_task(start(), context=contextvars.Context())
 
-    async def start(self, dbos_url: str, executor_id: str) -> None:
-        """Launches DBOS; runs that a crash interrupted go on."""
+    async def start(
+        self, dbos_url: str, executor_id: str, *, held: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Launches DBOS; runs that a crash interrupted go on.
+
+        `held` is waited for before each step: it returns while this replica's runs are its own.
+        """
+        self._held = held or _nothing
         config: DBOSConfig = {
             "name": "errand-agent",
             "system_database_url": dbos_url,
@@ -196,6 +203,7 @@ class RunExecutor:
             run_id,
             scope=lambda: self._acting(principal, task),
             approval_seconds=self._approval_seconds,
+            held=self._held,
         )
         with self._scope(principal, task, tenant_id) as span:
             task = await self._remembering(principal, task)
@@ -326,6 +334,10 @@ class RunExecutor:
             count_run(outcome, len(await runs.steps(tenant_id, run_id)))
         self._bell.ring(run_id)
         self._bell.forget(run_id)
+
+
+async def _nothing() -> None:
+    """One process has nobody to fear."""
 
 
 def _prepare_sqlite(url: str) -> None:

@@ -77,8 +77,13 @@ class DbosJournal:
         *,
         scope: Callable[[], AbstractContextManager[None]],
         approval_seconds: float,
+        held: Callable[[], Awaitable[None]],
     ) -> None:
-        """`scope` goes around each step: a run may wait for days, longer than a token lives."""
+        """`scope` goes around each step: a run may wait for days, longer than a token lives.
+
+        `held` returns while the run is this replica's.
+        """
+        self._held = held
         self._database, self._bell = database, bell
         self._tenant_id, self._run_id = tenant_id, run_id
         self._scope, self._approval_seconds = scope, approval_seconds
@@ -95,6 +100,7 @@ class DbosJournal:
         """
 
         async def step() -> dict[str, Any]:
+            await self._held()
             try:
                 with self._scope():
                     return await self._cancellable(work)
