@@ -17,7 +17,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs eval train bench-chat bench-gateway bench-rag bench-tools bench-scaling images chart-test cluster-test clean
+.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs browser eval train bench-chat bench-gateway bench-rag bench-tools bench-scaling images chart-test cluster-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,7 +40,7 @@ up: setup ## start the suite on this machine (Ctrl-C ends it)
 down: setup ## stop a suite that was started with `errand up --detach`
 	@$(BIN)/errand down
 
-test: setup $(PROMTOOL) ## run all tests: unit, integration, end to end
+test: setup $(PROMTOOL) browser ## run all tests: unit, integration, end to end
 	@$(BIN)/python -m pytest -q $(SPREAD)
 
 test-fast: setup $(PROMTOOL) ## run the tests without the end-to-end ones
@@ -84,6 +84,12 @@ $(PROMTOOL):
 	@if command -v promtool >/dev/null; then ln -sf "$$(command -v promtool)" $@; \
 	else cd .cache/prometheus && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; } } \
 	&& dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; fi || echo "promtool is missing: install prometheus" >&2
+
+browser: ## install Chromium where no browser is; a test opens a run's trace in it
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	{ test "$$(id -u)" = 0 && as_root= || as_root=sudo; $$as_root apt-get install -y -qq --no-install-recommends chromium >/dev/null \
+	|| { $$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } \
+	|| echo "Chromium is missing: install it" >&2
 
 eval: setup ## score the bundled model through the real service
 	@$(BIN)/python tests/evaluate.py $(EVAL_ARGS)

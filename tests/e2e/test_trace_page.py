@@ -1,0 +1,40 @@
+"""A person opens a run's trace in MLflow and reads what it did."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.browser import shown
+from tests.e2e.conftest import Suite, errand
+from tests.e2e.traces import traces_of
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+STEPS = (
+    "chat request",
+    "invoke_agent default",
+    "retrieve",
+    "think",
+    "chat errand-tiny",
+    "convert_units",
+    "execute_tool convert_units",
+    "think",
+    "chat errand-tiny",
+)
+
+
+def test_the_page_of_a_run_tells_its_steps_in_order(suite: Suite, tmp_path: Path) -> None:
+    run = suite.chat("Convert 3 miles to kilometers")
+    assert len(traces_of(suite, [run["run_id"]])) == 1
+    address = errand("trace", run["run_id"], "--data-dir", str(suite.data_dir)).strip()
+    page = shown(address, tmp_path)
+    # The tree of spans, each with its time; the list of traces behind it has other words.
+    in_order = r" (?:\S+ )?".join(rf"{re.escape(step)} [\d.]+m?s" for step in STEPS)
+    assert re.search(in_order, page), page[-3000:]
+    assert "Convert 3 miles to kilometers" in page
+    assert run["answer"] in page
+    assert f"{run['usage']['prompt_tokens'] + run['usage']['completion_tokens']:,} tokens" in page
+    assert (tmp_path / "page.png").stat().st_size > 10_000
