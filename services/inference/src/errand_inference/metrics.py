@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errand_common.errors import ErrandError
 from errand_common.telemetry.metrics import counter, exemplar, gauge, histogram
 
 from errand_inference.domain.generation import GenerationResult
@@ -16,6 +17,7 @@ GRAMMARS = counter("llm_grammars_total", "Grammars looked up, by result (hit, mi
 FINISHED = counter("llm_generations_total", "Turns, by finish reason", "finish")
 REJECTED_CALLS = counter("llm_rejected_calls_total", "Calls left out because their arguments break the schema")
 REPAIRED = counter("llm_repairs_total", "Turns begun again because nothing of them could be answered with")
+FAILED = counter("llm_failed_attempts_total", "Attempts that a model failed, by model and reason", "model", "reason")
 EMBEDDED = counter("llm_embedded_texts_total", "Texts embedded")
 
 
@@ -24,6 +26,9 @@ class PrometheusObserver:
 
     def grammar_looked_up(self, *, hit: bool) -> None:
         GRAMMARS.labels("hit" if hit else "miss").inc()
+
+    def failed(self, model: str, error: ErrandError) -> None:
+        FAILED.labels(model, error.reason.value).inc()
 
     def finished(self, result: GenerationResult) -> None:
         TOKENS.labels("prompt").inc(result.prompt_tokens)

@@ -123,7 +123,7 @@ class ModelRegistry:
         else:
             source = open_source(path)
             engine, content_hash = self._engine(source), source.content_hash
-        dispatcher = Dispatcher(engine, slots=settings.max_batch, queue_capacity=settings.queue_capacity)
+        dispatcher = Dispatcher(engine, slots=settings.max_batch, queue_capacity=settings.queue_capacity, model=name)
         _log.info("model loaded", model=name, engine=engine.name, precision=engine.precision)
         return ServedModel(name, content_hash, dispatcher)
 

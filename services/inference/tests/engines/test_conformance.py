@@ -188,6 +188,17 @@ class TestEngine:
         assert text
         assert engine.is_alive
 
+    async def test_log_probabilities_are_those_of_the_tokens_and_the_best_is_chosen(self, engine: Engine) -> None:
+        needs(engine, Capability.LOGPROBS)
+        text, deltas = await collect(engine, EngineRequest(prompt_of("long"), 8, logprobs=True))
+        told = [entry for delta in deltas for entry in delta.logprobs]
+        assert len(told) == 8
+        assert all(-50 < entry.logprob <= 0 for entry in told)
+        assert "".join(entry.token for entry in told).startswith(text[:1])
+        forced = build_json_grammar({"const": "a"})
+        _, deltas = await collect(engine, EngineRequest(prompt_of("long"), 8, logprobs=True, grammar=forced))
+        assert deltas[0].logprobs
+
     async def test_a_shared_prefix_is_told_as_cached(self, engine: Engine) -> None:
         needs(engine, Capability.PREFIX_CACHE)
         prefix = prompt_of("a prefix that is shared " * 8)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from errand_common.errors import DeadlineExceeded
 
 from errand_inference.domain.engine import Delta, Engine, EngineRequest
+from errand_inference.domain.reliability import CircuitBreaker
 from errand_inference.domain.scheduler import Priority, Scheduler, Ticket
 
 
@@ -33,10 +34,11 @@ class Wait:
 
 
 class Dispatcher:
-    """The queue in front of one engine."""
+    """The queue in front of one engine, which serves one model."""
 
-    def __init__(self, engine: Engine, *, slots: int, queue_capacity: int) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, *, slots: int, queue_capacity: int, model: str = "") -> None:
+        self.engine, self.model = engine, model
+        self.breaker = CircuitBreaker()
         self.scheduler = Scheduler(slots, queue_capacity)
         self.stats = DispatchStats()
         self._turns: dict[str, asyncio.Future[None]] = {}

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from errand_common.errors import InvalidArgument
 
-from errand_inference.domain.grammar import Grammar
+from errand_inference.domain.chat import PromptInput
+from errand_inference.domain.grammar import Grammar, ToolChoice
 
 
 class Capability(Enum):
@@ -19,6 +20,7 @@ class Capability(Enum):
     STREAMING = "streaming"
     CONTINUOUS_BATCHING = "continuous_batching"
     PREFIX_CACHE = "prefix_cache"
+    LOGPROBS = "logprobs"
 
 
 class Finish(Enum):
@@ -26,6 +28,17 @@ class Finish(Enum):
 
     STOP = "stop"
     LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """What the prompt was rendered from, for an engine that renders its own; `only_tool` empty means any."""
+
+    prompt: PromptInput
+    choice: ToolChoice = ToolChoice.AUTO
+    only_tool: str = ""
+    single_call: bool = False
+    response_schema_json: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,16 @@ class EngineRequest:
     stop: tuple[str, ...] = ()
     grammar: Grammar | None = None
     streamed: bool = True
+    chat: ChatTurn | None = None
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A generated token and the natural logarithm of its probability among those that were allowed."""
+
+    token: str
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +80,7 @@ class Delta:
     finish: Finish | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Engine(Protocol):

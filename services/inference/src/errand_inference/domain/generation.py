@@ -11,19 +11,22 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from errand_common.errors import DeadlineExceeded, InvalidArgument
+from errand_common.errors import DeadlineExceeded, ErrandError, InvalidArgument, Unsupported
 
 from errand_inference.domain.chat import PromptInput, ToolCall
 from errand_inference.domain.dispatch import Dispatcher, Wait
-from errand_inference.domain.engine import Delta, EngineRequest, Finish
+from errand_inference.domain.engine import Capability, ChatTurn, Delta, EngineRequest, Finish, TokenLogprob
+from errand_inference.domain.extraction import extract_json
 from errand_inference.domain.format import render_prompt
 from errand_inference.domain.grammar import Grammar, Limits, ToolChoice, build_grammar, build_json_grammar
 from errand_inference.domain.loops import LoopWatch
 from errand_inference.domain.names import NameMap
 from errand_inference.domain.parser import StreamParser
+from errand_inference.domain.reliability import Course, Reaction, Reliability, reaction_to
 from errand_inference.domain.repair import Attempt, attempts
+from errand_inference.domain.sanitise import TextSanitiser
 from errand_inference.domain.scheduler import Priority
-from errand_inference.domain.schemas import is_json_of, parse_schema, problem_with
+from errand_inference.domain.schemas import parse_schema, problem_with
 
 DEFAULT_MAX_TOKENS = 256
 _GRAMMARS_KEPT = 512
@@ -57,6 +60,7 @@ class GenerationRequest:
     tenant_id: str = ""
     deadline_seconds: float = 300.0
     streamed: bool = True
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,8 @@ class GenerationResult:
 
     A call whose arguments break the declared schema (what the grammar cannot hold: patterns, bounds) is left
     out and counted in `rejected_calls`, and so is JSON text that breaks the response schema. A turn of
-    which nothing is left is tried again, bounded: `attempts` says how often it was begun, and the tokens are
-    those of all attempts.
+    which nothing is left is tried again, bounded, and so is one whose model failed: `attempts` says how often it
+    was begun, and the tokens are those of all attempts. `model` is the one that answered.
     """
 
     text: str
@@ -80,6 +84,8 @@ class GenerationResult:
     total_ms: float
     rejected_calls: int = 0
     attempts: int = 1
+    model: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,8 @@ class GenerationObserver(Protocol):
     """Is told what happened, for metrics."""
 
     def grammar_looked_up(self, *, hit: bool) -> None: ...
+
+    def failed(self, model: str, error: ErrandError) -> None: ...
 
     def finished(self, result: GenerationResult) -> None: ...
 
@@ -139,20 +147,24 @@ class GrammarCache:
 class Generation:
     """The use case behind Generate and GenerateStream."""
 
-    def __init__(self, observer: GenerationObserver) -> None:
+    def __init__(self, observer: GenerationObserver, reliability: Reliability | None = None) -> None:
         self._observer = observer
+        self._reliability = reliability or Reliability()
         self.grammars = GrammarCache(observer)
 
     async def stream(
-        self, request: GenerationRequest, dispatcher: Dispatcher
+        self, request: GenerationRequest, dispatcher: Dispatcher, *fallbacks: Dispatcher
     ) -> AsyncGenerator[TextDelta | ToolCall | GenerationResult, None]:
         """Deltas as they come, then one result. Closing the iterator frees the model's slot.
 
-        Raises InvalidArgument, Overloaded, and DeadlineExceeded when nothing was generated in time.
+        A model that fails is asked again, then the fallbacks in order, unless a piece was told already. Raises
+        InvalidArgument; Overloaded and Unavailable when no model is left; DeadlineExceeded when nothing was
+        generated in time.
         """
-        turn = _Turn(request, self.grammars, dispatcher)
+        course = Course((dispatcher, *fallbacks), self._reliability)
+        turn = _Turn(request, self.grammars, course, self._observer)
         for attempt in attempts(request.choice, wants_json=turn.wants_json, max_tokens=request.max_tokens):
-            async with aclosing(turn.tried(attempt)) as events:
+            async with aclosing(turn.answered(attempt)) as events:
                 async for event in events:
                     yield event
             if not turn.is_empty:
@@ -167,17 +179,25 @@ class Generation:
 class _Turn:
     """The state of one generation."""
 
-    def __init__(self, request: GenerationRequest, grammars: GrammarCache, dispatcher: Dispatcher) -> None:
-        self._request, self._dispatcher, self._grammars = request, dispatcher, grammars
+    def __init__(
+        self,
+        request: GenerationRequest,
+        grammars: GrammarCache,
+        course: Course[Dispatcher],
+        observer: GenerationObserver,
+    ) -> None:
+        self._request, self._course, self._grammars, self._observer = request, course, grammars, observer
         self._began = time.monotonic()
         self._deadline = self._began + request.deadline_seconds
         self._names = NameMap.of(tool.name for tool in request.prompt.tools)
         self._input = self._names.prompt(request.prompt)
         self._prompt = render_prompt(self._input)
-        self._parser, self._loops = StreamParser(), LoopWatch()
-        self._text = ""
+        self._parser, self._loops, self._sanitiser = StreamParser(), LoopWatch(), TextSanitiser()
+        self._text, self._model = "", ""
+        self._characters = 0
         self._first = self._waited_seconds = 0.0
         self._calls: list[ToolCall] = []
+        self._logprobs: list[TokenLogprob] = []
         self._rejected = self._attempts = 0
         self._prompt_tokens = self._cached_tokens = self._tokens = 0
         self._finish: FinishReason | None = None
@@ -192,42 +212,83 @@ class _Turn:
         if self._calls or self._finish is FinishReason.DEADLINE:
             return False
         if self.wants_json:
-            return not is_json_of(self._text.strip(), self._request.response_schema_json)
+            return extract_json(self._text, self._request.response_schema_json) is None
         # With stop texts an empty turn may be what was asked for.
         went_wrong = self._rejected or self._finish is FinishReason.LENGTH
         return not self._text.strip() and bool(went_wrong or not self._request.stop)
 
-    async def tried(self, attempt: Attempt) -> AsyncGenerator[TextDelta | ToolCall, None]:
+    async def answered(self, attempt: Attempt) -> AsyncGenerator[TextDelta | ToolCall, None]:
+        """The events of whichever model gives the attempt; raises the last failure when none does."""
+        while True:
+            dispatcher, told = self._course.next(time.monotonic()), False
+            try:
+                async with aclosing(self._tried(attempt, dispatcher)) as events:
+                    async for event in events:
+                        told = True
+                        yield event
+            except ErrandError as error:
+                pause_seconds = self._pause_after(error, dispatcher, told=told and self._request.streamed)
+                await asyncio.sleep(pause_seconds)
+            else:
+                dispatcher.breaker.succeeded()
+                self._model = dispatcher.model
+                return
+
+    def _pause_after(self, error: ErrandError, dispatcher: Dispatcher, *, told: bool) -> float:
+        """Seconds to wait before the next is asked; raises the error when that makes no sense."""
+        reaction, now = reaction_to(error), time.monotonic()
+        if reaction is Reaction.AGAIN:
+            dispatcher.breaker.failed(now)
+        if reaction is not Reaction.NOBODY:
+            self._observer.failed(dispatcher.model, error)
+        if told or reaction is Reaction.NOBODY:
+            raise error
+        pause_seconds = self._course.failed(error)
+        if now + pause_seconds >= self._deadline:
+            raise error
+        self._calls.clear()
+        return pause_seconds
+
+    async def _tried(self, attempt: Attempt, dispatcher: Dispatcher) -> AsyncGenerator[TextDelta | ToolCall, None]:
         """One attempt's events. Raises DeadlineExceeded when nothing was ever generated in time."""
-        self._parser, self._loops = StreamParser(), LoopWatch()
+        self._parser, self._loops, self._sanitiser = StreamParser(), LoopWatch(), TextSanitiser()
         self._text, self._finish = "", None
+        self._characters = 0
+        self._logprobs.clear()
         self._attempts += 1
         before = self._prompt_tokens, self._cached_tokens
         try:
-            async with aclosing(self._deltas(attempt)) as deltas:
+            async with aclosing(self._deltas(attempt, dispatcher)) as deltas:
                 async for delta in deltas:
                     self._prompt_tokens = before[0] + delta.prompt_tokens
                     self._cached_tokens = before[1] + delta.cached_tokens
                     for event in self._take(delta):
                         yield event
-                    if self._is_astray():
+                    if self._is_too_long() or self._is_astray():
                         self._finish = FinishReason.LENGTH
                         break
         except DeadlineExceeded:
             if not self._tokens:
                 raise
             self._finish = FinishReason.DEADLINE
-        for event in self._told(self._parser.finish()[0]):
+        for event in self._told(self._parser.finish()[0], last=True):
             yield event
         self._rejected += self._parser.malformed
+
+    def _is_too_long(self) -> bool:
+        return self._characters > self._course.policy.most_characters
 
     def _is_astray(self) -> bool:
         """A call or JSON text that repeats itself: it would go on until the last token."""
         return self._loops.is_looping(self._text if self.wants_json else self._parser.open_call)
 
-    async def _deltas(self, attempt: Attempt) -> AsyncGenerator[Delta, None]:
+    async def _deltas(self, attempt: Attempt, dispatcher: Dispatcher) -> AsyncGenerator[Delta, None]:
         request, wait = self._request, Wait()
-        run = self._dispatcher.run(
+        if request.logprobs and Capability.LOGPROBS not in dispatcher.engine.capabilities:
+            raise Unsupported(
+                f"sampling.logprobs: the model {dispatcher.model!r} cannot tell log-probabilities.", feature="logprobs"
+            )
+        run = dispatcher.run(
             self._engine_request(attempt),
             tenant_id=request.tenant_id,
             priority=request.priority,
@@ -252,12 +313,22 @@ class _Turn:
             request.stop,
             grammar,
             request.streamed,
+            self._chat(attempt),
+            request.logprobs,
         )
+
+    def _chat(self, attempt: Attempt) -> ChatTurn:
+        request = self._request
+        only_tool = self._names.to_model.get(request.only_tool, "")
+        choice = attempt.choice or request.choice
+        return ChatTurn(self._input, choice, only_tool, request.single_call, request.response_schema_json)
 
     def _take(self, delta: Delta) -> list[TextDelta | ToolCall]:
         """What a delta makes certain."""
         self._first = self._first or time.monotonic()
         self._tokens += delta.tokens
+        self._characters += len(delta.text)
+        self._logprobs += delta.logprobs
         if delta.finish is Finish.LENGTH:
             self._finish = FinishReason.LENGTH
         if self.wants_json:
@@ -270,16 +341,20 @@ class _Turn:
         text = self._checked_text() if self.wants_json else ""
         return [TextDelta(text)] if text else []
 
-    def _told(self, events: list[str | ToolCall]) -> list[TextDelta | ToolCall]:
+    def _told(self, events: list[str | ToolCall], *, last: bool = False) -> list[TextDelta | ToolCall]:
         told: list[TextDelta | ToolCall] = []
         for event in events:
             if isinstance(event, str):
-                self._text += event
-                if event:
-                    told.append(TextDelta(event))
+                told += self._said(self._sanitiser.feed(event))
             elif call := self._accepted(event):
                 told.append(call)
-        return told
+        return told + self._said(self._sanitiser.finish()) if last else told
+
+    def _said(self, text: str) -> list[TextDelta | ToolCall]:
+        room = self._course.policy.most_characters - len(self._text)
+        text = text[:room]
+        self._text += text
+        return [TextDelta(text)] if text else []
 
     def _accepted(self, call: ToolCall) -> ToolCall | None:
         """The call under its own name, if its arguments are valid."""
@@ -293,9 +368,11 @@ class _Turn:
 
     def _checked_text(self) -> str:
         text = self._text.strip()
-        if not self.wants_json or self._finish is not None:
+        if not self.wants_json:
             return text
-        return text if is_json_of(text, self._request.response_schema_json) else ""
+        found = extract_json(text, self._request.response_schema_json)
+        # What was cut off is told as it is: its reader knows from the reason that it is not whole.
+        return found or (text[: self._course.policy.most_characters] if self._finish else "")
 
     def result(self) -> GenerationResult:
         """The turn as a whole."""
@@ -319,6 +396,8 @@ class _Turn:
             total_ms=1000 * (now - self._began),
             rejected_calls=rejected,
             attempts=self._attempts,
+            model=self._model,
+            logprobs=tuple(self._logprobs),
         )
 
 

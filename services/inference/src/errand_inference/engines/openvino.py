@@ -26,7 +26,7 @@ from errand_common.errors import ErrandError, InvalidArgument, Unavailable
 from tokenizers import Tokenizer
 
 from errand_inference.domain.dialects import to_ebnf
-from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, TokenLogprob, room_for
 from errand_inference.domain.format import STOP_TOKENS
 from errand_inference.engines.decoding import IncrementalDecoder
 from errand_inference.engines.encoding import PromptTokenizer
@@ -218,7 +218,13 @@ class OpenVinoEngine:
 
     name = "openvino"
     capabilities = frozenset(
-        {Capability.GRAMMAR, Capability.STREAMING, Capability.CONTINUOUS_BATCHING, Capability.PREFIX_CACHE}
+        {
+            Capability.GRAMMAR,
+            Capability.STREAMING,
+            Capability.CONTINUOUS_BATCHING,
+            Capability.PREFIX_CACHE,
+            Capability.LOGPROBS,
+        }
     )
 
     def __init__(self, folder: Path, *, precision: str, context_tokens: int, options: OpenVinoOptions) -> None:
@@ -284,6 +290,7 @@ class OpenVinoEngine:
             seed=(request.seed or 0) % 2**31,
             ebnf=to_ebnf(request.grammar) if request.grammar else "",
             streamed=request.streamed,
+            logprobs=request.logprobs,
         )
 
     def _error(self, event: Failed, ebnf: str) -> ErrandError:
@@ -299,7 +306,11 @@ class OpenVinoEngine:
         finish = Finish(event.finish) if event.finish else None
         text = decoder.feed([id for id in event.ids if id not in self._stop_ids], last=finish is not None)
         finish = Finish.STOP if decoder.stopped else finish
-        return Delta(text, len(event.ids), finish, prompt_tokens, event.cached_tokens)
+        told = tuple(
+            TokenLogprob(self._tokenizer.decode([id]), logprob)
+            for id, logprob in zip(event.ids, event.logprobs, strict=False)
+        )
+        return Delta(text, len(event.ids), finish, prompt_tokens, event.cached_tokens, told)
 
     async def close(self) -> None:
         """Ends the process; running generations fail with Unavailable."""

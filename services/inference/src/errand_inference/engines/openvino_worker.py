@@ -203,14 +203,17 @@ def _common_prefix(left: NDArray[np.int64], right: NDArray[np.int64]) -> int:
 
 def _read(id: int, job: _Job) -> Output | None:
     ids: list[int] = []
+    logprobs: list[float] = []
     finish = ""
     while job.handle.can_read():
         for output in job.handle.read().values():
             ids.extend(output.generated_ids)
+            if job.start.logprobs:
+                logprobs.extend(output.generated_log_probs)
             finish = _FINISHES.get(output.finish_reason, finish)
     if not finish and job.handle.get_status() != _RUNNING:
         finish = "stop"
-    return Output(id, tuple(ids), finish, job.cached_tokens) if ids or finish else None
+    return Output(id, tuple(ids), finish, job.cached_tokens, tuple(logprobs)) if ids or finish else None
 
 
 def _config(start: Start) -> Any:
@@ -221,6 +224,8 @@ def _config(start: Start) -> Any:
     config.do_sample = start.temperature > 0
     if config.do_sample:
         config.temperature, config.top_p, config.rng_seed = start.temperature, start.top_p, start.seed
+    if start.logprobs:
+        config.logprobs = 1
     if start.ebnf:
         config.structured_output_config = genai.StructuredOutputConfig(grammar=start.ebnf)
     return config

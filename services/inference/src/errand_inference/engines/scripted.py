@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from errand_common.errors import Unavailable
 
 from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
 
@@ -25,7 +28,10 @@ class ScriptRule:
 
 
 class ScriptedEngine:
-    """Generates what its rules say, a word a token; `seconds_per_token` makes it slow."""
+    """Generates what its rules say, a word a token; `seconds_per_token` makes it slow.
+
+    The share `failure_rate` of generations fails with Unavailable, drawn by `seed`.
+    """
 
     name = "scripted"
     precision = "none"
@@ -33,11 +39,19 @@ class ScriptedEngine:
     capabilities = frozenset({Capability.STREAMING})
 
     def __init__(
-        self, rules: Sequence[ScriptRule], *, context_tokens: int = 4096, seconds_per_token: float = 0.0
+        self,
+        rules: Sequence[ScriptRule],
+        *,
+        context_tokens: int = 4096,
+        seconds_per_token: float = 0.0,
+        failure_rate: float = 0.0,
+        seed: int = 0,
     ) -> None:
         self.context_tokens = context_tokens
         self._rules = [(re.compile(rule.pattern, re.DOTALL), rule.output) for rule in rules]
         self._pause = seconds_per_token
+        self._failure_rate, self._random = failure_rate, random.Random(seed)  # noqa: S311 - no secret
+        self.asked = 0
 
     @classmethod
     def from_file(cls, path: Path) -> ScriptedEngine:
@@ -50,6 +64,9 @@ class ScriptedEngine:
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Nothing at all when no rule fits; raises InvalidArgument when the prompt leaves no room."""
+        self.asked += 1
+        if self._random.random() < self._failure_rate:
+            raise Unavailable("model", "The script lets this generation fail.")
         prompt_tokens = len(_pieces(request.prompt))
         room = room_for(request, prompt_tokens, self.context_tokens)
         pieces = _pieces(_until_stop(self._output(request.prompt), request.stop))

@@ -20,7 +20,7 @@ from errand_common.errors import InvalidArgument, Unavailable
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from errand_inference.domain.dialects import to_lark
-from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, TokenLogprob, room_for
 from errand_inference.domain.format import END_TURN, STOP_TOKENS
 from errand_inference.domain.grammar import Grammar
 from errand_inference.engines.decoding import IncrementalDecoder
@@ -31,7 +31,7 @@ class TransformersEngine:
 
     name = "transformers"
     is_alive = True
-    capabilities = frozenset({Capability.GRAMMAR, Capability.STREAMING})
+    capabilities = frozenset({Capability.GRAMMAR, Capability.STREAMING, Capability.LOGPROBS})
 
     def __init__(
         self, folder: Path, *, context_tokens: int, precision: str = "fp32", device: str = "cpu", threads: int = 0
@@ -98,12 +98,13 @@ class TransformersEngine:
 
     def _deltas(self, request: EngineRequest, ids: list[int], room: int, cancelled: threading.Event) -> Iterator[Delta]:
         decoder = IncrementalDecoder(self._decode, request.stop)
-        for position, token in enumerate(self._tokens(request, ids, cancelled), start=1):
+        for position, (token, logprob) in enumerate(self._tokens(request, ids, cancelled), start=1):
             ended = token in self._stop_ids
             finish = Finish.STOP if ended else Finish.LENGTH if position >= room else None
             text = decoder.feed([] if ended else [token], last=finish is not None)
             finish = Finish.STOP if decoder.stopped else finish
-            yield Delta(text, 1, finish, len(ids))
+            told = (TokenLogprob(self._decode([token]), logprob),) if request.logprobs else ()
+            yield Delta(text, 1, finish, len(ids), logprobs=told)
             if finish:
                 return
 
@@ -112,7 +113,9 @@ class TransformersEngine:
         return text
 
     @torch.inference_mode()
-    def _tokens(self, request: EngineRequest, ids: list[int], cancelled: threading.Event) -> Iterator[int]:
+    def _tokens(
+        self, request: EngineRequest, ids: list[int], cancelled: threading.Event
+    ) -> Iterator[tuple[int, float]]:
         choose = _Chooser(request, self._vocabulary)
         cache = DynamicCache()
         inputs = torch.tensor([ids], device=self._device)
@@ -120,8 +123,9 @@ class TransformersEngine:
             if self._ending.is_set():
                 raise Unavailable("model", "The model is being unloaded.")
             logits = self._model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-            token = choose(logits[0, -1].float().cpu())
-            yield token
+            allowed = logits[0, -1].float().cpu()
+            token = choose(allowed)
+            yield token, float(allowed.log_softmax(-1)[token]) if request.logprobs else 0.0
             inputs = torch.tensor([[token]], device=self._device)
 
     async def close(self) -> None:

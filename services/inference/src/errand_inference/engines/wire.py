@@ -32,6 +32,7 @@ class Start:
     seed: int
     ebnf: str = ""
     streamed: bool = True
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Output:
     ids: tuple[int, ...]
     finish: str = ""
     cached_tokens: int = 0
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

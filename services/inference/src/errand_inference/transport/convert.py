@@ -49,6 +49,7 @@ _CAPABILITIES = {
     Capability.STREAMING: pb.CAPABILITY_STREAMING,
     Capability.CONTINUOUS_BATCHING: pb.CAPABILITY_CONTINUOUS_BATCHING,
     Capability.PREFIX_CACHE: pb.CAPABILITY_PREFIX_CACHE,
+    Capability.LOGPROBS: pb.CAPABILITY_LOGPROBS,
 }
 
 
@@ -79,6 +80,7 @@ def generation_request(
         tenant_id=tenant_id,
         deadline_seconds=deadline_seconds,
         streamed=streamed,
+        logprobs=sampling.logprobs,
     )
 
 
@@ -121,7 +123,7 @@ def call_message(call: ToolCall) -> pb.ToolCall:
     return pb.ToolCall(name=call.name, arguments_json=json.dumps(dict(call.arguments), ensure_ascii=False))
 
 
-def response_message(result: GenerationResult, model: str) -> pb.GenerateResponse:
+def response_message(result: GenerationResult) -> pb.GenerateResponse:
     """A turn for the wire."""
     usage = common_pb2.TokenUsage(
         prompt_tokens=result.prompt_tokens,
@@ -134,8 +136,10 @@ def response_message(result: GenerationResult, model: str) -> pb.GenerateRespons
         calls=[call_message(call) for call in result.calls],
         finish_reason=_FINISHES[result.finish],
         usage=usage,
-        model=model,
+        model=result.model,
         timing=timing,
+        attempts=result.attempts,
+        logprobs=[pb.TokenLogprob(token=told.token, logprob=told.logprob) for told in result.logprobs],
     )
 
 

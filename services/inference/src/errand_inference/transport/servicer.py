@@ -77,8 +77,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 async with aclosing(self._generation.stream(wanted, model.dispatcher)) as events:
                     async for event in events:
                         if isinstance(event, GenerationResult):
-                            span.set_attributes(_attributes(event, model.name))
-                            yield convert.response_message(event, model.name)
+                            span.set_attributes(_attributes(event))
+                            yield convert.response_message(event)
                         else:
                             yield event
             finally:
@@ -148,9 +148,9 @@ def _generation_seconds() -> float:
     return left - min(_ANSWER_SECONDS, left / 5)
 
 
-def _attributes(result: GenerationResult, model: str) -> dict[str, AttributeValue]:
+def _attributes(result: GenerationResult) -> dict[str, AttributeValue]:
     return {
-        genai.RESPONSE_MODEL: model,
+        genai.RESPONSE_MODEL: result.model,
         genai.FINISH_REASONS: [result.finish.value],
         genai.INPUT_TOKENS: result.prompt_tokens,
         genai.OUTPUT_TOKENS: result.completion_tokens,
