@@ -12,7 +12,11 @@ find . -type d \( -name tests -o -name test -o -name testsuite \) -prune -exec r
 for package in aiohttp asyncpg cryptography greenlet grpc httptools re2 rpds selectolax sqlalchemy uvloop yaml; do
     if [ -d $package ]; then find $package -name "*.so" -exec strip --strip-unneeded {} +; fi
 done
-# Packages were installed without bytecode. This writes it for what the service loads when it starts, and for nothing else.
+# Packages were installed without bytecode: it is written for what a service loads, and for nothing else. First what is
+# loaded by name or late, then all that the import brings.
+for package in aiosqlite anyio errand* fastapi* flexcache flexparser httptools pint uvicorn uvloop; do
+    if [ -d $package ]; then /opt/errand/bin/python -m compileall -q $package; fi
+done
 /opt/errand/bin/python -c "
 import $module
 import alembic.command, psycopg
