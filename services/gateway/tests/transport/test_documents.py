@@ -34,9 +34,10 @@ async def test_document_is_uploaded_found_and_deleted(gateway: RunningGateway, n
 
     one = await gateway.http.get(f"{documents}/{document['id']}")
     assert one.json() == (await gateway.http.get(documents)).json()["items"][0]
-    assert (await gateway.http.delete(f"{documents}/{document['id']}")).status_code == 204
+    deleted = await gateway.http.delete(f"{documents}/{document['id']}")
+    assert (deleted.status_code, deleted.json()["kind"], deleted.json()["documents"]) == (200, "document", 1)
     assert (await gateway.http.get(f"{documents}/{document['id']}")).status_code == 404
-    assert (await gateway.http.delete(f"/api/v1/collections/{name}")).status_code == 204
+    assert (await gateway.http.delete(f"/api/v1/collections/{name}")).json()["kind"] == "collection"
     assert (await gateway.http.get(f"/api/v1/collections/{name}")).status_code == 404
 
 

@@ -28,6 +28,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/tools/{name}/approve": {"schema_hash": "0" * 64},
     "/api/v1/tools/{name}/call": {"arguments": {}},
     "/api/v1/effects/{effect_id}/settle": {"result": 1},
+    "/api/v1/collections/{collection_id}": {"description": "x"},
     "/api/v1/collections/{collection_id}/search": {"query": "x"},
     "/api/v1/admin/quotas/{quota_id}": {"amount": 1},
     "/v1/vector_stores/{store_id}/search": {"query": "x"},
@@ -49,7 +50,10 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
     run = await made(http, "/api/v1/runs", json={"message": "ask first"})
     approval = (await http.get(f"/api/v1/approvals?run_id={run['id']}")).json()["items"][0]
     collection = await made(http, "/api/v1/collections", json={"name": "secrets"})
-    document = await made(http, f"/api/v1/collections/{collection['id']}/documents", files={"file": ("a.txt", b"a")})
+    documents = f"/api/v1/collections/{collection['id']}/documents"
+    gone = await made(http, documents, files={"file": ("gone.txt", b"gone")})
+    deleted = await http.delete(f"{documents}/{gone['document']['id']}")
+    document = await made(http, documents, files={"file": ("a.txt", b"a")})
     agent = await made(http, "/api/v1/agents", json={"name": "spy"})
     parameters: dict[str, Any] = {"type": "object", "properties": {}}
     binding = {"method": "GET", "url_template": "https://example.com/"}
@@ -73,6 +77,7 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
         "effect_id": "eff_nobody",
         "collection_id": collection["id"],
         "document_id": document["document"]["id"],
+        "deletion_id": deleted.json()["id"],
         "key_id": (await made(http, "/api/v1/admin/keys", json={"name": "x"}))["id"],
         "quota_id": (await made(gateway.http, "/api/v1/admin/quotas", json={**quota, "tenant_id": tenant}))["id"],
         "response_id": (await made(http, "/v1/responses", json={"model": "tiny", "input": "x"}))["id"],

@@ -1,6 +1,6 @@
 """The rag service over gRPC."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import grpc.aio
@@ -9,7 +9,9 @@ from errand.rag.v1.rag_pb2_grpc import RagServiceStub
 from errand_common.rpc.client import deadline_seconds, translate_errors
 
 from errand_gateway.clients import conversion as convert
-from errand_gateway.domain import resources as r
+from errand_gateway.clients import rag_messages as messages
+from errand_gateway.domain import documents as d
+from errand_gateway.domain.resources import Page, PageQuery
 
 if TYPE_CHECKING:
     from errand.rag.v1.rag_pb2_grpc import RagServiceAsyncStub
@@ -26,152 +28,165 @@ class GrpcDocumentBackend:
         *,
         upload_seconds: float = 120.0,
         call_seconds: float = 30.0,
+        watch_seconds: float = 3600.0,
     ) -> None:
         self._stub: RagServiceAsyncStub = RagServiceStub(channel)
         self._upload_seconds = upload_seconds
         self._call_seconds = call_seconds
+        self._watch_seconds = watch_seconds
 
     @property
     def _timeout(self) -> float:
         return deadline_seconds(self._call_seconds)
 
-    async def create_collection(
-        self, name: str, description: str, *, chunk_tokens: int, chunk_overlap_tokens: int
-    ) -> r.Collection:
+    async def create_collection(self, new: d.NewCollection) -> d.Collection:
         """Makes a collection."""
-        message = pb.Collection(
-            name=name,
-            description=description,
-            chunk_tokens=chunk_tokens,
-            chunk_overlap_tokens=chunk_overlap_tokens,
-        )
+        request = pb.CreateCollectionRequest(collection=messages.new_collection_message(new))
         with translate_errors(DEPENDENCY):
-            response = await self._stub.CreateCollection(
-                pb.CreateCollectionRequest(collection=message), timeout=self._timeout
-            )
-        return _collection(response.collection)
+            response = await self._stub.CreateCollection(request, timeout=self._timeout)
+        return messages.collection_of(response.collection)
 
-    async def get_collection(self, collection: str) -> r.Collection:
+    async def get_collection(self, collection: str) -> d.Collection:
         """One collection, by id or name."""
         with translate_errors(DEPENDENCY):
             response = await self._stub.GetCollection(pb.GetCollectionRequest(id=collection), timeout=self._timeout)
-        return _collection(response.collection)
+        return messages.collection_of(response.collection)
 
-    async def list_collections(self, page: r.PageQuery) -> r.Page[r.Collection]:
+    async def list_collections(self, page: PageQuery) -> Page[d.Collection]:
         """Collections, oldest first."""
+        request = pb.ListCollectionsRequest(page=convert.page_request(page))
         with translate_errors(DEPENDENCY):
-            response = await self._stub.ListCollections(
-                pb.ListCollectionsRequest(page=convert.page_request(page)), timeout=self._timeout
-            )
-        items = [_collection(item) for item in response.collections]
-        return r.Page(items, response.next_page_token)
+            response = await self._stub.ListCollections(request, timeout=self._timeout)
+        return Page([messages.collection_of(item) for item in response.collections], response.next_page_token)
 
-    async def delete_collection(self, collection: str) -> None:
+    async def update_collection(self, collection: str, change: d.CollectionChange) -> d.Collection:
+        """Changes what was said of a collection when it was made."""
+        request = messages.change_message(collection, change)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.UpdateCollection(request, timeout=self._timeout)
+        return messages.collection_of(response.collection)
+
+    async def delete_collection(self, collection: str) -> d.DeletionCertificate:
         """Deletes a collection with its documents."""
+        request = pb.DeleteCollectionRequest(id=collection)
         with translate_errors(DEPENDENCY):
-            await self._stub.DeleteCollection(pb.DeleteCollectionRequest(id=collection), timeout=self._timeout)
+            response = await self._stub.DeleteCollection(request, timeout=self._timeout)
+        return messages.certificate_of(response.certificate)
 
-    async def upload(self, collection: str, filename: str, data: AsyncIterator[bytes]) -> r.StoredDocument:
+    async def reindex_collection(self, collection: str, embedding_model: str) -> d.Collection:
+        """Starts to build its index anew; no model means the one in use."""
+        request = pb.ReindexCollectionRequest(id=collection, embedding_model=embedding_model)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ReindexCollection(request, timeout=self._timeout)
+        return messages.collection_of(response.collection)
+
+    async def reconcile_collection(self, collection: str, *, dry_run: bool) -> d.Reconciliation:
+        """Compares rows with vectors and repairs the vectors."""
+        request = pb.ReconcileCollectionRequest(id=collection, dry_run=dry_run)
+        # What is missing is embedded within the call.
+        with translate_errors(DEPENDENCY):
+            found = await self._stub.ReconcileCollection(request, timeout=deadline_seconds(self._upload_seconds))
+        return d.Reconciliation(found.missing_vectors, found.dead_vectors, found.consistent)
+
+    async def upload(self, collection: str, new: d.NewDocument, data: AsyncIterator[bytes]) -> d.StoredDocument:
         """Streams a document's bytes, in pieces of at most 1 MiB."""
+        parts = _parts(messages.header_message(collection, new), data)
         with translate_errors(DEPENDENCY):
-            response = await self._stub.UploadDocument(
-                _parts(collection, filename, data), timeout=deadline_seconds(self._upload_seconds)
-            )
-        return r.StoredDocument(_document(response.document), response.duplicate)
+            response = await self._stub.UploadDocument(parts, timeout=deadline_seconds(self._upload_seconds))
+        return d.StoredDocument(messages.document_of(response.document), response.duplicate)
 
-    async def get_document(self, document_id: str) -> r.Document:
+    async def get_document(self, document_id: str) -> d.Document:
         """One document."""
         with translate_errors(DEPENDENCY):
             response = await self._stub.GetDocument(pb.GetDocumentRequest(id=document_id), timeout=self._timeout)
-        return _document(response.document)
+        return messages.document_of(response.document)
 
-    async def list_documents(self, collection: str, page: r.PageQuery) -> r.Page[r.Document]:
+    async def list_documents(
+        self, collection: str, page: PageQuery, state: d.DocumentState | None = None
+    ) -> Page[d.Document]:
         """A collection's documents, newest first."""
-        request = pb.ListDocumentsRequest(collection_id=collection, page=convert.page_request(page))
-        with translate_errors(DEPENDENCY):
-            response = await self._stub.ListDocuments(request, timeout=self._timeout)
-        return r.Page([_document(item) for item in response.documents], response.next_page_token)
-
-    async def delete_document(self, document_id: str) -> None:
-        """Deletes a document."""
-        with translate_errors(DEPENDENCY):
-            await self._stub.DeleteDocument(pb.DeleteDocumentRequest(id=document_id), timeout=self._timeout)
-
-    async def retry_document(self, document_id: str) -> r.Document:
-        """Tries a failed ingestion again."""
-        with translate_errors(DEPENDENCY):
-            response = await self._stub.RetryDocument(pb.RetryDocumentRequest(id=document_id), timeout=self._timeout)
-        return _document(response.document)
-
-    async def search(self, command: r.SearchCommand) -> r.SearchResult:
-        """Finds passages."""
-        request = pb.SearchRequest(
-            collection_ids=command.collections,
-            query=command.query,
-            top_k=command.top_k,
-            mode=convert.enum_number(pb.SearchMode, "SEARCH_MODE_", command.mode),
-            min_similarity=command.min_similarity,
+        request = pb.ListDocumentsRequest(
+            collection_id=collection,
+            page=convert.page_request(page),
+            state=convert.enum_number(pb.DocumentState, "DOCUMENT_STATE_", state),
         )
         with translate_errors(DEPENDENCY):
-            response = await self._stub.Search(request, timeout=self._timeout)
-        return r.SearchResult([_hit(hit) for hit in response.hits], response.degraded)
+            response = await self._stub.ListDocuments(request, timeout=self._timeout)
+        return Page([messages.document_of(item) for item in response.documents], response.next_page_token)
+
+    async def watch_document(self, document_id: str) -> AsyncIterator[d.Document]:
+        """The document each time its state or progress changes, until its ingestion ends."""
+        call = self._stub.WatchDocument(
+            pb.WatchDocumentRequest(id=document_id), timeout=deadline_seconds(self._watch_seconds)
+        )
+        try:
+            with translate_errors(DEPENDENCY):
+                async for step in call:
+                    yield messages.document_of(step.document)
+        finally:
+            call.cancel()
+
+    async def delete_document(self, document_id: str) -> d.DeletionCertificate:
+        """Deletes a document."""
+        request = pb.DeleteDocumentRequest(id=document_id)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.DeleteDocument(request, timeout=self._timeout)
+        return messages.certificate_of(response.certificate)
+
+    async def cancel_document(self, document_id: str) -> d.Document:
+        """Stops an ingestion."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.CancelDocument(pb.CancelDocumentRequest(id=document_id), timeout=self._timeout)
+        return messages.document_of(response.document)
+
+    async def retry_document(self, document_id: str) -> d.Document:
+        """Tries a failed or cancelled ingestion again."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.RetryDocument(pb.RetryDocumentRequest(id=document_id), timeout=self._timeout)
+        return messages.document_of(response.document)
+
+    async def retry_documents(self, collection: str) -> int:
+        """Tries all failed and cancelled ingestions again; how many."""
+        request = pb.RetryDocumentsRequest(collection_id=collection)
+        with translate_errors(DEPENDENCY):
+            return (await self._stub.RetryDocuments(request, timeout=self._timeout)).retried
+
+    async def search(self, command: d.SearchCommand) -> d.SearchResult:
+        """Finds passages."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.Search(messages.search_message(command), timeout=self._timeout)
+        return messages.search_result(response)
+
+    async def search_batch(self, commands: Sequence[d.SearchCommand]) -> Sequence[d.SearchResult]:
+        """Finds passages for several queries, in their order."""
+        request = pb.SearchBatchRequest(searches=[messages.search_message(command) for command in commands])
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.SearchBatch(request, timeout=self._timeout)
+        return [messages.search_result(answer) for answer in response.answers]
+
+    async def delete_data(self, *, tenant_id: str = "", principal_id: str = "") -> d.DeletionCertificate:
+        """Deletes all of the caller's tenant, or what one principal of it uploaded."""
+        request = pb.DeleteDataRequest(tenant_id=tenant_id or None, principal_id=principal_id or None)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.DeleteData(request, timeout=deadline_seconds(self._upload_seconds))
+        return messages.certificate_of(response.certificate)
+
+    async def get_deletion(self, certificate_id: str) -> d.DeletionCertificate:
+        """A certificate as it stands now."""
+        request = pb.GetDeletionCertificateRequest(id=certificate_id)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.GetDeletionCertificate(request, timeout=self._timeout)
+        return messages.certificate_of(response.certificate)
+
+    async def list_deletions(self, page: PageQuery) -> Page[d.DeletionCertificate]:
+        """Certificates, newest first."""
+        request = pb.ListDeletionCertificatesRequest(page=convert.page_request(page))
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.ListDeletionCertificates(request, timeout=self._timeout)
+        return Page([messages.certificate_of(item) for item in response.certificates], response.next_page_token)
 
 
-async def _parts(collection: str, filename: str, data: AsyncIterator[bytes]) -> AsyncIterator[pb.UploadDocumentRequest]:
-    header = pb.UploadHeader(collection_id=collection, filename=filename)
+async def _parts(header: pb.UploadHeader, data: AsyncIterator[bytes]) -> AsyncIterator[pb.UploadDocumentRequest]:
     yield pb.UploadDocumentRequest(header=header)
     async for piece in data:
         yield pb.UploadDocumentRequest(data=piece)
-
-
-def _collection(message: pb.Collection) -> r.Collection:
-    return r.Collection(
-        id=message.id,
-        name=message.name,
-        description=message.description,
-        chunk_tokens=message.chunk_tokens,
-        chunk_overlap_tokens=message.chunk_overlap_tokens,
-        embedding_model=message.embedding_model,
-        document_count=message.document_count,
-        created_at=convert.moment(message, "created_at"),
-    )
-
-
-def _document(message: pb.Document) -> r.Document:
-    return r.Document(
-        id=message.id,
-        collection_id=message.collection_id,
-        filename=message.filename,
-        title=message.title,
-        media_type=message.media_type,
-        size_bytes=message.size_bytes,
-        content_hash=message.content_hash,
-        state=convert.enum_or(
-            r.DocumentState,
-            pb.DocumentState,
-            message.state,
-            "DOCUMENT_STATE_",
-            r.DocumentState.PENDING,
-        ),
-        progress_percent=message.progress_percent,
-        failure=message.failure,
-        chunk_count=message.chunk_count,
-        created_at=convert.moment(message, "created_at"),
-    )
-
-
-def _hit(message: pb.SearchHit) -> r.SearchHit:
-    return r.SearchHit(
-        chunk_id=message.chunk_id,
-        document_id=message.document_id,
-        collection_id=message.collection_id,
-        title=message.title,
-        filename=message.filename,
-        page=message.page if message.HasField("page") else None,
-        heading=message.heading,
-        start_offset=message.start_offset,
-        end_offset=message.end_offset,
-        text=message.text,
-        score=message.score,
-        similarity=message.similarity,
-    )

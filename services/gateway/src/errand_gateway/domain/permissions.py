@@ -30,6 +30,7 @@ class Permission(StrEnum):
     EXAMPLES_EXPORT = "examples:export"
     DOCUMENTS_READ = "documents:read"
     DOCUMENTS_WRITE = "documents:write"
+    DATA_DELETE = "data:delete"
     TOOLS_READ = "tools:read"
     TOOLS_WRITE = "tools:write"
     EFFECTS_READ = "effects:read"
@@ -40,6 +41,9 @@ class Permission(StrEnum):
     QUOTAS_WRITE = "quotas:write"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    SELF_MANAGE = "self:manage"
     AUDIT_READ = "audit:read"
     TENANTS_MANAGE = "tenants:manage"
 
@@ -67,6 +71,7 @@ P = Permission
 
 _VIEWER: Final = frozenset(
     {
+        P.SELF_MANAGE,
         P.RUNS_READ,
         P.CONVERSATIONS_READ,
         P.AGENTS_READ,
@@ -98,8 +103,11 @@ _ADMIN: Final = _DEVELOPER | {
     P.EXAMPLES_EXPORT,
     P.KEYS_READ,
     P.KEYS_WRITE,
+    P.USERS_READ,
+    P.USERS_WRITE,
     P.AUDIT_READ,
     P.QUOTAS_WRITE,
+    P.DATA_DELETE,
 }
 
 ROLE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType(
@@ -116,6 +124,7 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
     {
         Scope.CHAT.value: frozenset(
             {
+                P.SELF_MANAGE,
                 P.RUNS_CREATE,
                 P.RUNS_READ,
                 P.CONVERSATIONS_READ,
@@ -129,9 +138,12 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
                 P.TOKENS_CREATE,
             }
         ),
-        Scope.DOCUMENTS.value: frozenset({P.DOCUMENTS_READ, P.DOCUMENTS_WRITE, P.TOKENS_CREATE}),
+        Scope.DOCUMENTS.value: frozenset(
+            {P.SELF_MANAGE, P.DOCUMENTS_READ, P.DOCUMENTS_WRITE, P.DATA_DELETE, P.TOKENS_CREATE}
+        ),
         Scope.TOOLS.value: frozenset(
             {
+                P.SELF_MANAGE,
                 P.TOOLS_READ,
                 P.TOOLS_WRITE,
                 P.AGENTS_READ,
@@ -145,6 +157,7 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
         ),
         Scope.ADMIN.value: frozenset(
             {
+                P.SELF_MANAGE,
                 P.AGENTS_READ,
                 P.AGENTS_WRITE,
                 P.WORKFLOWS_READ,
@@ -155,6 +168,8 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
                 P.QUOTAS_WRITE,
                 P.KEYS_READ,
                 P.KEYS_WRITE,
+                P.USERS_READ,
+                P.USERS_WRITE,
                 P.AUDIT_READ,
                 P.TENANTS_MANAGE,
             }

@@ -12,9 +12,7 @@ from errand_gateway.domain.resources import (
     Agent,
     Approval,
     ApprovalState,
-    Collection,
     Conversation,
-    Document,
     Feedback,
     ForkCommand,
     Message,
@@ -24,9 +22,6 @@ from errand_gateway.domain.resources import (
     RunCommand,
     RunEvent,
     RunFilter,
-    SearchCommand,
-    SearchResult,
-    StoredDocument,
 )
 
 
@@ -131,52 +126,6 @@ class AgentBackend(Protocol):
 
     async def submit_feedback(self, feedback: Feedback) -> None:
         """Stores feedback on a run."""
-        ...
-
-
-class DocumentBackend(Protocol):
-    """The rag service."""
-
-    async def create_collection(
-        self, name: str, description: str, *, chunk_tokens: int, chunk_overlap_tokens: int
-    ) -> Collection:
-        """Makes a collection."""
-        ...
-
-    async def get_collection(self, collection: str) -> Collection:
-        """One collection, by id or name."""
-        ...
-
-    async def list_collections(self, page: PageQuery) -> Page[Collection]:
-        """Collections, oldest first."""
-        ...
-
-    async def delete_collection(self, collection: str) -> None:
-        """Deletes a collection with its documents."""
-        ...
-
-    async def upload(self, collection: str, filename: str, data: AsyncIterator[bytes]) -> StoredDocument:
-        """Streams a document's bytes, in pieces of at most 1 MiB."""
-        ...
-
-    async def get_document(self, document_id: str) -> Document:
-        """One document."""
-        ...
-
-    async def list_documents(self, collection: str, page: PageQuery) -> Page[Document]:
-        """A collection's documents, newest first."""
-        ...
-
-    async def delete_document(self, document_id: str) -> None:
-        """Deletes a document."""
-        ...
-
-    async def retry_document(self, document_id: str) -> Document:
-        """Tries a failed ingestion again."""
-        ...
-
-    async def search(self, command: SearchCommand) -> SearchResult:
-        """Finds passages."""
         ...
 
 

@@ -5,19 +5,18 @@ from typing import Final
 
 from errand_common.errors import AlreadyExists, NotFound
 
-from errand_gateway.domain.ports import DocumentBackend
-from errand_gateway.domain.resources import StoredDocument
+from errand_gateway.domain.documents import DocumentBackend, NewCollection, NewDocument, StoredDocument
 
 DEFAULT_COLLECTION: Final = "default"
 
 
 async def store_document(
-    documents: DocumentBackend, collection: str, filename: str, data: AsyncIterator[bytes]
+    documents: DocumentBackend, collection: str, new: NewDocument, data: AsyncIterator[bytes]
 ) -> StoredDocument:
     """Stores a document; a collection named "default" is made when it is missing."""
     if collection == DEFAULT_COLLECTION:
         await _ensure_default(documents)
-    return await documents.upload(collection, filename, data)
+    return await documents.upload(collection, new, data)
 
 
 async def _ensure_default(documents: DocumentBackend) -> None:
@@ -25,7 +24,7 @@ async def _ensure_default(documents: DocumentBackend) -> None:
         await documents.get_collection(DEFAULT_COLLECTION)
     except NotFound:
         try:
-            await documents.create_collection(DEFAULT_COLLECTION, "", chunk_tokens=0, chunk_overlap_tokens=0)
+            await documents.create_collection(NewCollection(DEFAULT_COLLECTION))
         except AlreadyExists:
             # Another upload was first.
             return

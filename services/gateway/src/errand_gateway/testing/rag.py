@@ -8,19 +8,26 @@ from typing import Any
 from errand.rag.v1 import rag_pb2 as pb
 from errand.rag.v1 import rag_pb2_grpc
 from errand_common.db import new_id, utc_now
-from errand_common.errors import Conflict, NotFound
+from errand_common.errors import Conflict, InvalidArgument, NotFound
+from errand_common.principal import current_principal
 
 from errand_gateway.testing.store import TenantStore, paged
 
 
 class FakeRag(rag_pb2_grpc.RagServiceServicer):
-    """Documents are ready at once; `largest_piece` is the longest piece an upload sent."""
+    """Documents are ready at once, save those named "slow…", which stay on their way.
+
+    `largest_piece` is the longest piece an upload sent; `headers` and `searches` are what was asked.
+    """
 
     def __init__(self) -> None:
         self.largest_piece = 0
         self.pieces = 0
+        self.headers: list[pb.UploadHeader] = []
+        self.searches: list[pb.SearchRequest] = []
         self._collections: TenantStore[pb.Collection] = TenantStore("collection")
         self._documents: TenantStore[pb.Document] = TenantStore("document")
+        self._certificates: TenantStore[pb.DeletionCertificate] = TenantStore("certificate")
         self._texts: dict[str, str] = {}
 
     def _collection(self, wanted: str) -> pb.Collection:
@@ -51,18 +58,89 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
         rows, token = paged(self._collections.all(), request.page)
         return pb.ListCollectionsResponse(collections=rows, next_page_token=token)
 
+    async def UpdateCollection(self, request: pb.UpdateCollectionRequest, context: Any) -> pb.UpdateCollectionResponse:
+        """Changes what was said of a collection."""
+        collection = self._collection(request.id)
+        for name in ("description", "max_documents", "max_bytes"):
+            if request.HasField(name):
+                setattr(collection, name, getattr(request, name))
+        if request.HasField("reader_roles"):
+            collection.reader_roles[:] = request.reader_roles.roles
+        if request.HasField("writer_roles"):
+            collection.writer_roles[:] = request.writer_roles.roles
+        return pb.UpdateCollectionResponse(collection=collection)
+
+    async def ReindexCollection(
+        self, request: pb.ReindexCollectionRequest, context: Any
+    ) -> pb.ReindexCollectionResponse:
+        """Says that an index is being built, once."""
+        collection = self._collection(request.id)
+        if collection.HasField("reindex"):
+            raise Conflict("an index is being built", resource="collection", id=collection.id)
+        collection.reindex.embedding_model = request.embedding_model
+        collection.reindex.chunks_total = collection.document_count
+        return pb.ReindexCollectionResponse(collection=collection)
+
+    async def ReconcileCollection(
+        self, request: pb.ReconcileCollectionRequest, context: Any
+    ) -> pb.ReconcileCollectionResponse:
+        """Finds one lost vector; it stays lost when only counting."""
+        self._collection(request.id)
+        return pb.ReconcileCollectionResponse(missing_vectors=1, consistent=not request.dry_run)
+
     async def DeleteCollection(self, request: pb.DeleteCollectionRequest, context: Any) -> pb.DeleteCollectionResponse:
         """Deletes a collection with its documents."""
         collection = self._collections.pop(self._collection(request.id).name)
-        for document in self._documents_of(collection.id):
+        gone = [self._documents.pop(document.id) for document in self._documents_of(collection.id)]
+        return pb.DeleteCollectionResponse(certificate=self._certified("collection", collection.id, gone))
+
+    def _certified(self, kind: str, target_id: str, gone: list[pb.Document]) -> pb.DeletionCertificate:
+        certificate = pb.DeletionCertificate(
+            id=new_id("del"),
+            kind=kind,
+            target_id=target_id,
+            requested_by=current_principal().id,
+            documents=len(gone),
+            chunks=len(gone),
+            bytes=sum(document.size_bytes for document in gone),
+            proofs=[pb.DeletionProof(place="rows", looked_for=len(gone))],
+            complete=True,
+        )
+        certificate.requested_at.FromDatetime(utc_now())
+        return self._certificates.add(certificate.id, certificate)
+
+    async def DeleteData(self, request: pb.DeleteDataRequest, context: Any) -> pb.DeleteDataResponse:
+        """Deletes all of the tenant, or what a principal uploaded."""
+        if request.tenant_id not in ("", current_principal().tenant_id):
+            raise InvalidArgument("tenant_id is not the tenant you act for", field="tenant_id")
+        whose = request.principal_id
+        gone = [row for row in self._documents.all() if not whose or row.uploaded_by == whose]
+        for document in gone:
             self._documents.pop(document.id)
-        return pb.DeleteCollectionResponse()
+        for collection in self._collections.all() if not whose else ():
+            self._collections.pop(collection.name)
+        certificate = self._certified("principal" if whose else "tenant", whose or request.tenant_id, gone)
+        return pb.DeleteDataResponse(certificate=certificate)
+
+    async def GetDeletionCertificate(
+        self, request: pb.GetDeletionCertificateRequest, context: Any
+    ) -> pb.GetDeletionCertificateResponse:
+        """One certificate."""
+        return pb.GetDeletionCertificateResponse(certificate=self._certificates.get(request.id))
+
+    async def ListDeletionCertificates(
+        self, request: pb.ListDeletionCertificatesRequest, context: Any
+    ) -> pb.ListDeletionCertificatesResponse:
+        """Certificates, newest first."""
+        rows, token = paged(reversed(self._certificates.all()), request.page)
+        return pb.ListDeletionCertificatesResponse(certificates=rows, next_page_token=token)
 
     async def UploadDocument(
         self, request_iterator: AsyncIterator[pb.UploadDocumentRequest], context: Any
     ) -> pb.UploadDocumentResponse:
         """Stores a document."""
         header = (await anext(aiter(request_iterator))).header
+        self.headers.append(header)
         collection = self._collection(header.collection_id)
         content = b""
         async for part in request_iterator:
@@ -84,7 +162,11 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
             state=pb.DOCUMENT_STATE_READY,
             progress_percent=100,
             chunk_count=1,
+            metadata=header.metadata,
+            uploaded_by=current_principal().id,
         )
+        if header.filename.startswith("slow"):
+            document.state, document.progress_percent = pb.DOCUMENT_STATE_PROCESSING, 40
         document.created_at.FromDatetime(utc_now())
         self._texts[document.id] = content.decode(errors="replace")
         collection.document_count += 1
@@ -97,21 +179,60 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
     async def ListDocuments(self, request: pb.ListDocumentsRequest, context: Any) -> pb.ListDocumentsResponse:
         """A collection's documents, newest first."""
         collection = self._collection(request.collection_id)
-        rows, token = paged(reversed(self._documents_of(collection.id)), request.page)
+        wanted = [row for row in self._documents_of(collection.id) if request.state in (0, row.state)]
+        rows, token = paged(reversed(wanted), request.page)
         return pb.ListDocumentsResponse(documents=rows, next_page_token=token)
 
     async def DeleteDocument(self, request: pb.DeleteDocumentRequest, context: Any) -> pb.DeleteDocumentResponse:
         """Deletes a document."""
-        self._documents.pop(request.id)
-        return pb.DeleteDocumentResponse()
+        gone = self._documents.pop(request.id)
+        return pb.DeleteDocumentResponse(certificate=self._certified("document", gone.id, [gone]))
+
+    async def WatchDocument(
+        self, request: pb.WatchDocumentRequest, context: Any
+    ) -> AsyncIterator[pb.WatchDocumentResponse]:
+        """A step on the way, then the end."""
+        ended = self._documents.get(request.id)
+        begun = pb.Document()
+        begun.CopyFrom(ended)
+        begun.state, begun.progress_percent = pb.DOCUMENT_STATE_PROCESSING, 40
+        for step in (begun, ended):
+            yield pb.WatchDocumentResponse(document=step)
+
+    async def CancelDocument(self, request: pb.CancelDocumentRequest, context: Any) -> pb.CancelDocumentResponse:
+        """Stops a slow one."""
+        document = self._documents.get(request.id)
+        if document.state != pb.DOCUMENT_STATE_PROCESSING:
+            raise Conflict("the ingestion has ended", resource="document", id=document.id)
+        document.state = pb.DOCUMENT_STATE_CANCELLED
+        return pb.CancelDocumentResponse(document=document)
 
     async def RetryDocument(self, request: pb.RetryDocumentRequest, context: Any) -> pb.RetryDocumentResponse:
-        """Refuses: no ingestion fails here."""
+        """For a cancelled one; none fails here."""
         document = self._documents.get(request.id)
-        raise Conflict("the document has not failed", resource="document", id=document.id)
+        if document.state != pb.DOCUMENT_STATE_CANCELLED:
+            raise Conflict("the document has not failed", resource="document", id=document.id)
+        document.state = pb.DOCUMENT_STATE_PENDING
+        return pb.RetryDocumentResponse(document=document)
+
+    async def RetryDocuments(self, request: pb.RetryDocumentsRequest, context: Any) -> pb.RetryDocumentsResponse:
+        """For all that are cancelled."""
+        rows = self._documents_of(self._collection(request.collection_id).id)
+        stopped = [row for row in rows if row.state == pb.DOCUMENT_STATE_CANCELLED]
+        for document in stopped:
+            document.state = pb.DOCUMENT_STATE_PENDING
+        return pb.RetryDocumentsResponse(retried=len(stopped))
+
+    async def SearchBatch(self, request: pb.SearchBatchRequest, context: Any) -> pb.SearchBatchResponse:
+        """Each search's answer."""
+        return pb.SearchBatchResponse(answers=[self._found(search) for search in request.searches])
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
         """Documents that hold a word of the query."""
+        return self._found(request)
+
+    def _found(self, request: pb.SearchRequest) -> pb.SearchResponse:
+        self.searches.append(request)
         wanted = {self._collection(name).id for name in request.collection_ids}
         words = request.query.lower().split()
         hits = [
@@ -125,6 +246,8 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
                 end_offset=len(self._texts[document.id][:500]),
                 score=1.0,
                 similarity=0.5,
+                metadata=document.metadata,
+                text_after="more" if request.neighbours else "",
             )
             for document in self._documents.all()
             if not wanted or document.collection_id in wanted

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from errand_gateway.domain.admin import KeyStore, TenantStore
 from errand_gateway.domain.admission import Admission
 from errand_gateway.domain.auth import Authenticator, CredentialCache
+from errand_gateway.domain.documents import DocumentBackend
 from errand_gateway.domain.examples import ExampleBackend
 from errand_gateway.domain.files import FileStore
 from errand_gateway.domain.generation import ModelBackend
@@ -16,7 +17,7 @@ from errand_gateway.domain.health import ReadinessMonitor
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import RateLimiter
 from errand_gateway.domain.memory import MemoryBackend
-from errand_gateway.domain.ports import AgentBackend, DocumentBackend, ToolBackend
+from errand_gateway.domain.ports import AgentBackend, ToolBackend
 from errand_gateway.domain.pricing import PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.quotas import QuotaAdmin

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from errand_gateway.domain.documents import Collection, Document, DocumentState, SearchHit
 from errand_gateway.domain.files import StoredFile
-from errand_gateway.domain.resources import Collection, Document, DocumentState, SearchHit
 from errand_gateway.transport.fields import SpokenText, Text
 from errand_gateway.transport.openai.bodies import Part
 
@@ -19,6 +19,7 @@ _STATUS: Final = {
     DocumentState.PROCESSING: "in_progress",
     DocumentState.READY: "completed",
     DocumentState.FAILED: "failed",
+    DocumentState.CANCELLED: "cancelled",
 }
 _NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$")
 _OTHER: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -137,7 +138,7 @@ def file_body(file: StoredFile) -> dict[str, Any]:
 def store_body(collection: Collection, documents: Sequence[Document]) -> dict[str, Any]:
     """A collection as a vector store."""
     statuses = [_STATUS[document.state] for document in documents]
-    counts = {name: statuses.count(name) for name in ("in_progress", "completed", "failed")}
+    counts = {name: statuses.count(name) for name in ("in_progress", "completed", "failed", "cancelled")}
     return {
         "id": collection.id,
         "object": "vector_store",
@@ -145,7 +146,7 @@ def store_body(collection: Collection, documents: Sequence[Document]) -> dict[st
         "name": collection.name,
         "description": collection.description,
         "usage_bytes": sum(document.size_bytes for document in documents),
-        "file_counts": {**counts, "cancelled": 0, "total": len(documents)},
+        "file_counts": {**counts, "total": len(documents)},
         "status": "in_progress" if counts["in_progress"] else "completed",
         "last_active_at": _seconds(collection.created_at),
         "metadata": {},

@@ -1,16 +1,19 @@
 """Documents of a collection."""
 
 from collections.abc import AsyncIterator, Set
+from contextlib import aclosing
 from typing import Annotated, Any, Final
 
 from errand_common.errors import InvalidArgument, NotFound, TooLarge
 from errand_common.principal import Principal
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request, Response
+from sse_starlette import ServerSentEvent
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from errand_gateway.domain.documents import DeletionCertificate, Document, DocumentState, StoredDocument
 from errand_gateway.domain.permissions import Permission
-from errand_gateway.domain.resources import Document, Page, StoredDocument
+from errand_gateway.domain.resources import Page
 from errand_gateway.domain.uploads import store_document
 from errand_gateway.transport.access import (
     BODY_RESPONSES,
@@ -19,10 +22,13 @@ from errand_gateway.transport.access import (
     Requires,
     guarded_router,
 )
+from errand_gateway.transport.context import context_of
+from errand_gateway.transport.document_bodies import described
 from errand_gateway.transport.fields import PageDep, ResourceId
 from errand_gateway.transport.routes.collections import Reader, Writer
 from errand_gateway.transport.services import Services, ServicesDep
 from errand_gateway.transport.spending import INGESTION_MODEL, hold_for_text, note_text
+from errand_gateway.transport.sse import EVENT_SCHEMA, event, event_stream, started
 
 router = guarded_router(prefix="/api/v1/collections/{collection_id}/documents", tags=["documents"])
 
@@ -40,13 +46,25 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
                             "type": "string",
                             "format": "binary",
                             "description": "PDF, DOCX, HTML, Markdown or text.",
-                        }
+                        },
+                        "metadata": {
+                            "type": "string",
+                            "description": "JSON object of up to 32 texts, numbers and booleans; filters compare them.",
+                            "contentMediaType": "application/json",
+                            "examples": ['{"year": 2025, "team": "legal"}'],
+                        },
+                        "priority": {
+                            "type": "string",
+                            "pattern": "^[0-9]$",
+                            "description": "Higher is ingested sooner.",
+                        },
                     },
                 }
             }
         },
     }
 }
+Watcher = Annotated[Principal, Depends(Requires(Permission.DOCUMENTS_READ, seconds=3600.0))]
 Uploader = Annotated[Principal, Depends(Requires(Permission.DOCUMENTS_WRITE, media="multipart/form-data"))]
 
 
@@ -67,9 +85,10 @@ async def upload_document(
     """
     form = await read_form(request)
     try:
-        file = file_of(form, services.max_upload_bytes, {"file"})
+        file = file_of(form, services.max_upload_bytes, {"file", "metadata", "priority"})
+        new = described(filename_of(file), form.get("metadata"), form.get("priority"))
         await hold_for_text(request, services, caller, INGESTION_MODEL, file.size or 0)
-        stored = await store_document(services.documents, collection_id, filename_of(file), _pieces(file))
+        stored = await store_document(services.documents, collection_id, new, _pieces(file))
         if not stored.duplicate:
             note_text(request, INGESTION_MODEL)
         return stored
@@ -117,10 +136,14 @@ async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
 
 @router.get("", summary="List documents", responses=NOT_FOUND)
 async def list_documents(
-    collection_id: ResourceId, page: PageDep, services: ServicesDep, _caller: Reader
+    collection_id: ResourceId,
+    page: PageDep,
+    services: ServicesDep,
+    _caller: Reader,
+    state: Annotated[DocumentState | None, Query(description="Only these; `failed` lists the dead letters.")] = None,
 ) -> Page[Document]:
     """A collection's documents, newest first."""
-    return await services.documents.list_documents(collection_id, page)
+    return await services.documents.list_documents(collection_id, page, state)
 
 
 @router.get("/{document_id}", summary="Get a document", responses=NOT_FOUND)
@@ -131,13 +154,63 @@ async def get_document(
     return await _find(services, collection_id, document_id)
 
 
-@router.delete("/{document_id}", status_code=204, summary="Delete a document", responses=NOT_FOUND)
+@router.get(
+    "/{document_id}/events",
+    summary="Follow an ingestion",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events, each the document as it is then.",
+            "content": {
+                "text/event-stream": {
+                    "schema": EVENT_SCHEMA,
+                    "example": 'id: 1\nevent: document\ndata: {"state":"processing","progress_percent":40}\n\n',
+                }
+            },
+        },
+        **NOT_FOUND,
+    },
+)
+async def document_events(
+    collection_id: ResourceId, document_id: ResourceId, request: Request, services: ServicesDep, _caller: Watcher
+) -> Response:
+    """The document now and at each change of its state or progress, until its ingestion ends."""
+    await _find(services, collection_id, document_id)
+    context = context_of(request.scope)
+    context.streamed = True
+    steps = await started(services.documents.watch_document(document_id))
+    return event_stream(
+        _told(steps),
+        request_id=context.request_id,
+        path=request.url.path,
+        heartbeat_seconds=services.heartbeat_seconds,
+    )
+
+
+async def _told(steps: AsyncIterator[Document]) -> AsyncIterator[ServerSentEvent]:
+    number = 0
+    async with aclosing(steps) as open_steps:  # type: ignore[type-var]
+        async for document in open_steps:
+            number += 1
+            yield event("document", document, number=number)
+
+
+@router.delete("/{document_id}", summary="Delete a document", responses=NOT_FOUND)
 async def delete_document(
     collection_id: ResourceId, document_id: ResourceId, services: ServicesDep, _caller: Writer
-) -> None:
-    """Deletes a document; searches miss it at once."""
+) -> DeletionCertificate:
+    """Deletes a document; searches miss it at once. Answers with the certificate of what went."""
     await _find(services, collection_id, document_id)
-    await services.documents.delete_document(document_id)
+    return await services.documents.delete_document(document_id)
+
+
+@router.post("/{document_id}/cancel", summary="Stop an ingestion", responses={**NOT_FOUND, **CONFLICT})
+async def cancel_document(
+    collection_id: ResourceId, document_id: ResourceId, services: ServicesDep, _caller: Writer
+) -> Document:
+    """Stops an ingestion that has not ended; the document stays and can be tried again."""
+    await _find(services, collection_id, document_id)
+    return await services.documents.cancel_document(document_id)
 
 
 @router.post(
@@ -148,7 +221,7 @@ async def delete_document(
 async def retry_document(
     collection_id: ResourceId, document_id: ResourceId, services: ServicesDep, _caller: Writer
 ) -> Document:
-    """Tries a failed ingestion again."""
+    """Tries a failed or cancelled ingestion again."""
     await _find(services, collection_id, document_id)
     return await services.documents.retry_document(document_id)
 

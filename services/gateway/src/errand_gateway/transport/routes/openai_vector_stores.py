@@ -7,8 +7,9 @@ from errand_common.errors import NotFound
 from errand_common.principal import Principal
 from fastapi import Depends, Query, Request
 
+from errand_gateway.domain.documents import Collection, Document, NewCollection, NewDocument, SearchCommand, SearchHit
 from errand_gateway.domain.permissions import Permission
-from errand_gateway.domain.resources import Collection, Document, PageQuery, SearchCommand, SearchHit
+from errand_gateway.domain.resources import PageQuery
 from errand_gateway.domain.uploads import store_document
 from errand_gateway.transport.access import Requires, openai_router
 from errand_gateway.transport.fields import ResourceId
@@ -35,12 +36,13 @@ async def create_vector_store(
     """A new collection, with the files named in it; other characters of its name become '-'."""
     files = [await services.files.get(caller.tenant_id, file_id) for file_id in body.file_ids or ()]
     chunking = body.chunking_strategy.static if body.chunking_strategy else None
-    collection = await services.documents.create_collection(
+    new = NewCollection(
         bodies.collection_name(body.name),
         body.description or body.name or "",
         chunk_tokens=chunking.max_chunk_size_tokens if chunking else 0,
         chunk_overlap_tokens=chunking.chunk_overlap_tokens if chunking else 0,
     )
+    collection = await services.documents.create_collection(new)
     await hold_for_text(request, services, caller, INGESTION_MODEL, sum(file.size_bytes for file in files))
     for file in files:
         await _put(services, caller, collection.id, file.id)
@@ -167,7 +169,7 @@ def _window(rows: Sequence[T], ids: Sequence[str], after: str, limit: int) -> tu
 async def _put(services: Services, caller: Principal, collection_id: str, file_id: str) -> Document:
     file = await services.files.get(caller.tenant_id, file_id)
     content = await services.files.content(caller.tenant_id, file_id)
-    stored = await store_document(services.documents, collection_id, file.filename, _pieces(content))
+    stored = await store_document(services.documents, collection_id, NewDocument(file.filename), _pieces(content))
     await services.files.link(caller.tenant_id, collection_id, file_id, stored.document.id)
     return stored.document
 
