@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "errand"
 VALUES = Path(__file__).parent / "values.yaml"
 IMAGES = {
-    **{name: f"services/{name}/Dockerfile" for name in ("gateway", "agent", "inference", "rag", "tools")},
+    **{name: f"services/{name}/Dockerfile" for name in ("gateway", "agent", "inference", "rag", "tools", "cli")},
     **{name: f"charts/images/{name}/Dockerfile" for name in ("postgres", "redis", "chroma", "mlflow")},
 }
 
@@ -138,6 +141,24 @@ class Release:
         printed = self.pod_output("load", seconds)
         result: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
         return result
+
+    @contextmanager
+    def forwarded(self, service: str, port: int) -> Iterator[str]:
+        """A Service's port on this machine, as its URL."""
+        command = ["kubectl", "--namespace", self.namespace, "port-forward", f"service/{service}", f":{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as forward:
+            try:
+                assert forward.stdout is not None
+                # Forwarding from 127.0.0.1:40123 -> 8080
+                line = forward.stdout.readline()
+                assert line.startswith("Forwarding from 127.0.0.1:"), line
+                yield f"http://{line.split()[2]}"
+            finally:
+                forward.terminate()
+
+    def admin_key(self) -> str:
+        """The administrator's API key."""
+        return base64.b64decode(self.get("secret", "errand-keys")["data"]["admin-key"]).decode()
 
     def remove(self) -> None:
         """Takes the release and its namespace away."""

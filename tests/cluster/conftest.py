@@ -7,9 +7,11 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.cluster.cluster import IMAGES, ROOT, Log, Release, run
+from tests.e2e.conftest import Suite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,6 +58,18 @@ def minimal(log: Log) -> Iterator[Release]:
     yield from _release("errand-minimal", "minimal", log)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def standard(log: Log) -> Iterator[Release]:
     yield from _release("errand-standard", "", log)
+
+
+@pytest.fixture(scope="module")
+def suite(standard: Release) -> Iterator[Suite]:
+    """The release as the end-to-end tests know a suite: by its gateway alone."""
+    with standard.forwarded("errand-gateway", 80) as url, pytest.MonkeyPatch.context() as environment:
+        key = standard.admin_key()
+        # The command line goes there too.
+        environment.setenv("ERRAND_URL", url)
+        environment.setenv("ERRAND_API_KEY", key)
+        with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=150) as client:
+            yield Suite(url, key, ROOT / ".cache", "", client, {}, {})

@@ -14,6 +14,8 @@ pytestmark = pytest.mark.timeout(1800)
 PAIRS = [f"{name}.replicas=2" for name in ("gateway", "agent", "inference", "tools")]
 SETS = [part for pair in [*PAIRS, "backup.enabled=true"] for part in ("--set", pair)]
 RATE = 20.0
+# Connections that the load keeps.
+LARGEST_IN_FLIGHT = 50
 
 
 def test_it_installs_and_answers(standard: Release) -> None:
@@ -65,8 +67,20 @@ def test_a_killed_pod_costs_only_what_it_held(standard: Release, component: str)
     back = standard.wait_ready(component, 2)
     result = standard.load_result()
     standard.log.say(f"kill {component}: two ready again after {back:.1f} s; {json.dumps(result)}")
-    # One request in flight on each connection to the killed gateway, a few streams elsewhere: never more.
-    assert result["failed"] <= 10, result["failures"]
+    # Only a killed gateway takes requests with it: what is in flight on its connections, at most one on each.
+    allowed = LARGEST_IN_FLIGHT if component == "gateway" else 0
+    assert result["failed"] <= allowed, result["failures"]
+
+
+def test_no_run_was_lost(standard: Release) -> None:
+    """All that the kills interrupted was taken up and ended by itself."""
+    open_runs = "SELECT count(*) FROM agent.runs WHERE state IN ('QUEUED', 'RUNNING')"
+    until = time.monotonic() + 120
+    while (left := _query(standard, open_runs)) != "0":
+        assert time.monotonic() < until, f"{left} runs never end"
+        time.sleep(2)
+    ended = _query(standard, "SELECT stop_reason, count(*) FROM agent.runs GROUP BY stop_reason").split()
+    standard.log.say(f"runs after the kills, by stop reason: {ended}")
 
 
 def test_load_brings_a_replica_and_calm_takes_it_away(standard: Release) -> None:
@@ -77,7 +91,15 @@ def test_load_brings_a_replica_and_calm_takes_it_away(standard: Release) -> None
     standard.start_load(40, 90, 0.2)
     standard.wait_ready("tools", 2, 120)
     standard.log.say(f"scaling: second tools pod ready {time.monotonic() - begin:.1f} s after the load began")
-    standard.log.say(f"scaling: {json.dumps(standard.load_result())}")
+    result = standard.load_result()
+    standard.log.say(f"scaling: {json.dumps(result)}")
+    assert result["failed"] == 0, result["failures"]
+    # Five calm minutes, by the chart's own rule.
+    begin = time.monotonic()
+    while len(standard.pods("tools")) > 1:
+        assert time.monotonic() - begin < 600, "the second tools pod stays"
+        time.sleep(2)
+    standard.log.say(f"scaling: second tools pod gone {time.monotonic() - begin:.1f} s after the load ended")
 
 
 def test_a_backup_can_be_restored(standard: Release) -> None:
