@@ -21,7 +21,6 @@ from errand_agent.storage.facts import FactRepository
 from errand_agent.storage.models import Base, EventRow, RunRow
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
 from errand_agent.storage.workflows import WorkflowRepository
-from errand_agent.takeover import DEAD_AFTER_SECONDS, Takeover
 from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import Conflict
 from errand_common.testing.keys import principal
@@ -206,18 +205,3 @@ async def fill(database: Database) -> None:
         await WorkflowRepository(session).begin(PERSON, workflow, "tea")
         await ExampleRepository(session).set_consent(PERSON, True)
         await FactRepository(session).add(TENANT, PERSON.id, Fact("I like tea."), utc_now())
-
-
-async def test_a_replica_declared_dead_is_fenced(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("errand_agent.takeover.BEAT_SECONDS", 0.01)
-    fenced = asyncio.Event()
-    takeover = Takeover(postgres, "agent-0", fence=fenced.set)
-    await takeover.start()
-    beating = asyncio.create_task(takeover.run())
-    await asyncio.sleep(0.2)
-    assert not fenced.is_set()
-    async with postgres.transaction() as session:
-        await session.execute(sa.text("DELETE FROM executors"))
-    await asyncio.wait_for(fenced.wait(), 10)
-    beating.cancel()
-    assert DEAD_AFTER_SECONDS < 15

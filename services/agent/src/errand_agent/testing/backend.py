@@ -179,9 +179,9 @@ class FakeBackend:
 
 
 @asynccontextmanager
-async def fake_backend(keys: TestKeys) -> AsyncIterator[FakeBackend]:
-    """Serves the fakes until the end of the block."""
-    backend = FakeBackend()
+async def fake_backend(keys: TestKeys, backend: FakeBackend | None = None) -> AsyncIterator[FakeBackend]:
+    """Serves these fakes, or fresh ones, until the end of the block."""
+    backend = backend or FakeBackend()
     async with serving(backend.registrations(), keys) as target:
         backend.target = target
         yield backend

@@ -1,0 +1,1 @@
+"""Replicas are killed while runs go on."""
