@@ -74,7 +74,11 @@ class TokenSigner:
             "iat": int(now),
             "exp": int(now + ttl_seconds),
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._key_id})
+        return self.encode(claims)
+
+    def encode(self, claims: Mapping[str, Any]) -> str:
+        """A signed token with just these claims."""
+        return jwt.encode(dict(claims), self._key, algorithm=ALGORITHM, headers={"kid": self._key_id})
 
     def jwks(self) -> dict[str, Any]:
         """The public key as a JSON Web Key Set (RFC 7517)."""

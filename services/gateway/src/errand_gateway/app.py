@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import grpc.aio
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
+from errand_gateway.clients.access_tokens import JwtAccessTokens
 from errand_gateway.clients.agent import (
     GrpcAgentBackend,
     GrpcExampleBackend,
@@ -23,6 +25,7 @@ from errand_gateway.clients.agent import (
 )
 from errand_gateway.clients.health import GrpcHealthProbe
 from errand_gateway.clients.inference import GrpcModelBackend
+from errand_gateway.clients.passwords import Argon2PasswordHasher
 from errand_gateway.clients.rag import GrpcDocumentBackend
 from errand_gateway.clients.tools import GrpcToolBackend
 from errand_gateway.domain.admin import bootstrap
@@ -34,18 +37,27 @@ from errand_gateway.domain.limits import ConcurrencyLimiter
 from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
+from errand_gateway.domain.sessions import Sessions
 from errand_gateway.settings import GatewaySettings
 from errand_gateway.storage.concurrency import ConcurrencyLimits, LocalConcurrencyLimiter, ValkeyConcurrencyLimiter
 from errand_gateway.storage.files import SqlFileRepository
 from errand_gateway.storage.journal import FileJournal
 from errand_gateway.storage.keys import SqlKeyRepository
-from errand_gateway.storage.limits import Fallback, LimitStorage, WindowRateLimiter, WindowTokenLimiter, limit_storage
+from errand_gateway.storage.limits import (
+    Fallback,
+    LimitStorage,
+    WindowLoginThrottle,
+    WindowRateLimiter,
+    WindowTokenLimiter,
+    limit_storage,
+)
 from errand_gateway.storage.models import SCHEMA
 from errand_gateway.storage.quotas import SqlQuotaRepository
 from errand_gateway.storage.records import SqlRecordRepository
 from errand_gateway.storage.responses import SqlResponseRepository
 from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
+from errand_gateway.storage.users import SqlSessionRepository, SqlUserRepository
 from errand_gateway.telemetry import QUOTA_FAILURES, ObservedKeeper, ObservedLimiter, ObservedModels
 from errand_gateway.transport.access import RATE_LIMIT_HEADERS, SECURITY_SCHEMES
 from errand_gateway.transport.background import BackgroundRuns
@@ -159,17 +171,31 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         storage = await stack.enter_async_context(limit_storage(settings.rate_limit_storage.get_secret_value()))
         fallback = Fallback(settings.rate_limit_on_failure)
         signer = read_signer(settings)
+        users = SqlUserRepository(database)
+        sessions = Sessions(
+            SqlSessionRepository(database),
+            users,
+            Argon2PasswordHasher(),
+            JwtAccessTokens(signer, seconds=settings.access_token_seconds),
+            WindowLoginThrottle(settings.login_limit, settings.login_address_limit, storage.windows, fallback),
+            secret=pepper.derived("refresh tokens"),
+            lifetime=timedelta(days=settings.session_days),
+            now=utc_now,
+            new_id=new_id,
+        )
         agents = GrpcAgentBackend(channels["agent"])
         workflows = GrpcWorkflowBackend(channels["agent"])
         tokens = InternalTokens(signer)
         background = BackgroundRuns(agents, workflows, tokens, recorder)
         stack.push_async_callback(background.close)
         yield Services(
-            authenticator=Authenticator(credentials, pepper),
+            authenticator=Authenticator(credentials, pepper, [sessions]),
             credentials=credentials,
             pepper=pepper,
             keys=keys,
             tenants=tenants,
+            users=users,
+            sessions=sessions,
             records=records,
             responses=SqlResponseRepository(database),
             files=SqlFileRepository(database),

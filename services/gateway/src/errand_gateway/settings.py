@@ -68,6 +68,12 @@ class GatewaySettings(ServiceSettings):
     rate_limit_on_failure: Literal["local", "refuse"] = Field(
         default="local", description="what happens while the limit's storage is away"
     )
+    login_limit: Rate = Field(default="10/minute", description="attempts to log in to one account")
+    login_address_limit: Rate = Field(default="60/minute", description="attempts to log in from one address")
+    access_token_seconds: float = Field(
+        default=900, ge=60, le=86_400, description="how long a person's access token is good"
+    )
+    session_days: int = Field(default=30, ge=1, le=365, description="how long a login lasts at most")
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*\s]+$", max_length=253)]] = Field(
         default_factory=list,
         max_length=100,

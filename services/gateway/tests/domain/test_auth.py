@@ -33,8 +33,8 @@ GOOD = Credential(KEY, TenantState.ACTIVE)
 
 
 async def test_key_gives_its_principal() -> None:
-    principal, key = await Authenticator(OneKey(GOOD), PEPPER).authenticate(TEXT, request_id="req")
-    assert (principal.tenant_id, principal.id, principal.roles) == ("one", key.id, frozenset({"user"}))
+    principal = (await Authenticator(OneKey(GOOD), PEPPER).authenticate(TEXT, request_id="req")).principal
+    assert (principal.tenant_id, principal.id, principal.roles) == ("one", KEY.id, frozenset({"user"}))
 
 
 @pytest.mark.parametrize(

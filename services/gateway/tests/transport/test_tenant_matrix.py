@@ -78,6 +78,7 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
         "collection_id": collection["id"],
         "document_id": document["document"]["id"],
         "deletion_id": deleted.json()["id"],
+        "user_id": (await made(http, "/api/v1/admin/users", json={"email": "a@b.c", "password": "x" * 12}))["id"],
         "key_id": (await made(http, "/api/v1/admin/keys", json={"name": "x"}))["id"],
         "quota_id": (await made(gateway.http, "/api/v1/admin/quotas", json={**quota, "tenant_id": tenant}))["id"],
         "response_id": (await made(http, "/v1/responses", json={"model": "tiny", "input": "x"}))["id"],

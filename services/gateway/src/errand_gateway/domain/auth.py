@@ -1,19 +1,24 @@
-"""Who is calling: an API key becomes a principal."""
+"""Who is calling: an API key or a token becomes a principal."""
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from errand_common.errors import PermissionDenied, Unauthenticated
 from errand_common.principal import Principal
 
 from errand_gateway.domain.keys import ApiKey, KeyText, Pepper, parse_key
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 _UNKNOWN: Final = "the API key is not valid; send a key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+# A JSON web token has three parts; a key has no dot.
+_TOKEN_DOTS: Final = 2
 _MISSING: Final = "an API key is needed; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
 
 
@@ -40,8 +45,47 @@ class CredentialStore(Protocol):
         ...
 
 
-class CredentialCache:
-    """Keeps looked-up keys for a few seconds; a change in this process is seen at once."""
+class Recent(Generic[K, V]):
+    """Keeps what was looked up for a few seconds; a change in this process is seen at once."""
+
+    def __init__(
+        self,
+        load: Callable[[K], Awaitable[V | None]],
+        *,
+        ttl_seconds: float = 5.0,
+        max_entries: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._ttl_seconds = ttl_seconds
+        self._max_entries = max_entries
+        self._clock = clock
+        self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
+        self._generation = 0
+
+    async def find(self, key: K) -> V | None:
+        """What there is, at most `ttl_seconds` old."""
+        entry = self._entries.get(key)
+        if entry is not None and self._clock() - entry[0] < self._ttl_seconds:
+            return entry[1]
+        generation = self._generation
+        found = await self._load(key)
+        self._entries.pop(key, None)
+        # What was changed while we read must not come back into the cache.
+        if found is not None and generation == self._generation:
+            self._entries[key] = (self._clock(), found)
+            if len(self._entries) > self._max_entries:
+                self._entries.popitem(last=False)
+        return found
+
+    def forget(self) -> None:
+        """Drops everything: keys, users or tenants were changed."""
+        self._generation += 1
+        self._entries.clear()
+
+
+class CredentialCache(Recent[str, Credential]):
+    """Recently used keys by their prefix."""
 
     def __init__(
         self,
@@ -51,51 +95,52 @@ class CredentialCache:
         max_entries: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
-        self._ttl_seconds = ttl_seconds
-        self._max_entries = max_entries
-        self._clock = clock
-        self._entries: OrderedDict[str, tuple[float, Credential]] = OrderedDict()
-        self._generation = 0
+        super().__init__(store.find, ttl_seconds=ttl_seconds, max_entries=max_entries, clock=clock)
 
-    async def find(self, prefix: str) -> Credential | None:
-        """The key, at most `ttl_seconds` old."""
-        entry = self._entries.get(prefix)
-        if entry is not None and self._clock() - entry[0] < self._ttl_seconds:
-            return entry[1]
-        generation = self._generation
-        credential = await self._store.find(prefix)
-        self._entries.pop(prefix, None)
-        # A key that was revoked while we read must not come back into the cache.
-        if credential is not None and generation == self._generation:
-            self._entries[prefix] = (self._clock(), credential)
-            if len(self._entries) > self._max_entries:
-                self._entries.popitem(last=False)
-        return credential
 
-    def forget(self) -> None:
-        """Drops everything: keys or tenants were changed."""
-        self._generation += 1
-        self._entries.clear()
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, from where it may, and, for a person, in which session."""
+
+    principal: Principal
+    allowed_networks: tuple[str, ...] = ()
+    session_id: str = ""
+
+
+class TokenSource(Protocol):
+    """Tells callers by tokens of one kind."""
+
+    async def caller(self, text: str, *, request_id: str) -> Caller | None:
+        """Who sends a token; None for a token of another kind. Raises Unauthenticated or PermissionDenied."""
+        ...
 
 
 class Authenticator:
-    """Checks keys."""
+    """Checks keys, and lets sources of tokens check theirs."""
 
-    def __init__(self, store: CredentialStore, pepper: Pepper) -> None:
+    def __init__(self, store: CredentialStore, pepper: Pepper, tokens: Sequence[TokenSource] = ()) -> None:
         self._store = store
         self._pepper = pepper
+        self._tokens = tuple(tokens)
         # Compared with when the prefix is unknown, so that its absence takes as long as a wrong secret.
         self._nobody = pepper.digest(KeyText("nobody", "nothing"))
 
-    async def authenticate(self, text: str | None, *, request_id: str) -> tuple[Principal, ApiKey]:
-        """The principal of a key.
+    async def authenticate(self, text: str | None, *, request_id: str) -> Caller:
+        """Who sends a key or a token.
 
-        Raises Unauthenticated for a missing, unknown, wrong, expired or revoked key, and
-        PermissionDenied when the key's tenant is suspended.
+        Raises Unauthenticated for one that is missing, unknown, wrong, expired or revoked, and
+        PermissionDenied when its tenant is suspended.
         """
         if not text:
             raise Unauthenticated(_MISSING)
+        if text.count(".") == _TOKEN_DOTS:
+            for source in self._tokens:
+                caller = await source.caller(text, request_id=request_id)
+                if caller is not None:
+                    return caller
+        return await self._by_key(text, request_id)
+
+    async def _by_key(self, text: str, request_id: str) -> Caller:
         parts = parse_key(text)
         if parts is None:
             raise Unauthenticated(_UNKNOWN)
@@ -112,7 +157,7 @@ class Authenticator:
             scopes=key.scopes,
             request_id=request_id,
         )
-        return principal, key
+        return Caller(principal, key.allowed_networks)
 
     def _check_usable(self, credential: Credential) -> None:
         key = credential.key

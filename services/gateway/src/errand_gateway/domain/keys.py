@@ -65,6 +65,10 @@ class Pepper:
         text = f"{key.prefix}:{key.secret}".encode()
         return hmac.new(self._secret, text, hashlib.sha256).hexdigest()
 
+    def derived(self, purpose: str) -> bytes:
+        """A secret for another purpose, from which this one cannot be told."""
+        return hmac.new(self._secret, f"errand:{purpose}".encode(), hashlib.sha256).digest()
+
     def matches(self, key: KeyText, digest: str) -> bool:
         """Whether the key has this digest, in constant time."""
         return hmac.compare_digest(self.digest(key), digest)

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import structlog
 import valkey.asyncio as valkey
-from errand_common.errors import Unavailable
+from errand_common.errors import RateLimited, Unavailable
 from errand_common.principal import Principal
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
@@ -130,6 +130,24 @@ class WindowTokenLimiter:
     def _windows(self, principal: Principal) -> list[tuple[_Window, str]]:
         found = ((self._key, principal.id), (self._tenant, principal.tenant_id))
         return [(window, subject) for window, subject in found if window is not None]
+
+
+class WindowLoginThrottle:
+    """LoginThrottle on two windows: attempts at one account, and attempts from one address."""
+
+    def __init__(self, account_rate: str, address_rate: str, storage: Storage, fallback: Fallback) -> None:
+        self._account = _Window(account_rate, storage, fallback, "account-logins")
+        self._address = _Window(address_rate, storage, fallback, "address-logins")
+
+    async def check(self, account: str, address: str) -> None:
+        """Counts an attempt; raises RateLimited after too many."""
+        decision = tightest([await self._account.hit(account), await self._address.hit(address)])
+        if not decision.allowed:
+            raise RateLimited(
+                f"too many attempts to log in by this {decision.scope}; wait",
+                retry_after_seconds=decision.reset_seconds,
+                limit=str(decision.limit),
+            )
 
 
 @dataclass(frozen=True, slots=True)

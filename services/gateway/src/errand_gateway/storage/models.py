@@ -56,6 +56,40 @@ class ApiKeyRow(Base):
     allowed_networks: Mapped[list[str]] = mapped_column(sa.JSON)
 
 
+class UserRow(Base):
+    """A person; the hash is empty for one who has no password."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id", ondelete="CASCADE"))
+    email: Mapped[str] = mapped_column(sa.String(254))
+    display_name: Mapped[str] = mapped_column(sa.String(200))
+    roles: Mapped[list[str]] = mapped_column(sa.JSON)
+    state: Mapped[str] = mapped_column(sa.String(16))
+    version: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_login_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    password_hash: Mapped[str] = mapped_column(sa.String(256))
+
+    __table_args__ = (sa.UniqueConstraint("tenant_id", "email"),)
+
+
+class SessionRow(Base):
+    """A login, with the number of its newest refresh token."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.String(64))
+    user_id: Mapped[str] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    number: Mapped[int]
+    seed: Mapped[str] = mapped_column(sa.String(32))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class UsageRow(Base):
     """What one request used."""
 
@@ -184,6 +218,8 @@ class QuotaLeaseRow(Base):
 
 
 TENANT_TABLES = (
+    UserRow.__tablename__,
+    SessionRow.__tablename__,
     ApiKeyRow.__tablename__,
     UsageRow.__tablename__,
     AuditRow.__tablename__,

@@ -12,17 +12,21 @@ from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from errand_gateway.domain.keys import ApiKey
+from errand_gateway.domain.auth import Caller
 from errand_gateway.domain.limits import LimitDecision
-from errand_gateway.domain.networks import check_allowed, client_address
+from errand_gateway.domain.networks import Address, check_allowed, client_address
 from errand_gateway.domain.permissions import Permission, require
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.errors import ApiHttpError, ErrorBody, OpenAiErrorBody
 from errand_gateway.transport.services import Services
 
 SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
-    "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `errand_PREFIX_SECRET`."},
-    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "Bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`errand_PREFIX_SECRET`) or an access token.",
+    },
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
 }
 """How a caller may say who it is, for the API's description."""
 
@@ -79,9 +83,10 @@ class Requires:
         services: Services = request.app.state.services
         context = context_of(request.scope)
         text = _credentials(request)
-        principal, key = await services.authenticator.authenticate(text, request_id=context.request_id)
-        context.principal = principal
-        _check_address(request, services, key)
+        caller = await services.authenticator.authenticate(text, request_id=context.request_id)
+        principal = context.principal = caller.principal
+        context.session_id = caller.session_id
+        _check_address(request, services, caller)
         context.action = self.permission.value
         decision = await services.limiter.hit(principal)
         context.headers.update(_limit_headers(decision))
@@ -93,7 +98,7 @@ class Requires:
             )
         require(principal, self.permission)
         _check_media(request, self._media)
-        structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, key_id=key.id)
+        structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, principal_id=principal.id)
         with services.tokens.acting_as(principal), ending_within(self._seconds):
             yield principal
 
@@ -109,11 +114,16 @@ def _credentials(request: Request) -> str | None:
     return text.strip()
 
 
-def _check_address(request: Request, services: Services, key: ApiKey) -> None:
-    if key.allowed_networks:
-        peer = request.client.host if request.client else ""
-        forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
-        check_allowed(client_address(peer, forwarded, services.trusted_proxies), key.allowed_networks)
+def _check_address(request: Request, services: Services, caller: Caller) -> None:
+    if caller.allowed_networks:
+        check_allowed(caller_address(request, services), caller.allowed_networks)
+
+
+def caller_address(request: Request, services: Services) -> Address | None:
+    """Where a request comes from, as far as proxies are believed."""
+    peer = request.client.host if request.client else ""
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+    return client_address(peer, forwarded, services.trusted_proxies)
 
 
 RATE_LIMIT_HEADERS: Final = (

@@ -23,6 +23,7 @@ class RequestContext:
     started: float = field(default_factory=time.monotonic)
     headers: dict[str, str] = field(default_factory=dict)
     principal: Principal | None = None
+    session_id: str = ""
     action: str = ""
     agent: str = ""
     model: str = ""

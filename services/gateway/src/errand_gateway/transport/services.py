@@ -23,6 +23,8 @@ from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.quotas import QuotaAdmin
 from errand_gateway.domain.records import RecordReader
 from errand_gateway.domain.responses import ResponseStore
+from errand_gateway.domain.sessions import Sessions
+from errand_gateway.domain.users import UserStore
 from errand_gateway.domain.workflows import WorkflowBackend
 from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.internal_tokens import InternalTokens
@@ -37,6 +39,8 @@ class Services:
     pepper: Pepper
     keys: KeyStore
     tenants: TenantStore
+    users: UserStore
+    sessions: Sessions
     records: RecordReader
     responses: ResponseStore
     files: FileStore

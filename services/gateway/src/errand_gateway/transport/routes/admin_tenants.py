@@ -81,4 +81,5 @@ async def change_tenant(tenant_id: ResourceId, body: TenantChange, services: Ser
         raise Conflict("the operator's own tenant cannot be suspended", resource="tenant", id=tenant_id)
     tenant = await services.tenants.set_state(tenant_id, body.state)
     services.credentials.forget()
+    services.sessions.forget()
     return tenant
