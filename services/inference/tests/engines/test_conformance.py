@@ -6,29 +6,39 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from errand_common.errors import InvalidArgument
 from errand_inference.domain.chat import PromptInput, ToolDeclaration, UserMessage
 from errand_inference.domain.dispatch import Dispatcher
-from errand_inference.domain.engine import Capability, Delta, Engine, EngineRequest, Finish
+from errand_inference.domain.engine import Capability, ChatTurn, Delta, Engine, EngineRequest, Finish
 from errand_inference.domain.format import END_TURN, STOP_TOKENS, render_prompt
 from errand_inference.domain.generation import Generation, GenerationRequest, GenerationResult
 from errand_inference.domain.grammar import Grammar, Rule, ToolChoice, build_grammar, build_json_grammar
 from errand_inference.domain.parser import parse_turn
 from errand_inference.domain.schemas import problem_with
 from errand_inference.engines.openvino import OpenVinoEngine
+from errand_inference.engines.remote import RemoteEngine, RemoteOptions
 from errand_inference.engines.scripted import ScriptedEngine, ScriptRule
 from errand_inference.engines.wire import OpenVinoOptions
 from errand_inference.metrics import PrometheusObserver
+from errand_inference.testing.provider import Provider, Reply, serving_provider
+from pydantic import SecretStr
 
 WORDS = " ".join(f"word{number}" for number in range(200))
 CONTEXT_TOKENS = 1024
 
 
-@pytest.fixture(scope="module", params=["openvino", "transformers", "scripted"])
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    with serving_provider(Provider([Reply("long", WORDS), Reply("short", "Hello there.")])) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=["openvino", "transformers", "scripted", "openai", "anthropic"])
 def engine(request: pytest.FixtureRequest, tiny_model: Path) -> Iterator[Engine]:
     match request.param:
         case "openvino":
@@ -40,6 +50,13 @@ def engine(request: pytest.FixtureRequest, tiny_model: Path) -> Iterator[Engine]
             from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - loads torch
 
             made = TransformersEngine(tiny_model, context_tokens=CONTEXT_TOKENS, threads=1)
+        case "openai" | "anthropic" as api:
+            provider = request.getfixturevalue("provider")
+            # No connection outlives a test: each has an event loop of its own.
+            options = RemoteOptions(
+                provider.url, "m", api, SecretStr("secret"), context_tokens=CONTEXT_TOKENS, idle_connections=0
+            )
+            made = RemoteEngine(options)
         case _:
             rules = [ScriptRule("long", WORDS), ScriptRule("short", "Hello there.")]
             made = ScriptedEngine(rules, context_tokens=CONTEXT_TOKENS, seconds_per_token=0.001)
@@ -51,8 +68,13 @@ def prompt_of(text: str, tools: tuple[ToolDeclaration, ...] = ()) -> str:
     return render_prompt(PromptInput((UserMessage(text),), tools))
 
 
+def generation_of(engine: Engine, request: EngineRequest) -> AsyncGenerator[Delta, None]:
+    """A provider's engine reads messages, the others the prompt."""
+    return engine.generate(replace(request, chat=ChatTurn(PromptInput((UserMessage(request.prompt),)))))
+
+
 async def collect(engine: Engine, request: EngineRequest) -> tuple[str, list[Delta]]:
-    deltas = [delta async for delta in engine.generate(request)]
+    deltas = [delta async for delta in generation_of(engine, request)]
     return "".join(delta.text for delta in deltas), deltas
 
 
@@ -67,8 +89,12 @@ class TestEngine:
         assert [delta.finish for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
         assert deltas[-1].finish is Finish.LENGTH
         assert sum(delta.tokens for delta in deltas) == 20
-        assert deltas[0].prompt_tokens == engine.count_tokens([prompt_of("long")])[0]
         assert len(text) > 0
+
+    async def test_the_prompts_tokens_are_told_from_the_first_delta_on(self, engine: Engine) -> None:
+        needs(engine, Capability.EXACT_TOKENS)
+        _, deltas = await collect(engine, EngineRequest(prompt_of("long"), 3))
+        assert {delta.prompt_tokens for delta in deltas} == set(engine.count_tokens([prompt_of("long")]))
 
     async def test_text_arrives_while_it_is_generated(self, engine: Engine) -> None:
         needs(engine, Capability.STREAMING)
@@ -98,7 +124,7 @@ class TestEngine:
 
     async def test_an_ended_iterator_frees_the_engine(self, engine: Engine) -> None:
         many = 4 if Capability.CONTINUOUS_BATCHING in engine.capabilities else 1
-        running = [engine.generate(EngineRequest(prompt_of("long"), 900)) for _ in range(many)]
+        running = [generation_of(engine, EngineRequest(prompt_of("long"), 900)) for _ in range(many)]
         for generation in running:
             await anext(generation)
         for generation in running:

@@ -41,6 +41,7 @@ class Capability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAPABILITY_CONTINUOUS_BATCHING: _ClassVar[Capability]
     CAPABILITY_PREFIX_CACHE: _ClassVar[Capability]
     CAPABILITY_LOGPROBS: _ClassVar[Capability]
+    CAPABILITY_EXACT_TOKENS: _ClassVar[Capability]
 TOOL_CHOICE_MODE_UNSPECIFIED: ToolChoiceMode
 TOOL_CHOICE_MODE_AUTO: ToolChoiceMode
 TOOL_CHOICE_MODE_NONE: ToolChoiceMode
@@ -62,6 +63,7 @@ CAPABILITY_STREAMING: Capability
 CAPABILITY_CONTINUOUS_BATCHING: Capability
 CAPABILITY_PREFIX_CACHE: Capability
 CAPABILITY_LOGPROBS: Capability
+CAPABILITY_EXACT_TOKENS: Capability
 
 class ToolDeclaration(_message.Message):
     __slots__ = ("name", "description", "parameters_json")

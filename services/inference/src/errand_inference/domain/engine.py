@@ -21,6 +21,7 @@ class Capability(Enum):
     CONTINUOUS_BATCHING = "continuous_batching"
     PREFIX_CACHE = "prefix_cache"
     LOGPROBS = "logprobs"
+    EXACT_TOKENS = "exact_tokens"
 
 
 class Finish(Enum):

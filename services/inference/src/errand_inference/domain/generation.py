@@ -13,7 +13,7 @@ from typing import Protocol
 
 from errand_common.errors import DeadlineExceeded, ErrandError, InvalidArgument, Unsupported
 
-from errand_inference.domain.chat import PromptInput, ToolCall
+from errand_inference.domain.chat import PromptInput, ToolCall, UserMessage
 from errand_inference.domain.dispatch import Dispatcher, Wait
 from errand_inference.domain.engine import Capability, ChatTurn, Delta, EngineRequest, Finish, TokenLogprob
 from errand_inference.domain.extraction import extract_json
@@ -289,7 +289,7 @@ class _Turn:
                 f"sampling.logprobs: the model {dispatcher.model!r} cannot tell log-probabilities.", feature="logprobs"
             )
         run = dispatcher.run(
-            self._engine_request(attempt),
+            self._engine_request(attempt, dispatcher),
             tenant_id=request.tenant_id,
             priority=request.priority,
             deadline=self._deadline,
@@ -300,12 +300,12 @@ class _Turn:
                 yield delta
         self._waited_seconds += wait.waited_seconds
 
-    def _engine_request(self, attempt: Attempt) -> EngineRequest:
-        request = self._request
+    def _engine_request(self, attempt: Attempt, dispatcher: Dispatcher) -> EngineRequest:
+        request, input = self._request, self._said(attempt, dispatcher)
         grammar = _grammar(request, self._input, self._names, self._grammars, attempt)
         seed = (request.seed or 0) + attempt.seed_step
         return EngineRequest(
-            self._prompt,
+            self._prompt if input is self._input else render_prompt(input),
             request.max_tokens,
             max(request.temperature, attempt.temperature),
             min(request.top_p, attempt.top_p),
@@ -313,15 +313,23 @@ class _Turn:
             request.stop,
             grammar,
             request.streamed,
-            self._chat(attempt),
+            self._chat(attempt, input),
             request.logprobs,
         )
 
-    def _chat(self, attempt: Attempt) -> ChatTurn:
+    def _said(self, attempt: Attempt, dispatcher: Dispatcher) -> PromptInput:
+        """Who is bound by no grammar and gave no JSON is asked in simpler words, without what came before."""
+        if not (self.wants_json and attempt.seed_step) or Capability.GRAMMAR in dispatcher.engine.capabilities:
+            return self._input
+        latest = [message for message in self._input.messages if isinstance(message, UserMessage)][-1:]
+        told = f"Answer with JSON and nothing else. Its JSON Schema: {self._request.response_schema_json}"
+        return PromptInput(tuple(latest) or self._input.messages, (), told)
+
+    def _chat(self, attempt: Attempt, input: PromptInput) -> ChatTurn:
         request = self._request
         only_tool = self._names.to_model.get(request.only_tool, "")
         choice = attempt.choice or request.choice
-        return ChatTurn(self._input, choice, only_tool, request.single_call, request.response_schema_json)
+        return ChatTurn(input, choice, only_tool, request.single_call, request.response_schema_json)
 
     def _take(self, delta: Delta) -> list[TextDelta | ToolCall]:
         """What a delta makes certain."""
@@ -345,12 +353,12 @@ class _Turn:
         told: list[TextDelta | ToolCall] = []
         for event in events:
             if isinstance(event, str):
-                told += self._said(self._sanitiser.feed(event))
+                told += self._spoken(self._sanitiser.feed(event))
             elif call := self._accepted(event):
                 told.append(call)
-        return told + self._said(self._sanitiser.finish()) if last else told
+        return told + self._spoken(self._sanitiser.finish()) if last else told
 
-    def _said(self, text: str) -> list[TextDelta | ToolCall]:
+    def _spoken(self, text: str) -> list[TextDelta | ToolCall]:
         room = self._course.policy.most_characters - len(self._text)
         text = text[:room]
         self._text += text

@@ -224,6 +224,7 @@ class OpenVinoEngine:
             Capability.CONTINUOUS_BATCHING,
             Capability.PREFIX_CACHE,
             Capability.LOGPROBS,
+            Capability.EXACT_TOKENS,
         }
     )
 

@@ -36,7 +36,7 @@ class ScriptedEngine:
     name = "scripted"
     precision = "none"
     is_alive = True
-    capabilities = frozenset({Capability.STREAMING})
+    capabilities = frozenset({Capability.STREAMING, Capability.EXACT_TOKENS})
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class TransformersEngine:
 
     name = "transformers"
     is_alive = True
-    capabilities = frozenset({Capability.GRAMMAR, Capability.STREAMING, Capability.LOGPROBS})
+    capabilities = frozenset({Capability.GRAMMAR, Capability.STREAMING, Capability.LOGPROBS, Capability.EXACT_TOKENS})
 
     def __init__(
         self, folder: Path, *, context_tokens: int, precision: str = "fp32", device: str = "cpu", threads: int = 0
