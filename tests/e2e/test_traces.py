@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -69,3 +71,19 @@ def test_a_run_reads_as_a_story(suite: Suite) -> None:
     model = [span for span in spans.values() if span.name.startswith("chat errand-tiny")]
     assert len(model) == 2
     assert all(int(span.attributes["gen_ai.usage.input_tokens"]) > 0 for span in model)
+
+
+def test_what_a_person_says_of_an_answer_stands_on_its_trace(suite: Suite) -> None:
+    run = suite.chat("What is 12 * 12?")
+    for body in ({"helpful": True}, {"helpful": False, "comment": "too short", "correction": "12 * 12 is 144."}):
+        said = suite.http.post("/api/v1/feedback", json={"run_id": run["run_id"], **body})
+        assert said.is_success, said.text
+    until = time.monotonic() + 120
+    found: dict[str, Any] = {}
+    while "expected_response" not in found and time.monotonic() < until:
+        trace = traces_of(suite, [run["run_id"]])[run["run_id"]]
+        found = {item.name: item for item in trace.info.assessments}
+    assert found["helpful"].value is False
+    assert found["helpful"].rationale == "too short"
+    assert found["expected_response"].value == "12 * 12 is 144."
+    assert len(trace.info.assessments) == 2, "the second opinion replaces the first"

@@ -12,18 +12,23 @@ import pytest
 
 from tests.e2e.conftest import Suite
 
+# A process that found MLflow away looks again after five seconds at most.
+_QUIET_SECONDS = 6.0
 
-def traces_of(suite: Suite, run_ids: Sequence[str]) -> dict[str, Any]:
+
+def traces_of(suite: Suite, run_ids: Sequence[str], seconds: float = 90) -> dict[str, Any]:
     """The runs' traces by run id, as soon as nothing more of them comes; five processes send their spans."""
-    until = time.monotonic() + 90
-    known = 0
+    until = time.monotonic() + seconds
+    known, since = 0, time.monotonic()
     while True:
-        found = {run: trace for trace in _search(suite) if (run := _run_of(trace)) in run_ids}
+        found = {run: trace for trace in _search(suite, len(run_ids)) if (run := _run_of(trace)) in run_ids}
         spans = sum(len(trace.data.spans) for trace in found.values())
-        if (len(found) == len(run_ids) and spans == known) or time.monotonic() > until:
+        if spans != known:
+            known, since = spans, time.monotonic()
+        is_quiet = len(found) == len(run_ids) and time.monotonic() - since > _QUIET_SECONDS
+        if is_quiet or time.monotonic() > until:
             return found
-        known = spans
-        time.sleep(2)
+        time.sleep(1)
 
 
 def trace_in_mlflow(suite: Suite, trace_id: str) -> Any:
@@ -52,11 +57,12 @@ def is_up(suite: Suite) -> bool:
         return False
 
 
-def _search(suite: Suite) -> list[Any]:
+def _search(suite: Suite, at_least: int) -> list[Any]:
+    """The newest traces: as many as are looked for, and what other tests made meanwhile."""
     if not is_up(suite):
         return []
     mlflow.set_tracking_uri(suite.mlflow_url)
-    return list(mlflow.search_traces(locations=["0"], return_type="list", max_results=500))
+    return list(mlflow.search_traces(locations=["0"], return_type="list", max_results=500 + 2 * at_least))
 
 
 def _run_of(trace: Any) -> str:

@@ -24,7 +24,9 @@ from errand_common.principal import Principal
 from errand_common.rpc.client import acting_as, ending_within
 from errand_common.telemetry import carried_trace, entered_trace, genai, tracer
 from errand_common.telemetry.story import repeatable
+from errand_common.telemetry.tracing import received_trace
 from errand_common.tokens import TokenSigner
+from opentelemetry.trace import get_current_span
 from sqlalchemy.engine import make_url
 
 from errand_agent.domain.approvals import ApprovalState
@@ -49,6 +51,7 @@ _GRACE_SECONDS = 30
 _COMMIT_SECONDS = 15.0
 _COMMIT_POLL_SECONDS = 0.02
 _THINK = ".think"
+_FORGET_AT_ONCE = 100
 _OPEN = ("PENDING", "ENQUEUED", "DELAYED")
 _COUNT_SECONDS = 5.0
 # Counting is done by listing; beyond this the figure only says "many".
@@ -171,6 +174,14 @@ class RunExecutor:
 
         await asyncio.create_task(begin(), context=contextvars.Context())
 
+    async def trace_of(self, run_id: str) -> str:
+        """Id of the run's trace, 32 hex digits; "" for a run that is not known."""
+        for workflow in await DBOS.list_workflows_async(workflow_ids=[run_id], load_output=False):
+            trace: dict[str, str] = workflow.input["args"][2] if workflow.input else {}
+            context = get_current_span(received_trace(trace)).get_span_context()
+            return f"{context.trace_id:032x}" if context.is_valid else ""
+        return ""
+
     async def model_steps(self, run_id: str) -> list[int]:
         """Numbers of the model steps a run made, in order."""
         return [int(name.removesuffix(_THINK)) for name in await self._step_ids(run_id) if name.endswith(_THINK)]
@@ -188,6 +199,11 @@ class RunExecutor:
                 await DBOS.fork_workflow_async(run_id, first_anew)
 
         await asyncio.create_task(begin(), context=contextvars.Context())
+
+    async def forget(self, run_ids: Sequence[str]) -> None:
+        """Deletes what is remembered of the steps of runs that have ended: prompts, answers, results."""
+        for start in range(0, len(run_ids), _FORGET_AT_ONCE):
+            await DBOS.delete_workflows_async(list(run_ids[start : start + _FORGET_AT_ONCE]))
 
     async def _run(self, tenant_id: str, run_id: str) -> str:
         """The workflow. It is replayed after a crash, so all it does goes through the journal."""

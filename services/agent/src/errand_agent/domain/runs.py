@@ -109,6 +109,17 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a person says of a run's answer; `comment` and `correction` may be empty."""
+
+    run_id: str
+    principal_id: str
+    helpful: bool
+    comment: str
+    correction: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prices:
     """What a model's tokens cost, in US dollars a million: millionths of a dollar each."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from errand_agent.domain.agents import Agent
 from errand_agent.domain.approvals import Approval
 from errand_agent.domain.callees import MOST_DEEP
 from errand_agent.domain.conversations import Role, title_of
-from errand_agent.domain.runs import Budget, EventKind, Run, RunEvent, RunState, StopReason
+from errand_agent.domain.runs import Budget, EventKind, Opinion, Run, RunEvent, RunState, StopReason
 from errand_agent.executor import RunExecutor
 from errand_agent.journal import Bell, rung
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
@@ -32,8 +32,17 @@ _POLL_SECONDS = 0.5
 class RunUseCases:
     """Runs of the caller's tenant."""
 
-    def __init__(self, database: Database, bell: Bell, executor: RunExecutor, agents: AgentUseCases) -> None:
+    def __init__(
+        self,
+        database: Database,
+        bell: Bell,
+        executor: RunExecutor,
+        agents: AgentUseCases,
+        tell: Callable[[Opinion], None] = lambda _: None,
+    ) -> None:
+        """`tell` is told of each opinion that was stored."""
         self._database, self._bell, self._executor, self._agents = database, bell, executor, agents
+        self._tell = tell
 
     async def start(
         self,
@@ -260,6 +269,7 @@ class RunUseCases:
             if row.state != RunState.ENDED.value:
                 raise Conflict("The run has not ended yet; give feedback on its answer.", resource="run", id=run_id)
             await runs.put_feedback(principal, run_id, helpful, comment, correction)
+        self._tell(Opinion(run_id, principal.id, helpful, comment, correction))
 
 
 async def _check_depth(runs: RunRepository, parent_run_id: str) -> None:
