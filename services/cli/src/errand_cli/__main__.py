@@ -7,12 +7,12 @@ import sys
 import typer
 
 from errand_cli.client import ApiError
-from errand_cli.commands import ask, doctor, keys, models, rag, runs, suite, tools
+from errand_cli.commands import ask, doctor, documents, keys, models, rag, runs, suite, tools
 from errand_cli.layout import LaunchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Errand: tool-calling agents on your own machine.")
 # Commands of the first level, in the order of the help.
-for part in (suite.app, ask.app, runs.app, doctor.app, models.app):
+for part in (suite.app, ask.app, documents.app, runs.app, doctor.app, models.app):
     app.registered_commands += part.registered_commands
 app.add_typer(runs.run, name="run")
 app.add_typer(keys.app, name="keys")

@@ -14,7 +14,11 @@ _TIMEOUT_SECONDS = 130.0
 
 
 class ApiError(Exception):
-    """What the gateway said against a request."""
+    """What the gateway said against a request; `retry_after_seconds` when it may work then."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Client:
@@ -28,8 +32,15 @@ class Client:
         body = {"message": message}
         body |= {"agent": agent} if agent else {}
         body |= {"conversation_id": conversation_id} if conversation_id else {}
+        yield from self._stream("POST", "/api/v1/chat", json=body)
+
+    def follow(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The events at a path, as (name, data); raises ApiError."""
+        yield from self._stream("GET", path)
+
+    def _stream(self, method: str, path: str, **request: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         headers = {"Accept": "text/event-stream"}
-        with self._http.stream("POST", "/api/v1/chat", json=body, headers=headers) as response:
+        with self._http.stream(method, path, headers=headers, **request) as response:
             if response.is_error:
                 response.read()
                 raise _error(response)
@@ -47,6 +58,24 @@ class Client:
         """Posts JSON; raises ApiError."""
         return _checked(self._http.post(path, json=body))
 
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Changes by JSON; raises ApiError."""
+        return _checked(self._http.patch(path, json=body))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """Deletes what is at a path; raises ApiError."""
+        return _checked(self._http.delete(path))
+
+    def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """All rows of a listing, page by page; raises ApiError."""
+        token = ""
+        while True:
+            page = self.get(path, page_size=200, page_token=token, **query)
+            yield from page["items"]
+            token = page["next_page_token"]
+            if not token:
+                return
+
     def ensure_collection(self, name: str) -> None:
         """Makes the collection unless it is there; raises ApiError."""
         response = self._http.get(f"/api/v1/collections/{name}")
@@ -55,12 +84,11 @@ class Client:
         else:
             _checked(response)
 
-    def upload(self, collection: str, path: Path) -> dict[str, Any]:
-        """Uploads a file; raises ApiError."""
+    def upload(self, collection: str, path: Path, *, name: str = "", **fields: str) -> dict[str, Any]:
+        """Uploads a file, under another name when one is given, with form fields; raises ApiError."""
+        target = f"/api/v1/collections/{collection}/documents"
         with path.open("rb") as file:
-            return _checked(
-                self._http.post(f"/api/v1/collections/{collection}/documents", files={"file": (path.name, file)})
-            )
+            return _checked(self._http.post(target, files={"file": (name or path.name, file)}, data=fields))
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -85,6 +113,12 @@ def _checked(response: httpx.Response) -> dict[str, Any]:
 def _error(response: httpx.Response) -> ApiError:
     try:
         body = response.json()
-        return ApiError(f"{body['code']}: {body['message']}")
+        message = f"{body['code']}: {body['message']}"
     except (ValueError, KeyError, TypeError):
-        return ApiError(f"HTTP {response.status_code}")
+        message = f"HTTP {response.status_code}"
+    return ApiError(message, retry_after_seconds=_retry_after(response))
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    given = response.headers.get("retry-after", "")
+    return float(given) if given.isdigit() else None
