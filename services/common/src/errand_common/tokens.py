@@ -104,54 +104,17 @@ class _Verified:
     expires_at: float
 
 
-class TokenVerifier:
-    """Verifies tokens against a key set in a file or behind a URL."""
+class KeySet:
+    """Public keys (RFC 7517) in a file or behind a URL, read again when they are old or one is missing."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = self._failed_at = float("-inf")
         self._lock = asyncio.Lock()
-        self._verified: OrderedDict[str, _Verified] = OrderedDict()
 
-    async def verify(self, token: str) -> Principal:
-        """The token's principal; raises Unauthenticated, or Unavailable when there are no keys yet.
-
-        A token that was verified is known until it expires or its key is read anew or taken away.
-        """
-        known = self._verified.get(token)
-        if known is not None and time.time() < known.expires_at and await self._is_current(known):
-            self._verified.move_to_end(token)
-            return known.principal
-        self._verified.pop(token, None)
-        known = await self._verify(token)
-        self._verified[token] = known
-        if len(self._verified) > _MOST_VERIFIED:
-            self._verified.popitem(last=False)
-        return known.principal
-
-    async def _is_current(self, known: _Verified) -> bool:
-        try:
-            return await self._key(known.key_id) is known.key
-        except jwt.PyJWTError:
-            return False
-
-    async def _verify(self, token: str) -> _Verified:
-        try:
-            key_id = str(jwt.get_unverified_header(token).get("kid", ""))
-            key = await self._key(key_id)
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                audience=AUDIENCE,
-                options={"require": _REQUIRED},
-            )
-        except jwt.PyJWTError as error:
-            raise Unauthenticated("The token is not valid or has expired.") from error
-        return _Verified(_principal(claims), key_id, key, float(claims["exp"]))
-
-    async def _key(self, key_id: str) -> jwt.PyJWK:
+    async def key(self, key_id: str) -> jwt.PyJWK:
+        """The key with this id; raises PyJWT's InvalidKeyError, or Unavailable when there are no keys yet."""
         if key_id not in self._keys or self._age() > _OLDEST_SECONDS:
             async with self._lock:
                 await self._reread(key_id)
@@ -182,6 +145,51 @@ class TokenVerifier:
             async with httpx.AsyncClient(timeout=5.0) as client:
                 return (await client.get(self._source)).raise_for_status().text
         return await asyncio.to_thread(Path(self._source).read_text, "utf-8")
+
+
+class TokenVerifier:
+    """Verifies tokens against a key set in a file or behind a URL."""
+
+    def __init__(self, source: str) -> None:
+        self._keys = KeySet(source)
+        self._verified: OrderedDict[str, _Verified] = OrderedDict()
+
+    async def verify(self, token: str) -> Principal:
+        """The token's principal; raises Unauthenticated, or Unavailable when there are no keys yet.
+
+        A token that was verified is known until it expires or its key is read anew or taken away.
+        """
+        known = self._verified.get(token)
+        if known is not None and time.time() < known.expires_at and await self._is_current(known):
+            self._verified.move_to_end(token)
+            return known.principal
+        self._verified.pop(token, None)
+        known = await self._verify(token)
+        self._verified[token] = known
+        if len(self._verified) > _MOST_VERIFIED:
+            self._verified.popitem(last=False)
+        return known.principal
+
+    async def _is_current(self, known: _Verified) -> bool:
+        try:
+            return await self._keys.key(known.key_id) is known.key
+        except jwt.PyJWTError:
+            return False
+
+    async def _verify(self, token: str) -> _Verified:
+        try:
+            key_id = str(jwt.get_unverified_header(token).get("kid", ""))
+            key = await self._keys.key(key_id)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                options={"require": _REQUIRED},
+            )
+        except jwt.PyJWTError as error:
+            raise Unauthenticated("The token is not valid or has expired.") from error
+        return _Verified(_principal(claims), key_id, key, float(claims["exp"]))
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:

@@ -11,7 +11,7 @@ import grpc.aio
 import structlog
 from errand_common.db import Database, migrate, new_id, utc_now
 from errand_common.rpc.client import create_channel
-from errand_common.tokens import TokenSigner, generate_signing_key
+from errand_common.tokens import KeySet, TokenSigner, generate_signing_key
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
@@ -23,6 +23,7 @@ from errand_gateway.clients.agent import (
     GrpcMemoryBackend,
     GrpcWorkflowBackend,
 )
+from errand_gateway.clients.external_tokens import ExternalTokens, Issuer
 from errand_gateway.clients.health import GrpcHealthProbe
 from errand_gateway.clients.inference import GrpcModelBackend
 from errand_gateway.clients.passwords import Argon2PasswordHasher
@@ -183,19 +184,21 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             now=utc_now,
             new_id=new_id,
         )
+        external = ExternalTokens(_issuers(settings), tenants.get)
         agents = GrpcAgentBackend(channels["agent"])
         workflows = GrpcWorkflowBackend(channels["agent"])
         tokens = InternalTokens(signer)
         background = BackgroundRuns(agents, workflows, tokens, recorder)
         stack.push_async_callback(background.close)
         yield Services(
-            authenticator=Authenticator(credentials, pepper, [sessions]),
+            authenticator=Authenticator(credentials, pepper, [sessions, external]),
             credentials=credentials,
             pepper=pepper,
             keys=keys,
             tenants=tenants,
             users=users,
             sessions=sessions,
+            external=external,
             records=records,
             responses=SqlResponseRepository(database),
             files=SqlFileRepository(database),
@@ -270,6 +273,24 @@ def read_signer(settings: GatewaySettings) -> TokenSigner:
     else:
         pem = settings.signing_key_file.read_bytes()
     return TokenSigner.from_pem(pem, issuer="errand-gateway")
+
+
+def _issuers(settings: GatewaySettings) -> list[Issuer]:
+    return [
+        Issuer(
+            name=each.name,
+            issuer=each.issuer,
+            keys=KeySet(each.jwks),
+            audience=each.audience,
+            algorithms=tuple(each.algorithms),
+            tenant_id=each.tenant_id,
+            tenant_claim=each.tenant_claim,
+            roles_claim=each.roles_claim,
+            role_map={name: role.value for name, role in each.role_map.items()},
+            default_roles=frozenset(role.value for role in each.default_roles),
+        )
+        for each in settings.external_issuers
+    ]
 
 
 async def _open_channels(stack: contextlib.AsyncExitStack, settings: GatewaySettings) -> dict[str, grpc.aio.Channel]:

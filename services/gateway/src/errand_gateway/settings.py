@@ -1,12 +1,13 @@
 """What the gateway can be told."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from errand_common.settings import ServiceSettings
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from errand_gateway.domain.keys import parse_key
+from errand_gateway.domain.permissions import Role
 
 Mebibytes = Annotated[int, Field(ge=1, le=1024)]
 
@@ -25,6 +26,34 @@ class PriceSetting(BaseModel):
     output: Dollars = 0.0
     cached_input: Dollars | None = None
     request: Dollars = 0.0
+
+
+class IssuerSetting(BaseModel):
+    """Another issuer whose tokens are taken: a company's single sign-on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,20}$")]
+    issuer: Annotated[str, Field(min_length=1, max_length=512)]
+    jwks: Annotated[str, Field(min_length=1, max_length=512)]
+    audience: Annotated[str, Field(min_length=1, max_length=512)]
+    algorithms: Annotated[
+        list[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]],
+        Field(min_length=1),
+    ] = ["RS256", "ES256"]
+    tenant_id: Annotated[str, Field(max_length=64)] = ""
+    tenant_claim: Annotated[str, Field(max_length=128)] = ""
+    roles_claim: Annotated[str, Field(max_length=128)] = "roles"
+    role_map: dict[Annotated[str, Field(max_length=256)], Role] = Field(default_factory=dict, max_length=1000)
+    default_roles: list[Role] = Field(default_factory=list, max_length=5)
+
+    @model_validator(mode="after")
+    def _names_a_tenant(self) -> Self:
+        if bool(self.tenant_id) == bool(self.tenant_claim):
+            raise ValueError("set tenant_id or tenant_claim, one of the two")
+        if not (self.role_map or self.default_roles):
+            raise ValueError("set role_map or default_roles, or nobody has a role")
+        return self
 
 
 class GatewaySettings(ServiceSettings):
@@ -74,6 +103,12 @@ class GatewaySettings(ServiceSettings):
         default=900, ge=60, le=86_400, description="how long a person's access token is good"
     )
     session_days: int = Field(default=30, ge=1, le=365, description="how long a login lasts at most")
+    external_issuers: list[IssuerSetting] = Field(
+        default_factory=list,
+        max_length=20,
+        description="JSON: other issuers whose access tokens are taken, each with name, issuer, jwks (URL or file), "
+        "audience, tenant_id or tenant_claim, roles_claim, role_map, default_roles; default is none",
+    )
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*\s]+$", max_length=253)]] = Field(
         default_factory=list,
         max_length=100,

@@ -20,7 +20,7 @@ from errand_gateway.domain.quotas import (
     period_start,
 )
 from errand_gateway.domain.resources import Page, PageQuery
-from errand_gateway.storage.models import ApiKeyRow, QuotaCounterRow, QuotaLeaseRow, QuotaRow, TenantRow
+from errand_gateway.storage.models import ApiKeyRow, QuotaCounterRow, QuotaLeaseRow, QuotaRow, TenantRow, UserRow
 
 
 class SqlQuotaRepository:
@@ -157,8 +157,9 @@ async def _check_subject(session: AsyncSession, quota: Quota) -> None:
     if quota.subject is QuotaSubject.TENANT:
         found = await session.scalar(sa.select(TenantRow.id).where(TenantRow.id == quota.subject_id))
     else:
+        rows = ApiKeyRow if quota.subject is QuotaSubject.KEY else UserRow
         found = await session.scalar(
-            sa.select(ApiKeyRow.id).where(ApiKeyRow.id == quota.subject_id, ApiKeyRow.tenant_id == quota.tenant_id)
+            sa.select(rows.id).where(rows.id == quota.subject_id, rows.tenant_id == quota.tenant_id)
         )
     if found is None:
         raise NotFound(quota.subject.value, quota.subject_id)

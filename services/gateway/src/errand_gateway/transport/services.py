@@ -1,7 +1,7 @@
 """Everything the routes work with, made once by the composition root."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from errand_common.tokens import TokenSigner
 from fastapi import Depends, Request
@@ -30,6 +30,14 @@ from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.internal_tokens import InternalTokens
 
 
+class Changeable(Protocol):
+    """What keeps rows for some seconds."""
+
+    def forget(self) -> None:
+        """They were changed: they are read anew."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What a route may use."""
@@ -41,6 +49,7 @@ class Services:
     tenants: TenantStore
     users: UserStore
     sessions: Sessions
+    external: Changeable
     records: RecordReader
     responses: ResponseStore
     files: FileStore

@@ -82,4 +82,5 @@ async def change_tenant(tenant_id: ResourceId, body: TenantChange, services: Ser
     tenant = await services.tenants.set_state(tenant_id, body.state)
     services.credentials.forget()
     services.sessions.forget()
+    services.external.forget()
     return tenant
