@@ -1,7 +1,8 @@
 """Parts that the tests of the tools service share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from errand_common.errors import ErrandError
@@ -35,8 +36,11 @@ class ScriptedWeb:
 class ScriptedSandbox:
     """A sandbox that gives the code back."""
 
-    async def run(self, code: str, timeout_seconds: float) -> JsonObject:
+    async def run(self, code: str, timeout_seconds: float, inputs: Mapping[str, Any] | None = None) -> JsonObject:
         return {"result": code, "stdout": ""}
+
+    async def check(self, code: str) -> None:
+        """All is well."""
 
 
 @pytest.fixture

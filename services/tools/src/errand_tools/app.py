@@ -22,22 +22,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from errand_tools.builtin import BUILTIN_TOOLS, Services
 from errand_tools.builtin.convert_units import registry as load_units
 from errand_tools.builtin.current_time import zones as load_zones
+from errand_tools.clients.grpc import GuardedGrpcCaller
 from errand_tools.clients.http import GuardedHttpCaller, GuardedWebFetcher
 from errand_tools.clients.mcp import SdkMcpConnections
 from errand_tools.clients.rag import RagKnowledgeBase
-from errand_tools.domain.callers import AgentTools, HttpTools
+from errand_tools.domain.callers import AgentTools, GrpcTools, HttpTools, PythonTools, WasmTools
 from errand_tools.domain.execution import ToolExecutor
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.ledger import EffectLedger
 from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit, RateLimit
 from errand_tools.domain.mcp import McpBook, McpConnections, McpServerStore
-from errand_tools.domain.ports import EffectStore, HttpCaller, ToolStore
+from errand_tools.domain.ports import EffectStore, GrpcCaller, HttpCaller, ToolStore, WasmEngine
+from errand_tools.domain.registration import Registrar
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.secrets import SecretBook, SecretStore
 from errand_tools.domain.settlement import EffectBook
 from errand_tools.domain.tools import ToolKind
 from errand_tools.domain.usage import UsageBook, UsageStore
 from errand_tools.engines.sandbox import MontySandbox
+from errand_tools.engines.wasm import WasmtimeEngine
 from errand_tools.settings import ToolsSettings
 from errand_tools.storage.effects import SqlEffectStore
 from errand_tools.storage.mcp import SqlMcpServerStore
@@ -83,18 +86,27 @@ class Stores:
     usage: UsageStore
 
 
+@dataclass(frozen=True, slots=True)
+class Remotes:
+    """What reaches other machines."""
+
+    http: HttpCaller
+    mcp: McpConnections
+    grpc: GrpcCaller
+
+
 def build(
     settings: ToolsSettings,
     services: Services,
     *,
-    http: HttpCaller,
-    mcp: McpConnections,
+    remotes: Remotes,
+    wasm: WasmEngine,
     stores: Stores,
 ) -> ToolsApp:
     """Wires the domain over the given parts."""
     secrets = SecretBook(stores.secrets, settings.cipher, utc_now)
     registry = ToolRegistry(stores.tools, [builtin.as_tool() for builtin in BUILTIN_TOOLS], secrets)
-    servers = McpBook(stores.mcp, registry, secrets, mcp)
+    servers = McpBook(stores.mcp, registry, secrets, remotes.mcp)
     ledger = EffectLedger(
         stores.effects,
         owner=new_id("tools"),
@@ -108,8 +120,11 @@ def build(
         registry,
         {builtin.name: builtin.build(services) for builtin in BUILTIN_TOOLS},
         {
-            ToolKind.HTTP: HttpTools(http, secrets),
+            ToolKind.HTTP: HttpTools(remotes.http, secrets),
             ToolKind.MCP: servers,
+            ToolKind.GRPC: GrpcTools(remotes.grpc, secrets, registry),
+            ToolKind.WASM: WasmTools(wasm, registry),
+            ToolKind.PYTHON: PythonTools(services.sandbox),
             ToolKind.AGENT: AgentTools(),
         },
         ledger,
@@ -122,6 +137,7 @@ def build(
     builtin_names = frozenset(builtin.name for builtin in BUILTIN_TOOLS)
     servicer = ToolsServicer(
         registry,
+        Registrar(registry, secrets, remotes.grpc, wasm, services.sandbox),
         ObservedExecutor(executor, builtin_names),
         EffectBook(stores.effects, utc_now),
         secrets,
@@ -147,13 +163,16 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
         stack.push_async_callback(http.close)
         mcp = SdkMcpConnections(settings.tool_reach, settings.mcp_stdio_servers)
         stack.push_async_callback(mcp.close)
+        grpc = GuardedGrpcCaller(settings.tool_reach)
+        stack.push_async_callback(grpc.close)
+        wasm = stack.enter_context(WasmtimeEngine())
         sandbox = await stack.enter_async_context(MontySandbox(processes=settings.sandbox_processes))
         _warm(threads)
         app = build(
             settings,
             Services(threads, RagKnowledgeBase(channel), web, sandbox),
-            http=http,
-            mcp=mcp,
+            remotes=Remotes(http, mcp, grpc),
+            wasm=wasm,
             stores=Stores(
                 SqlToolStore(database),
                 SqlEffectStore(database, exclusive=settings.is_embedded),

@@ -218,3 +218,19 @@ async def test_more_runs_than_processes_all_end(sandbox: MontySandbox) -> None:
 async def test_a_sandbox_that_is_not_running_says_so() -> None:
     with pytest.raises(ToolFailed, match="not running"):
         await MontySandbox().run("1", 1)
+
+
+async def test_inputs_are_variables(sandbox: MontySandbox) -> None:
+    inputs = {"name": "Zoë", "items": [1, {"a": None}], "none": None}
+    answer = await sandbox.run("print(name)\n[items, none]", 2, inputs)
+    assert answer == {"result": [[1, {"a": None}], None], "stdout": "Zoë\n"}
+    with pytest.raises(ToolFailed, match="NameError"):
+        await sandbox.run("name", 2)
+
+
+async def test_code_is_read_without_running_it(sandbox: MontySandbox) -> None:
+    await sandbox.check("while True: pass")
+    await sandbox.check("undefined + 1")
+    for wrong in ("1 +", "def f(:", "class"):
+        with pytest.raises(ToolFailed, match="cannot be read"):
+            await sandbox.check(wrong)

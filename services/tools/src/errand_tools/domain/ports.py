@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from errand_tools.domain.effects import Dispatch, Effect, EffectFilter
-from errand_tools.domain.tools import CallContext, HttpBinding, JsonObject, Outcome, Tool, ToolKind
+from errand_tools.domain.tools import CallContext, GrpcBinding, HttpBinding, JsonObject, Outcome, Tool, ToolKind
 
 MAX_VERSIONS = 20
 
@@ -37,6 +37,34 @@ class HttpCaller(Protocol):
         """
 
 
+class GrpcCaller(Protocol):
+    """Calls methods of gRPC servers, which they tell by reflection."""
+
+    async def describe(self, binding: GrpcBinding, *, headers: Mapping[str, str]) -> tuple[JsonObject, bytes]:
+        """JSON Schema of the method's arguments, and the bytes that `call` needs. Raises ToolError."""
+
+    async def call(
+        self,
+        binding: GrpcBinding,
+        artifact: bytes,
+        arguments: JsonObject,
+        context: CallContext,
+        *,
+        headers: Mapping[str, str],
+    ) -> Any:
+        """The answer. Raises ToolError when the call surely failed, OutcomeUnknown when its answer was lost."""
+
+
+class WasmEngine(Protocol):
+    """Runs WebAssembly modules that nobody trusts."""
+
+    async def compiled(self, module: bytes) -> bytes:
+        """The binary form of a module in binary or text form. Raises ToolFailed for what cannot be a tool."""
+
+    async def run(self, binary: bytes, sha256: str, memory_mib: int, arguments: JsonObject, seconds: float) -> Any:
+        """What the module makes of the arguments. Raises ToolFailed, ToolTimedOut."""
+
+
 class ToolCaller(Protocol):
     """Calls registered tools of one kind."""
 
@@ -54,8 +82,11 @@ class WebFetcher(Protocol):
 class CodeSandbox(Protocol):
     """Runs Python code that nobody trusts."""
 
-    async def run(self, code: str, timeout_seconds: float) -> JsonObject:
-        """{"result": …, "stdout": …}. Raises ToolError."""
+    async def run(self, code: str, timeout_seconds: float, inputs: Mapping[str, Any] = ...) -> JsonObject:
+        """{"result": …, "stdout": …}; `inputs` are variables of the code. Raises ToolError."""
+
+    async def check(self, code: str) -> None:
+        """Reads the code and runs nothing of it. Raises ToolFailed for code that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

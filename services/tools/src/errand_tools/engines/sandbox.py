@@ -5,7 +5,9 @@ and output are bounded. A worker that dies is replaced, and the process here is 
 """
 
 import re
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic_monty import (
@@ -26,6 +28,8 @@ CODE_CHARACTERS: Final = 100_000
 RECURSION_DEPTH: Final = 200
 # The interpreter stops itself; this long after it, the pool kills its process.
 _GRACE_SECONDS: Final = 0.5
+NO_INPUTS: Final[Mapping[str, Any]] = MappingProxyType({})
+_END: Final = "KeyboardInterrupt"
 _FENCE = re.compile(r"^\s*```[\w+-]*\n(.*?)\n?```\s*$", re.DOTALL)
 
 
@@ -53,20 +57,30 @@ class MontySandbox:
         self._pool = None
         await self._exit.aclose()
 
-    async def run(self, code: str, timeout_seconds: float) -> JsonObject:
-        """The last expression's value and what was printed.
+    async def run(self, code: str, timeout_seconds: float, inputs: Mapping[str, Any] = NO_INPUTS) -> JsonObject:
+        """The last expression's value and what was printed; `inputs` are variables of the code.
 
         Raises ToolFailed for code that fails, ToolTimedOut for code that does not end.
         """
-        if self._pool is None:
+        printed = CollectString(max_bytes=STDOUT_BYTES)
+        value = await self._feed(_unfenced(code), timeout_seconds, printed, dict(inputs))
+        return {"result": value, "stdout": printed.output}
+
+    async def check(self, code: str) -> None:
+        """Reads the code and runs nothing of it. Raises ToolFailed for code that cannot be read."""
+        try:
+            # All is read before the first line runs, and the first line is the end.
+            await self._feed(f"raise {_END}\n{_unfenced(code)}", 1.0, CollectString(max_bytes=0), {})
+        except ToolFailed as error:
+            if not error.message.startswith(_END):
+                raise
+
+    async def _feed(self, code: str, timeout_seconds: float, printed: CollectString, inputs: JsonObject) -> Any:
+        pool = self._pool
+        if pool is None:
             raise ToolFailed("The Python sandbox is not running.")
         if len(code) > CODE_CHARACTERS:
             raise ToolFailed(f"The code is longer than {CODE_CHARACTERS} characters.")
-        printed = CollectString(max_bytes=STDOUT_BYTES)
-        value = await self._feed(self._pool, _unfenced(code), timeout_seconds, printed)
-        return {"result": value, "stdout": printed.output}
-
-    async def _feed(self, pool: AsyncMonty, code: str, timeout_seconds: float, printed: CollectString) -> Any:
         try:
             checkout = pool.checkout(
                 limits=_limits(timeout_seconds),
@@ -74,7 +88,7 @@ class MontySandbox:
                 os_policy={"sleep": "zero"},
             )
             async with checkout as session:
-                return await session.feed_run(code, print_callback=printed)
+                return await session.feed_run(code, inputs=inputs, print_callback=printed)
         except MontySyntaxError as error:
             raise ToolFailed(f"The code cannot be read: {_first_line(error)}.") from None
         except MontyRuntimeError as error:

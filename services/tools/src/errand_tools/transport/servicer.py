@@ -11,6 +11,7 @@ from errand_tools.domain.access import require_editor
 from errand_tools.domain.execution import Call
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.mcp import McpBook
+from errand_tools.domain.registration import Registrar
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.settlement import EffectBook
@@ -33,6 +34,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     """Converts, calls one use case, converts back."""
 
     registry: ToolRegistry
+    registrar: Registrar
     executor: Executor
     effects: EffectBook
     secrets: SecretBook
@@ -43,12 +45,15 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     async def RegisterTool(
         self, request: tools_pb2.RegisterToolRequest, context: Context
     ) -> tools_pb2.RegisterToolResponse:
-        tool = await self.registry.register(current_principal(), conversion.tool_from_proto(request.tool))
+        tool = conversion.tool_from_proto(request.tool)
+        tool = await self.registrar.register(current_principal(), tool, request.tool.wasm.module)
         return tools_pb2.RegisterToolResponse(tool=_shown(tool))
 
     async def UpdateTool(self, request: tools_pb2.UpdateToolRequest, context: Context) -> tools_pb2.UpdateToolResponse:
         tool = conversion.tool_from_proto(request.tool)
-        updated = await self.registry.update(current_principal(), tool, expected_version=request.expected_version)
+        updated = await self.registrar.update(
+            current_principal(), tool, request.tool.wasm.module, expected_version=request.expected_version
+        )
         return tools_pb2.UpdateToolResponse(tool=_shown(updated))
 
     async def ListToolVersions(
