@@ -18,7 +18,7 @@ while True:
             sys.exit(0)
         state = f"waiting for the tables of {schema} in {place}: its migration has not run yet"
     except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[0]
         state = f"waiting for the database at {place}: {reason}"
     if state != said:
         print(state, flush=True)

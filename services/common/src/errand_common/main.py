@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from errand_common.errors import ErrandError
 from errand_common.rpc.tls import configure_tls
 from errand_common.settings import ServiceSettings, SettingsError, describe, load_settings
 from errand_common.telemetry import configure_logging
@@ -54,8 +55,15 @@ def run_service(
             migrate(settings)
         else:
             asyncio.run(_serve(serve, settings))
+    except ErrandError as error:
+        # It says itself what is wrong: a model that is not there, a database that does not answer.
+        _log.critical("the service cannot run", command=command, reason=error.message)
+        return CRASHED_STATUS
     except Exception as error:
-        _log.critical("the service ended by an error", command=command, exc_info=error)
+        reason = next(iter(str(error).strip().splitlines()), "")[:300]
+        _log.critical(
+            "the service ended by an error", command=command, reason=f"{type(error).__name__}: {reason}", exc_info=error
+        )
         return CRASHED_STATUS
     return 0
 
