@@ -1,8 +1,8 @@
 """What an operator may set."""
 
 import pytest
+from errand_common.http import Reach
 from errand_common.settings import SettingsError, load_settings
-from errand_tools.clients.http import Reach
 from errand_tools.settings import ToolsSettings
 
 

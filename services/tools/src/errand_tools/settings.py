@@ -3,11 +3,11 @@
 from ipaddress import ip_network
 from typing import Annotated
 
+from errand_common.http import Reach
 from errand_common.settings import ServiceSettings
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from errand_tools.clients.http import Reach
 from errand_tools.storage.secrets import FernetCipher, key_of_file
 
 

@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from errand_common.http import Reach
 from errand_tools.clients import grpc as client
 from errand_tools.clients.descriptors import method_of
 from errand_tools.clients.grpc import GuardedGrpcCaller
-from errand_tools.clients.http import Reach
 from errand_tools.domain.schema import parse_parameters
 from errand_tools.domain.tools import (
     CallContext,

@@ -10,12 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from errand_tools.clients.http import (
-    MAX_BODY_BYTES,
-    GuardedHttpCaller,
-    GuardedWebFetcher,
-    Reach,
-)
+from errand_common.http import Reach
+from errand_tools.clients.http import MAX_BODY_BYTES, GuardedHttpCaller, GuardedWebFetcher
 from errand_tools.domain.tools import (
     CallContext,
     HttpBinding,

@@ -9,13 +9,14 @@ from ipaddress import IPv6Address
 from typing import Any, Final
 
 import grpc
+from errand_common.http import Reach
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ssrfguard import Address, Resolver, SSRFGuardError, resolve
 
 from errand_tools.clients.descriptors import Method, Methods, in_order
-from errand_tools.clients.http import NO_HEADERS, Reach, denial
+from errand_tools.clients.http import NO_HEADERS, denial
 from errand_tools.domain.tools import (
     CallContext,
     ExecutionStatus,

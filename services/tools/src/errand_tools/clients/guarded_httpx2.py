@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 import httpx2
+from errand_common.http import Reach, guarded_client
 from ssrfguard import SSRFGuardError
 
-from errand_tools.clients.http import Reach, denial, guarded_client
+from errand_tools.clients.http import USER_AGENT, denial
 from errand_tools.domain.tools import ToolDenied
 
 # Of one response, an event stream included: a server that floods is cut off.
@@ -19,7 +20,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends httpx2's requests through the guard. `denied` says why the last refused request was."""
 
     def __init__(self, reach: Reach) -> None:
-        self._client = guarded_client(reach.policy(redirects=1), follow=False)
+        self._client = guarded_client(reach.policy(redirects=1), follow=False, user_agent=USER_AGENT)
         self.denied: ToolDenied | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -12,12 +12,12 @@ import anyio
 import httpx2
 import mcp_types as types
 from errand_common.errors import ErrandError
+from errand_common.http import Reach
 from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from errand_tools.clients.guarded_httpx2 import GuardedTransport
-from errand_tools.clients.http import Reach
 from errand_tools.domain.mcp import Remote, RemoteTool, offer_of
 from errand_tools.domain.tools import (
     CallContext,
