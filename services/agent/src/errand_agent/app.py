@@ -7,7 +7,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
-from errand.agent.v1 import agent_pb2_grpc, examples_pb2_grpc, memory_pb2_grpc, workflows_pb2_grpc
+from errand.agent.v1 import (
+    agent_pb2_grpc,
+    examples_pb2_grpc,
+    memory_pb2_grpc,
+    privacy_pb2_grpc,
+    workflows_pb2_grpc,
+)
 from errand_common.db import Database
 from errand_common.db import migrate as migrate_database
 from errand_common.main import wait_for_shutdown
@@ -29,8 +35,10 @@ from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
 from errand_agent.takeover import Takeover
 from errand_agent.telemetry import ObservedMemory, ObservedModel
+from errand_agent.timers import Timers
 from errand_agent.transport.example_servicer import ExampleServicer
 from errand_agent.transport.memory_servicer import MemoryServicer
+from errand_agent.transport.privacy_servicer import PrivacyServicer
 from errand_agent.transport.servicer import AgentServicer
 from errand_agent.transport.workflow_servicer import WorkflowServicer
 from errand_agent.use_cases.agents import AgentUseCases
@@ -39,6 +47,8 @@ from errand_agent.use_cases.conversations import ConversationUseCases
 from errand_agent.use_cases.examples import ExampleUseCases
 from errand_agent.use_cases.forks import ForkUseCases
 from errand_agent.use_cases.memory import MemoryUseCases
+from errand_agent.use_cases.privacy import KIND as RETENTION
+from errand_agent.use_cases.privacy import PrivacyUseCases
 from errand_agent.use_cases.runs import RunUseCases
 from errand_agent.use_cases.workflows import WorkflowUseCases
 from errand_agent.workflow_runner import NAME as WORKFLOW_RUN
@@ -47,6 +57,7 @@ from errand_agent.workflow_runner import WorkflowRunner
 SERVICE_NAME = "errand.agent.v1.AgentService"
 WORKFLOW_SERVICE_NAME = "errand.agent.v1.WorkflowService"
 MEMORY_SERVICE_NAME = "errand.agent.v1.MemoryService"
+PRIVACY_SERVICE_NAME = "errand.agent.v1.PrivacyService"
 EXAMPLE_SERVICE_NAME = "errand.agent.v1.ExampleService"
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
@@ -115,13 +126,18 @@ async def serve(settings: AgentSettings) -> None:
             ApprovalUseCases(database, bell),
             ForkUseCases(database, executor),
         )
-        workflows = WorkflowServicer(WorkflowUseCases(database, executor, agents, runs))
+        workflow_cases = WorkflowUseCases(database, executor, agents, runs)
+        workflows = WorkflowServicer(workflow_cases)
+        privacy = PrivacyUseCases(database, executor, runs, workflow_cases)
+        ticking = asyncio.create_task(Timers(database, {RETENTION: privacy.sweep}).run())
+        stack.callback(ticking.cancel)
         facts = MemoryServicer(memory)
         registrations = [
             _registration(servicer),
             _workflow_registration(workflows),
             _memory_registration(facts),
             _example_registration(ExampleServicer(ExampleUseCases(database))),
+            _privacy_registration(PrivacyServicer(privacy)),
         ]
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
@@ -176,6 +192,10 @@ def _memory_registration(servicer: MemoryServicer) -> Registration:
 
 def _example_registration(servicer: ExampleServicer) -> Registration:
     return Registration(examples_pb2_grpc.add_ExampleServiceServicer_to_server, servicer, EXAMPLE_SERVICE_NAME)
+
+
+def _privacy_registration(servicer: PrivacyServicer) -> Registration:
+    return Registration(privacy_pb2_grpc.add_PrivacyServiceServicer_to_server, servicer, PRIVACY_SERVICE_NAME)
 
 
 def _signer(settings: AgentSettings) -> TokenSigner:

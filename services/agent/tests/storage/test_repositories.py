@@ -11,6 +11,7 @@ from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.memory import Fact
 from errand_agent.domain.ports import Call
+from errand_agent.domain.retention import Retention
 from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunState, Step, StepKind, StopReason, Usage
 from errand_agent.domain.workflows import JoinWork, Node, Workflow
 from errand_agent.storage.agents import AgentRepository
@@ -19,6 +20,7 @@ from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.examples import ExampleRepository
 from errand_agent.storage.facts import FactRepository
 from errand_agent.storage.models import Base, EventRow, RunRow
+from errand_agent.storage.retention import RetentionRepository
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
 from errand_agent.storage.workflows import WorkflowRepository
 from errand_common.db import Database, new_id, utc_now
@@ -170,9 +172,9 @@ async def test_deleting_a_conversation_deletes_all_of_it(database: Database) -> 
 TENANT_TABLES = [table for table in Base.metadata.sorted_tables if "tenant_id" in table.columns]
 
 
-async def test_only_replicas_belong_to_no_tenant() -> None:
+async def test_only_replicas_and_timers_belong_to_no_tenant() -> None:
     others = {table.name for table in Base.metadata.sorted_tables} - {table.name for table in TENANT_TABLES}
-    assert others == {"executors"}
+    assert others == {"executors", "timers"}
 
 
 async def test_postgres_shows_a_tenant_its_own_rows_only(postgres: Database) -> None:
@@ -204,4 +206,5 @@ async def fill(database: Database) -> None:
         await WorkflowRepository(session).put(TENANT, workflow, 1)
         await WorkflowRepository(session).begin(PERSON, workflow, "tea")
         await ExampleRepository(session).set_consent(PERSON, True)
+        await RetentionRepository(session, TENANT).put(Retention(1))
         await FactRepository(session).add(TENANT, PERSON.id, Fact("I like tea."), utc_now())

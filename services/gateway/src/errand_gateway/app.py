@@ -21,6 +21,7 @@ from errand_gateway.clients.agent import (
     GrpcAgentBackend,
     GrpcExampleBackend,
     GrpcMemoryBackend,
+    GrpcPrivacyBackend,
     GrpcWorkflowBackend,
 )
 from errand_gateway.clients.external_tokens import ExternalTokens, Issuer
@@ -222,6 +223,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             workflows=workflows,
             memory=GrpcMemoryBackend(channels["agent"]),
             examples=GrpcExampleBackend(channels["agent"]),
+            privacy=GrpcPrivacyBackend(channels["agent"]),
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
             models=ObservedModels(GrpcModelBackend(channels["inference"])),

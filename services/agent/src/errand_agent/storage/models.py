@@ -202,6 +202,29 @@ class ExecutorRow(Base):  # type: ignore[valid-type, misc]
     beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class RetentionRow(Base):  # type: ignore[valid-type, misc]
+    """How many days a tenant's things are kept since they were last used; 0 for ever."""
+
+    __tablename__ = "retentions"
+
+    tenant_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    conversation_days: Mapped[int] = mapped_column(sa.Integer)
+    workflow_run_days: Mapped[int] = mapped_column(sa.Integer)
+    fact_days: Mapped[int] = mapped_column(sa.Integer)
+    swept_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class TimerRow(Base):  # type: ignore[valid-type, misc]
+    """When what is due, for all tenants: replicas must see what is due before they know for whom."""
+
+    __tablename__ = "timers"
+
+    kind: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    thing: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class FeedbackRow(Base):  # type: ignore[valid-type, misc]
     """What a person thinks of a run's answer; one a person and run."""
 

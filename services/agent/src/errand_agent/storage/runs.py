@@ -133,6 +133,13 @@ class RunRepository:
         )
         return list(await self._session.scalars(query))
 
+    async def ids_of(self, tenant_id: str, person: str, *, active: bool = False) -> list[str]:
+        """A person's runs; with `active` those that have not ended."""
+        query = sa.select(RunRow.id).where(RunRow.tenant_id == tenant_id, RunRow.principal_id == person)
+        if active:
+            query = query.where(RunRow.state != RunState.ENDED.value)
+        return list(await self._session.scalars(query))
+
     async def depth(self, tenant_id: str, run_id: str, most: int) -> int:
         """How many runs stand above this one, itself included; counted up to `most`."""
         above, count = run_id, 0

@@ -115,6 +115,15 @@ class WorkflowRepository:
         row.state, row.output, row.error = ending.state.value, ending.output, ending.error
         row.usage, row.ended_at = asdict(ending.usage), utc_now()
 
+    async def run_ids_of(self, tenant_id: str, person: str, *, active: bool = False) -> list[str]:
+        """A person's runs; with `active` those that have not ended."""
+        query = sa.select(WorkflowRunRow.id).where(
+            WorkflowRunRow.tenant_id == tenant_id, WorkflowRunRow.principal_id == person
+        )
+        if active:
+            query = query.where(WorkflowRunRow.state == WorkflowState.RUNNING.value)
+        return list(await self._session.scalars(query))
+
     async def page(
         self, tenant_id: str, owner: str | None, *, workflow: str, size: int, token: str
     ) -> tuple[list[WorkflowRunRow], str]:

@@ -28,6 +28,7 @@ class Permission(StrEnum):
     MEMORY_READ = "memory:read"
     MEMORY_WRITE = "memory:write"
     EXAMPLES_EXPORT = "examples:export"
+    RETENTION_WRITE = "retention:write"
     DOCUMENTS_READ = "documents:read"
     DOCUMENTS_WRITE = "documents:write"
     DATA_DELETE = "data:delete"
@@ -101,6 +102,7 @@ _DEVELOPER: Final = _USER | {
 _ADMIN: Final = _DEVELOPER | {
     P.EFFECTS_SETTLE,
     P.EXAMPLES_EXPORT,
+    P.RETENTION_WRITE,
     P.KEYS_READ,
     P.KEYS_WRITE,
     P.USERS_READ,
@@ -163,6 +165,7 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
                 P.WORKFLOWS_READ,
                 P.WORKFLOWS_WRITE,
                 P.EXAMPLES_EXPORT,
+                P.RETENTION_WRITE,
                 P.USAGE_READ,
                 P.QUOTAS_READ,
                 P.QUOTAS_WRITE,

@@ -288,6 +288,11 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         rows, token = paged(self._messages.get(request.conversation_id), request.page)
         return pb.ListMessagesResponse(messages=rows, next_page_token=token)
 
+    def messages_of(self, conversation_id: str) -> list[pb.ConversationMessage]:
+        """Its messages; raises NotFound."""
+        self._conversations.get(conversation_id)
+        return self._messages.get(conversation_id)
+
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Any) -> pb.CreateAgentResponse:
         """Defines an agent."""
         agent = _with_defaults(request.agent, version=1)

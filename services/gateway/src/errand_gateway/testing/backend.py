@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from errand.agent.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from errand.agent.v1.examples_pb2_grpc import add_ExampleServiceServicer_to_server
 from errand.agent.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
+from errand.agent.v1.privacy_pb2_grpc import add_PrivacyServiceServicer_to_server
 from errand.agent.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server
 from errand.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from errand.rag.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
@@ -19,6 +20,7 @@ from errand_gateway.testing.agent import FakeAgent
 from errand_gateway.testing.examples import FakeExamples
 from errand_gateway.testing.inference import FakeInference
 from errand_gateway.testing.memory import FakeMemory
+from errand_gateway.testing.privacy import FakePrivacy
 from errand_gateway.testing.rag import FakeRag
 from errand_gateway.testing.tools import FakeTools
 from errand_gateway.testing.workflows import FakeWorkflows
@@ -37,6 +39,11 @@ class FakeBackend:
     inference: FakeInference = field(default_factory=FakeInference)
     target: str = ""
 
+    @property
+    def privacy(self) -> FakePrivacy:
+        """Exports the fake agent's conversations."""
+        return FakePrivacy(self.agent)
+
     def reset(self) -> None:
         """Forgets failures that were asked for and calls that were made; rows stay."""
         self.agent.fail_with = self.agent.break_with = None
@@ -52,6 +59,7 @@ class FakeBackend:
             Registration(add_AgentServiceServicer_to_server, self.agent, "errand.agent.v1.AgentService"),
             Registration(add_WorkflowServiceServicer_to_server, self.workflows, "errand.agent.v1.WorkflowService"),
             Registration(add_MemoryServiceServicer_to_server, self.memory, "errand.agent.v1.MemoryService"),
+            Registration(add_PrivacyServiceServicer_to_server, self.privacy, "errand.agent.v1.PrivacyService"),
             Registration(add_ExampleServiceServicer_to_server, self.examples, "errand.agent.v1.ExampleService"),
             Registration(add_RagServiceServicer_to_server, self.rag, "errand.rag.v1.RagService"),
             Registration(add_ToolsServiceServicer_to_server, self.tools, "errand.tools.v1.ToolsService"),

@@ -19,6 +19,7 @@ from errand_gateway.domain.limits import RateLimiter
 from errand_gateway.domain.memory import MemoryBackend
 from errand_gateway.domain.ports import AgentBackend, ToolBackend
 from errand_gateway.domain.pricing import PriceTable
+from errand_gateway.domain.privacy import PrivacyBackend
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.quotas import QuotaAdmin
 from errand_gateway.domain.records import RecordReader
@@ -67,6 +68,7 @@ class Services:
     workflows: WorkflowBackend
     memory: MemoryBackend
     examples: ExampleBackend
+    privacy: PrivacyBackend
     documents: DocumentBackend
     tools: ToolBackend
     models: ModelBackend

@@ -4,6 +4,7 @@ from errand_gateway.clients.agent.conversations import ConversationClient
 from errand_gateway.clients.agent.definitions import DefinitionClient
 from errand_gateway.clients.agent.examples import GrpcExampleBackend
 from errand_gateway.clients.agent.memory import GrpcMemoryBackend
+from errand_gateway.clients.agent.privacy import GrpcPrivacyBackend
 from errand_gateway.clients.agent.runs import RunClient
 from errand_gateway.clients.agent.workflows import GrpcWorkflowBackend
 
@@ -12,4 +13,10 @@ class GrpcAgentBackend(RunClient, ConversationClient, DefinitionClient):
     """AgentBackend on a channel."""
 
 
-__all__ = ["GrpcAgentBackend", "GrpcExampleBackend", "GrpcMemoryBackend", "GrpcWorkflowBackend"]
+__all__ = [
+    "GrpcAgentBackend",
+    "GrpcExampleBackend",
+    "GrpcMemoryBackend",
+    "GrpcPrivacyBackend",
+    "GrpcWorkflowBackend",
+]

@@ -3,18 +3,21 @@
 from typing import Annotated
 
 from errand_common.principal import Principal
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Response
+from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field
 
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import Conversation, Message, Page
 from errand_gateway.transport.access import BODY_RESPONSES, NOT_FOUND, Requires, guarded_router
 from errand_gateway.transport.fields import ID_PATTERN, Body, PageDep, ResourceId, SpokenText, Text
+from errand_gateway.transport.lines import described, streamed
 from errand_gateway.transport.services import ServicesDep
 
 router = guarded_router(prefix="/api/v1/conversations", tags=["conversations"])
 
 Reader = Annotated[Principal, Depends(Requires(Permission.CONVERSATIONS_READ))]
+Exporter = Annotated[Principal, Depends(Requires(Permission.CONVERSATIONS_READ, seconds=3600.0))]
 Writer = Annotated[Principal, Depends(Requires(Permission.CONVERSATIONS_WRITE))]
 
 
@@ -79,6 +82,22 @@ async def update_conversation(
 async def delete_conversation(conversation_id: ResourceId, services: ServicesDep, _caller: Writer) -> None:
     """Deletes a conversation with its messages and runs."""
     await services.agents.delete_conversation(conversation_id)
+
+
+@router.get(
+    "/{conversation_id}/export",
+    summary="Export a conversation",
+    response_class=Response,
+    responses={
+        **described("A row a line.", '{"table":"messages","row":{"id":"msg_01","text":"Hello"}}\n'),
+        **NOT_FOUND,
+    },
+)
+async def export_conversation(
+    conversation_id: ResourceId, services: ServicesDep, _caller: Exporter
+) -> StreamingResponse:
+    """The conversation with its messages, runs, steps, approvals and feedback."""
+    return await streamed(services.privacy.export_conversation(conversation_id))
 
 
 @router.get("/{conversation_id}/messages", summary="List messages", responses=NOT_FOUND)

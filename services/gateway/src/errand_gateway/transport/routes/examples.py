@@ -1,7 +1,5 @@
 """Runs as training data, and people's consent to that."""
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Annotated
 
 from errand_common.principal import Principal
@@ -13,8 +11,8 @@ from errand_gateway.domain.examples import ExampleFilter
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.transport.access import BODY_RESPONSES, Requires, guarded_router
 from errand_gateway.transport.fields import ID_PATTERN, Body
+from errand_gateway.transport.lines import described, streamed
 from errand_gateway.transport.services import ServicesDep
-from errand_gateway.transport.sse import started
 
 router = guarded_router(prefix="/api/v1", tags=["training data"])
 
@@ -54,12 +52,7 @@ async def set_consent(body: NewConsent, services: ServicesDep, _caller: Person) 
     "/examples",
     summary="Export training data",
     response_class=Response,
-    responses={
-        200: {
-            "description": "JSON lines in chat format, tool calls included; secrets and addresses masked.",
-            "content": {"application/jsonl": {"schema": {"type": "string"}, "example": _LINE}},
-        }
-    },
+    responses=described("JSON lines in chat format, tool calls included; secrets and addresses masked.", _LINE),
 )
 async def export_examples(
     services: ServicesDep,
@@ -73,11 +66,4 @@ async def export_examples(
 ) -> StreamingResponse:
     """Answered runs of people who consent now, oldest first, one on a line."""
     wanted = ExampleFilter(agent, since, until, approved_only, with_calls_only, limit)
-    lines = await started(services.examples.export(wanted))
-    return StreamingResponse(_lines(lines), media_type="application/jsonl")
-
-
-async def _lines(lines: AsyncIterator[str]) -> AsyncIterator[bytes]:
-    async with aclosing(lines) as told:  # type: ignore[type-var]
-        async for line in told:
-            yield line.encode() + b"\n"
+    return await streamed(services.examples.export(wanted))
