@@ -17,7 +17,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test test-fast check lint format types imports protos protos-check buf-lint docs browser eval train bench-chat bench-gateway bench-rag bench-tools bench-scaling images chart-test cluster-test chaos clean
+.PHONY: help setup up down test traces-test test-fast check lint format types imports protos protos-check buf-lint docs browser eval train bench-chat bench-gateway bench-rag bench-tools bench-scaling images chart-test cluster-test chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ down: setup ## stop a suite that was started with `errand up --detach`
 
 test: setup $(PROMTOOL) browser ## run all tests: unit, integration, end to end
 	@$(BIN)/python -m pytest -q $(SPREAD)
+
+traces-test: setup ## 500 mixed requests, each one whole tree in MLflow
+	@ERRAND_TRACES_REQUESTS=500 $(BIN)/python -m pytest -q tests/e2e/test_traces.py -k tree
 
 test-fast: setup $(PROMTOOL) ## run the tests without the end-to-end ones
 	@$(BIN)/python -m pytest -q $(SPREAD) -m "not e2e"

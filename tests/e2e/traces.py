@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,3 +85,16 @@ def assert_whole(trace: Any, *, of_others: bool = True) -> None:
     orphans = [span.name for span in looked_at if span.parent_id is not None and span.parent_id not in spans]
     assert not orphans, orphans
     assert len([span.name for span in spans.values() if span.parent_id is None]) == 1
+
+
+def assert_complete(trace: Any) -> None:
+    """Each of the agent's steps holds what the service behind it told of it."""
+    below = Counter(span.parent_id for span in trace.data.spans)
+    steps = [span for span in trace.data.spans if span.span_type in ("CHAT_MODEL", "TOOL") and _is_step(span)]
+    alone = [span.name for span in steps if not below[span.span_id]]
+    assert not alone, alone
+    assert [span.name for span in steps if span.name == "think"], "a run has a model step"
+
+
+def _is_step(span: Any) -> bool:
+    return not span.name.startswith(("chat ", "execute_tool "))
