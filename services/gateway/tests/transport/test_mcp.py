@@ -12,6 +12,9 @@ from errand_gateway.testing.gateway import ADMIN_KEY, RunningGateway
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from .test_admin import make_key, make_tenant
+from .test_quotas import ALL
+
 SCHEMA = {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}
 
 
@@ -49,11 +52,12 @@ async def key_of(gateway: RunningGateway, roles: list[str], scopes: list[str]) -
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_list_and_call(gateway: RunningGateway, mode: str) -> None:
     async with connected(gateway, mode=mode) as client:
-        [tool] = (await client.list_tools()).tools
+        [tool, agent] = (await client.list_tools()).tools
         assert (tool.name, tool.description) == ("calculator", "Evaluates an arithmetic expression.")
         assert tool.input_schema["properties"] == {"expression": {"type": "string"}}
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint
+        assert agent.name == "agents/default"
         result = await client.call_tool("calculator", {"expression": "1 + 1"})
     assert not result.is_error
     expected = {"tool": "calculator", "arguments": {"expression": "1 + 1"}, "tenant": "default"}
@@ -78,7 +82,8 @@ async def test_failures_are_told_to_the_model(
 @pytest.mark.usefixtures("mail")
 async def test_what_asks_a_person_is_not_offered_and_does_not_run(gateway: RunningGateway) -> None:
     async with connected(gateway) as client:
-        assert [tool.name for tool in (await client.list_tools()).tools] == ["calculator", "sends"]
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        assert names == ["calculator", "sends", "agents/default"]
         refused = await client.call_tool("asks", {"to": "ann"})
         sent = await client.call_tool("sends", {"to": "ann"})
     assert refused.is_error
@@ -90,7 +95,8 @@ async def test_what_asks_a_person_is_not_offered_and_does_not_run(gateway: Runni
 async def test_who_may_not_change_anything_gets_what_changes_nothing(gateway: RunningGateway) -> None:
     key = await key_of(gateway, ["user"], ["chat", "tools"])
     async with connected(gateway, key) as client:
-        assert [tool.name for tool in (await client.list_tools()).tools] == ["calculator"]
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        assert names == ["calculator", "agents/default"]
         assert (await client.call_tool("sends", {"to": "ann"})).is_error
         assert not (await client.call_tool("calculator", {"expression": "1"})).is_error
 
@@ -100,6 +106,34 @@ async def test_who_may_only_read_calls_nothing(gateway: RunningGateway) -> None:
     async with connected(gateway, key) as client:
         assert (await client.list_tools()).tools == []
         assert (await client.call_tool("calculator", {"expression": "1"})).is_error
+        assert (await client.call_tool("agents/default", {"message": "hello"})).is_error
+
+
+async def test_an_agent_is_asked_and_its_run_is_kept_and_booked(gateway: RunningGateway) -> None:
+    async with connected(gateway) as client:
+        asked = await client.call_tool("agents/default", {"message": "hello"})
+        wrong = await client.call_tool("agents/default", {"text": "hello"})
+        unknown = await client.call_tool("agents/nobody", {"message": "hello"})
+    assert not asked.is_error
+    assert asked.content[0].text == "You said: hello"  # type: ignore[union-attr]
+    assert asked.structured_content is not None
+    run = (await gateway.http.get(f"/api/v1/runs/{asked.structured_content['run_id']}")).json()
+    assert (run["state"], run["answer"]) == ("ended", "You said: hello")
+    assert wrong.is_error
+    assert unknown.is_error
+
+
+async def test_an_agents_run_counts_against_the_quota(gateway: RunningGateway) -> None:
+    tenant = await make_tenant(gateway)
+    key = (await make_key(gateway, tenant_id=tenant, **ALL))["key"]
+    quota = {"tenant_id": tenant, "period": "day", "measure": "tokens", "amount": 1}
+    assert (await gateway.http.post("/api/v1/admin/quotas", json=quota)).status_code == 201
+    async with connected(gateway, key) as client:
+        refused = await client.call_tool("agents/default", {"message": "hello"})
+        free = await client.call_tool("calculator", {"expression": "1"})
+    assert refused.is_error
+    assert "quota" in refused.content[0].text.lower()  # type: ignore[union-attr]
+    assert not free.is_error
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"authorization": "Bearer errand_x_y"}, 401)])

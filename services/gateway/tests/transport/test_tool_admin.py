@@ -131,7 +131,6 @@ async def test_a_tool_is_changed_only_at_the_version_seen(gateway: RunningGatewa
     ("kind", "binding", "shown"),
     [
         ("python", {"code": "id + 1"}, {"code": "id + 1"}),
-        ("agent", {"agent": "helper"}, {"agent": "helper"}),
         ("wasm", {"module": "AGFzbQ==", "memory_mib": 8}, {"sha256": "", "memory_mib": 8}),
         (
             "grpc",

@@ -26,7 +26,7 @@ from errand_tools.clients.grpc import GuardedGrpcCaller
 from errand_tools.clients.http import GuardedHttpCaller, GuardedWebFetcher
 from errand_tools.clients.mcp import SdkMcpConnections
 from errand_tools.clients.rag import RagKnowledgeBase
-from errand_tools.domain.callers import AgentTools, GrpcTools, HttpTools, PythonTools, WasmTools
+from errand_tools.domain.callers import GrpcTools, HttpTools, PythonTools, WasmTools
 from errand_tools.domain.execution import ToolExecutor
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.ledger import EffectLedger
@@ -125,7 +125,6 @@ def build(
             ToolKind.GRPC: GrpcTools(remotes.grpc, secrets, registry),
             ToolKind.WASM: WasmTools(wasm, registry),
             ToolKind.PYTHON: PythonTools(services.sandbox),
-            ToolKind.AGENT: AgentTools(),
         },
         ledger,
         usage=usage,

@@ -1,29 +1,17 @@
 """Settings of the tools service, read from ERRAND_TOOLS_… variables."""
 
-from ipaddress import ip_network
 from typing import Annotated
 
-from errand_common.http import Reach
-from errand_common.settings import ServiceSettings
+from errand_common.http import Reach, checked_hosts, checked_networks
+from errand_common.settings import CommaList, ServiceSettings, parted
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from errand_tools.storage.secrets import FernetCipher, key_of_file
 
-
-def _parted(value: object) -> object:
-    """Lists are written with commas, as in `a.example,b.example`."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-SecretKeys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_parted)]
-PortList = Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_parted)]
-# Where clouds answer with the machine's credentials: never a tool's business.
-_METADATA = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::/32"))
+SecretKeys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(parted)]
+PortList = Annotated[tuple[Port, ...], NoDecode, BeforeValidator(parted)]
 
 
 class ToolsSettings(ServiceSettings):
@@ -63,21 +51,12 @@ class ToolsSettings(ServiceSettings):
     @field_validator("http_private_networks")
     @classmethod
     def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            for metadata in _METADATA:
-                parsed = ip_network(network)
-                if parsed.version == metadata.version and parsed.overlaps(metadata):
-                    raise ValueError(
-                        f"{network} holds {metadata}, where clouds keep credentials; name a network without it"
-                    )
-        Reach(None, networks).policy(redirects=0)
-        return networks
+        return checked_networks(networks)
 
     @field_validator("http_allow_list", "http_tool_hosts")
     @classmethod
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        Reach(hosts).policy(redirects=0)
-        return hosts
+        return checked_hosts(hosts)
 
     @field_validator("mcp_stdio_servers")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from errand_common.errors import Conflict, Unavailable
-from errand_tools.domain.callers import AgentTools, HttpTools
+from errand_tools.domain.callers import HttpTools
 from errand_tools.domain.effects import CallPosition, EffectFilter, EffectState
 from errand_tools.domain.execution import Call, ToolExecutor
 from errand_tools.domain.ledger import EffectLedger
@@ -73,7 +73,6 @@ class Bench:
             {
                 ToolKind.HTTP: HttpTools(self.http, self.secrets),
                 ToolKind.MCP: ScriptedMcpCaller(),
-                ToolKind.AGENT: AgentTools(),
             },
             self.ledger,
             usage=self.usage,
@@ -317,7 +316,7 @@ class TestLedger:
         await bench.add("send", SideEffect.ASK)
         gate = asyncio.Event()
         bench.http.behaviours["send"] = gate.wait
-        calls = [asyncio.create_task(bench.run("send")) for _ in range(4)]
+        calls = [asyncio.create_task(bench.run("send")) for _ in range(3)]
         await asyncio.sleep(0.02)
         with pytest.raises(Conflict):
             await bench.run("send", {"to": "bob"})

@@ -15,7 +15,7 @@ from errand_common.testing.keys import principal
 from errand_tools.domain.ports import Page, ToolFilter
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.tools import (
-    AgentBinding,
+    GrpcBinding,
     HttpBinding,
     McpBinding,
     PythonBinding,
@@ -212,9 +212,12 @@ class TestChanges:
         ("changes", "field"),
         [
             ({"http": None}, "tool.http"),
-            ({"agent": AgentBinding("a")}, "tool.http"),
+            ({"python": PythonBinding("1")}, "tool.http"),
             ({"http": None, "python": PythonBinding("1"), "side_effect": SideEffect.ASK}, "tool.side_effect"),
-            ({"http": None, "agent": AgentBinding("a"), "side_effect": SideEffect.IDEMPOTENT}, "tool.side_effect"),
+            (
+                {"http": None, "grpc": GrpcBinding("a:1", "b/C"), "side_effect": SideEffect.IDEMPOTENT},
+                "tool.side_effect",
+            ),
         ],
     )
     async def test_a_tool_is_of_one_kind_and_its_class_fits(

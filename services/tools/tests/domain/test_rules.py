@@ -7,12 +7,10 @@ import pytest
 from errand_tools.domain.effects import CallPosition
 from errand_tools.domain.execution import Call
 from errand_tools.domain.tools import (
-    AgentBinding,
     ExecutionStatus,
     SideEffect,
     ToolDenied,
     ToolFailed,
-    ToolKind,
     ToolLimits,
     ToolPolicy,
 )
@@ -94,8 +92,3 @@ class TestRules:
         await bench.run("nobody")
         [row] = await bench.usage.report("t1", days=1, name="")
         assert dict(row.argument_errors) == {"to": 2, "": 2}
-
-    async def test_an_agent_is_not_run_here(self, bench: Bench) -> None:
-        await bench.add("ask", http=None, kind=ToolKind.AGENT, agent=AgentBinding("helper"))
-        outcome = await bench.run("ask")
-        assert outcome.status is ExecutionStatus.DENIED

@@ -1,4 +1,4 @@
-"""gRPC methods, WebAssembly modules, Python code and agents as tools, over the whole service."""
+"""gRPC methods, WebAssembly modules and Python code as tools, over the whole service."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -169,13 +169,6 @@ class TestPython:
         with pytest.raises(InvalidArgument) as raised:
             await register(service, **changes)
         assert raised.value.metadata["field"] == field
-
-
-async def test_an_agent_is_a_tool_that_only_a_run_calls(service: ToolsClient) -> None:
-    tool = await register(service, agent=pb.AgentBinding(agent="helper"), side_effect=pb.SIDE_EFFECT_ASK)
-    assert (tool.kind, tool.agent.agent) == (pb.TOOL_KIND_AGENT, "helper")
-    status, _ = await service.execute("mine", celsius=1)
-    assert status == pb.EXECUTION_STATUS_DENIED
 
 
 async def test_no_tenant_sees_anothers_module(service: ToolsClient) -> None:

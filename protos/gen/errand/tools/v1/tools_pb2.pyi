@@ -29,7 +29,6 @@ class ToolKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOOL_KIND_GRPC: _ClassVar[ToolKind]
     TOOL_KIND_WASM: _ClassVar[ToolKind]
     TOOL_KIND_PYTHON: _ClassVar[ToolKind]
-    TOOL_KIND_AGENT: _ClassVar[ToolKind]
 
 class ToolPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -74,7 +73,6 @@ TOOL_KIND_MCP: ToolKind
 TOOL_KIND_GRPC: ToolKind
 TOOL_KIND_WASM: ToolKind
 TOOL_KIND_PYTHON: ToolKind
-TOOL_KIND_AGENT: ToolKind
 TOOL_POLICY_UNSPECIFIED: ToolPolicy
 TOOL_POLICY_AUTO: ToolPolicy
 TOOL_POLICY_ASK: ToolPolicy
@@ -148,12 +146,6 @@ class PythonBinding(_message.Message):
     code: str
     def __init__(self, code: _Optional[str] = ...) -> None: ...
 
-class AgentBinding(_message.Message):
-    __slots__ = ("agent",)
-    AGENT_FIELD_NUMBER: _ClassVar[int]
-    agent: str
-    def __init__(self, agent: _Optional[str] = ...) -> None: ...
-
 class ToolLimits(_message.Message):
     __slots__ = ("calls_per_minute", "concurrent_calls")
     CALLS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
@@ -171,7 +163,7 @@ class RolePolicy(_message.Message):
     def __init__(self, role: _Optional[str] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ...) -> None: ...
 
 class Tool(_message.Message):
-    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool", "mcp_server", "offer", "grpc", "wasm", "python", "agent", "version", "limits", "cost_micros", "role_policies", "effective_policy", "updated_at")
+    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool", "mcp_server", "offer", "grpc", "wasm", "python", "version", "limits", "cost_micros", "role_policies", "effective_policy", "updated_at")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -188,7 +180,6 @@ class Tool(_message.Message):
     GRPC_FIELD_NUMBER: _ClassVar[int]
     WASM_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
-    AGENT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     COST_MICROS_FIELD_NUMBER: _ClassVar[int]
@@ -211,14 +202,13 @@ class Tool(_message.Message):
     grpc: GrpcBinding
     wasm: WasmBinding
     python: PythonBinding
-    agent: AgentBinding
     version: int
     limits: ToolLimits
     cost_micros: int
     role_policies: _containers.RepeatedCompositeFieldContainer[RolePolicy]
     effective_policy: ToolPolicy
     updated_at: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ..., mcp_server: _Optional[str] = ..., offer: _Optional[_Union[ToolOffer, _Mapping]] = ..., grpc: _Optional[_Union[GrpcBinding, _Mapping]] = ..., wasm: _Optional[_Union[WasmBinding, _Mapping]] = ..., python: _Optional[_Union[PythonBinding, _Mapping]] = ..., agent: _Optional[_Union[AgentBinding, _Mapping]] = ..., version: _Optional[int] = ..., limits: _Optional[_Union[ToolLimits, _Mapping]] = ..., cost_micros: _Optional[int] = ..., role_policies: _Optional[_Iterable[_Union[RolePolicy, _Mapping]]] = ..., effective_policy: _Optional[_Union[ToolPolicy, str]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ..., mcp_server: _Optional[str] = ..., offer: _Optional[_Union[ToolOffer, _Mapping]] = ..., grpc: _Optional[_Union[GrpcBinding, _Mapping]] = ..., wasm: _Optional[_Union[WasmBinding, _Mapping]] = ..., python: _Optional[_Union[PythonBinding, _Mapping]] = ..., version: _Optional[int] = ..., limits: _Optional[_Union[ToolLimits, _Mapping]] = ..., cost_micros: _Optional[int] = ..., role_policies: _Optional[_Iterable[_Union[RolePolicy, _Mapping]]] = ..., effective_policy: _Optional[_Union[ToolPolicy, str]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ToolOffer(_message.Message):
     __slots__ = ("description", "parameters_json", "schema_hash")

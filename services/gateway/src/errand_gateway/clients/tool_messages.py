@@ -29,7 +29,6 @@ def tool(message: pb.Tool) -> t.Tool:
         grpc=_grpc(message.grpc) if message.HasField("grpc") else None,
         wasm=t.WasmBinding(message.wasm.sha256, message.wasm.memory_mib) if message.HasField("wasm") else None,
         python=t.PythonBinding(message.python.code) if message.HasField("python") else None,
-        agent=t.AgentBinding(message.agent.agent) if message.HasField("agent") else None,
         limits=t.ToolLimits(message.limits.calls_per_minute, message.limits.concurrent_calls),
         cost_micros=message.cost_micros,
         role_policies={one.role: _policy(one.policy) for one in message.role_policies},
@@ -53,7 +52,6 @@ def tool_message(resource: t.Tool, module: bytes = b"") -> pb.Tool:
         grpc=_grpc_message(resource.grpc) if resource.grpc else None,
         wasm=pb.WasmBinding(module=module, memory_mib=resource.wasm.memory_mib) if resource.wasm else None,
         python=pb.PythonBinding(code=resource.python.code) if resource.python else None,
-        agent=pb.AgentBinding(agent=resource.agent.agent) if resource.agent else None,
         limits=pb.ToolLimits(
             calls_per_minute=resource.limits.calls_per_minute, concurrent_calls=resource.limits.concurrent_calls
         ),

@@ -27,7 +27,6 @@ class ToolKind(StrEnum):
     GRPC = "grpc"
     WASM = "wasm"
     PYTHON = "python"
-    AGENT = "agent"
     UNKNOWN = "unknown"
 
 
@@ -103,13 +102,6 @@ class PythonBinding:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentBinding:
-    """An agent of the tenant."""
-
-    agent: str
-
-
-@dataclass(frozen=True, slots=True)
 class ToolLimits:
     """Bounds of one tool in each replica; 0 is the service's own bound."""
 
@@ -150,7 +142,6 @@ class Tool:
     grpc: GrpcBinding | None = None
     wasm: WasmBinding | None = None
     python: PythonBinding | None = None
-    agent: AgentBinding | None = None
     limits: ToolLimits = field(default_factory=ToolLimits)
     cost_micros: int = 0
     role_policies: Mapping[str, ToolPolicy] = field(default_factory=dict)

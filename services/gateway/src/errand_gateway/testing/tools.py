@@ -22,11 +22,10 @@ def _kind(tool: pb.Tool) -> pb.ToolKind:
         "grpc": pb.TOOL_KIND_GRPC,
         "wasm": pb.TOOL_KIND_WASM,
         "python": pb.TOOL_KIND_PYTHON,
-        "agent": pb.TOOL_KIND_AGENT,
     }
     given = [kind for name, kind in kinds.items() if tool.HasField(name)]
     if len(given) != 1:
-        raise InvalidArgument("give exactly one of http, grpc, wasm, python and agent", field="tool.http")
+        raise InvalidArgument("give exactly one of http, grpc, wasm and python", field="tool.http")
     return given[0]
 
 

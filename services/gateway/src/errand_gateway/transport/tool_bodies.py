@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, ConfigDict, Field
 
 from errand_gateway.domain.tool_resources import (
-    AgentBinding,
     AuthScheme,
     GrpcBinding,
     HttpBinding,
@@ -147,12 +146,6 @@ class PythonCode(Body):
     code: Annotated[SpokenText, Field(min_length=1, max_length=100_000, examples=["(celsius * 9 / 5) + 32"])]
 
 
-class AgentName(Body):
-    """An agent of the tenant."""
-
-    agent: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-
-
 class Limits(Body):
     """Bounds of the tool, in each replica of the service; 0 for the service's own."""
 
@@ -164,7 +157,7 @@ RoleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
 
 class ToolDefinition(Body):
-    """What a tool does and how it is called: exactly one of http, grpc, wasm, python and agent.
+    """What a tool does and how it is called: exactly one of http, grpc, wasm and python.
 
     Of an MCP server's tool only its rules can be changed: time limit, side effect, policies, limits and cost.
     """
@@ -187,7 +180,6 @@ class ToolDefinition(Body):
     grpc: GrpcEndpoint | None = None
     wasm: WasmModule | None = None
     python: PythonCode | None = None
-    agent: AgentName | None = None
     timeout_ms: Annotated[int, Field(ge=1, le=300_000)] = 10_000
     side_effect: SideEffect = SideEffect.ASK
     policy: ToolPolicy = ToolPolicy.AUTO
@@ -220,7 +212,6 @@ class ToolDefinition(Body):
             grpc=self.grpc.binding() if self.grpc else None,
             wasm=WasmBinding("", self.wasm.memory_mib) if self.wasm else None,
             python=PythonBinding(self.python.code) if self.python else None,
-            agent=AgentBinding(self.agent.agent) if self.agent else None,
             reconcile_tool=self.reconcile_tool,
             schema_hash="",
             limits=ToolLimits(self.limits.calls_per_minute, self.limits.concurrent_calls),

@@ -98,11 +98,3 @@ class PythonTools:
         # An argument that was left out is None, so that the code can ask for it.
         inputs = dict.fromkeys(tool.parameters.get("properties", {})) | arguments
         return await self.sandbox.run(tool.python.code, context.timeout_seconds, inputs)
-
-
-class AgentTools:
-    """Agents as tools: the agent service runs them as children of the run that calls."""
-
-    async def run(self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
-        """Raises ToolDenied."""
-        raise ToolDenied("This tool is an agent, and only a run of an agent can call it.")

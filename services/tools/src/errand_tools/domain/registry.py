@@ -271,12 +271,11 @@ def _kind(tool: Tool) -> ToolKind:
         ToolKind.GRPC: tool.grpc,
         ToolKind.WASM: tool.wasm,
         ToolKind.PYTHON: tool.python,
-        ToolKind.AGENT: tool.agent,
     }
     given = [kind for kind, binding in bindings.items() if binding is not None]
     if len(given) != 1:
         raise InvalidArgument(
-            "give exactly one of http, grpc, wasm, python and agent: it says how the tool is called",
+            "give exactly one of http, grpc, wasm and python: it says how the tool is called",
             field="tool.http",
             rule="required",
         )
@@ -301,7 +300,7 @@ def _ruled(known: Tool, tool: Tool) -> Tool:
 # What surely changes nothing outside has nothing that could be sent twice.
 _PURE = frozenset({ToolKind.WASM, ToolKind.PYTHON})
 # They send no idempotency key.
-_KEYLESS = frozenset({ToolKind.GRPC, ToolKind.AGENT})
+_KEYLESS = frozenset({ToolKind.GRPC})
 
 
 def _check_side_effect(tool: Tool) -> None:

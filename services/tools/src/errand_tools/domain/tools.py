@@ -32,7 +32,6 @@ class ToolKind(StrEnum):
     GRPC = "grpc"
     WASM = "wasm"
     PYTHON = "python"
-    AGENT = "agent"
 
 
 class ToolPolicy(StrEnum):
@@ -126,13 +125,6 @@ class PythonBinding:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentBinding:
-    """An agent of the tenant."""
-
-    agent: str
-
-
-@dataclass(frozen=True, slots=True)
 class ToolLimits:
     """Bounds of one tool, 0 for the service's own."""
 
@@ -169,7 +161,6 @@ class Tool:
     grpc: GrpcBinding | None = None
     wasm: WasmBinding | None = None
     python: PythonBinding | None = None
-    agent: AgentBinding | None = None
     limits: ToolLimits = ToolLimits()
     cost_micros: int = 0
     role_policies: tuple[tuple[str, ToolPolicy], ...] = ()

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from errand_tools.domain.tools import (
-    AgentBinding,
     AuthScheme,
     GrpcBinding,
     HttpAuth,
@@ -66,7 +65,6 @@ def from_columns(row: Any) -> Tool:
         grpc=_grpc(binding) if kind is ToolKind.GRPC else None,
         wasm=WasmBinding(**binding) if kind is ToolKind.WASM else None,
         python=PythonBinding(**binding) if kind is ToolKind.PYTHON else None,
-        agent=AgentBinding(**binding) if kind is ToolKind.AGENT else None,
         offer=Offer(**json.loads(row["offer_json"])) if row["offer_json"] else None,
         enabled=row["enabled"],
         reconcile_tool=row["reconcile_tool"],
@@ -89,7 +87,7 @@ def _binding(tool: Tool) -> dict[str, Any]:
     if tool.http is not None:
         rest = {"query_arguments": tool.http.query_arguments, "body_argument": tool.http.body_argument}
         return {**rest, "auth": asdict(tool.http.auth) if tool.http.auth else None}
-    binding = tool.mcp or tool.grpc or tool.wasm or tool.python or tool.agent
+    binding = tool.mcp or tool.grpc or tool.wasm or tool.python
     return asdict(binding) if binding else {}
 
 

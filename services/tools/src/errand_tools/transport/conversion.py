@@ -26,7 +26,6 @@ from errand_tools.domain.schema import parse_parameters
 from errand_tools.domain.secrets import Secret
 from errand_tools.domain.tools import (
     DEFAULT_MEMORY_MIB,
-    AgentBinding,
     AuthScheme,
     ExecutionStatus,
     GrpcBinding,
@@ -64,7 +63,6 @@ _KINDS: Mapping[ToolKind, tools_pb2.ToolKind] = {
     ToolKind.GRPC: tools_pb2.TOOL_KIND_GRPC,
     ToolKind.WASM: tools_pb2.TOOL_KIND_WASM,
     ToolKind.PYTHON: tools_pb2.TOOL_KIND_PYTHON,
-    ToolKind.AGENT: tools_pb2.TOOL_KIND_AGENT,
 }
 _STATUSES: Mapping[ExecutionStatus, tools_pb2.ExecutionStatus] = {
     ExecutionStatus.SUCCEEDED: tools_pb2.EXECUTION_STATUS_SUCCEEDED,
@@ -114,7 +112,6 @@ def tool_from_proto(message: tools_pb2.Tool) -> Tool:
         grpc=_grpc_from_proto(message.grpc) if message.HasField("grpc") else None,
         wasm=WasmBinding("", message.wasm.memory_mib or DEFAULT_MEMORY_MIB) if message.HasField("wasm") else None,
         python=PythonBinding(message.python.code) if message.HasField("python") else None,
-        agent=AgentBinding(message.agent.agent) if message.HasField("agent") else None,
         reconcile_tool=message.reconcile_tool,
         limits=ToolLimits(message.limits.calls_per_minute, message.limits.concurrent_calls),
         cost_micros=message.cost_micros,
@@ -192,7 +189,6 @@ def tool_to_proto(tool: Tool, roles: frozenset[str]) -> tools_pb2.Tool:
         grpc=_grpc_to_proto(tool.grpc) if tool.grpc else None,
         wasm=_wasm_to_proto(tool.wasm) if tool.wasm else None,
         python=tools_pb2.PythonBinding(code=tool.python.code) if tool.python else None,
-        agent=tools_pb2.AgentBinding(agent=tool.agent.agent) if tool.agent else None,
         version=tool.version,
         limits=limits if tool.limits != ToolLimits() else None,
         cost_micros=tool.cost_micros,

@@ -47,7 +47,7 @@ class ToolVersions:
 
 @router.post("", status_code=201, summary="Register a tool", responses={**BODY_RESPONSES, **CONFLICT})
 async def register_tool(body: NewTool, services: ServicesDep, _caller: Writer) -> Tool:
-    """Registers an HTTP endpoint, a gRPC method, a WebAssembly module, Python code or an agent as a tool."""
+    """Registers an HTTP endpoint, a gRPC method, a WebAssembly module or Python code as a tool."""
     return await services.tools.register(body.tool(body.name), body.module)
 
 
