@@ -96,6 +96,8 @@ PLACEMENT = {"nodeSelector": LABELS, "tolerations": LIST}
 
 
 _DROPPED = {"default", "title", "format", "writeOnly", "anyOf", "prefixItems", "minItems", "maxItems", "$ref"}
+# What holds schemas by names, and what is a schema itself.
+_NAMED, _NESTED = ("properties", "patternProperties"), ("items", "additionalProperties")
 
 
 def setting(given: Schema, named: Schema) -> Schema:
@@ -106,11 +108,13 @@ def setting(given: Schema, named: Schema) -> Schema:
     for choice in schema.get("anyOf", []):
         if choice.get("type") != "null":
             schema = {**setting(choice, named), **schema}
-    return {
-        key: setting(value, named) if key in ("items", "additionalProperties") and isinstance(value, dict) else value
-        for key, value in schema.items()
-        if key not in _DROPPED
-    }
+    return {key: _part(key, value, named) for key, value in schema.items() if key not in _DROPPED}
+
+
+def _part(key: str, value: Any, named: Schema) -> Any:
+    if key in _NAMED:
+        return {name: setting(schema, named) for name, schema in value.items()}
+    return setting(value, named) if key in _NESTED and isinstance(value, dict) else value
 
 
 def settings(kind: type[ServiceSettings]) -> Schema:
@@ -195,7 +199,22 @@ def schema() -> Schema:
                     ),
                     **needs("external", "url"),
                 },
-                "telemetry": closed({"otlpEndpoint": OTLP, "headersSecret": NAME}),
+                "telemetry": closed(
+                    {
+                        "otlpEndpoint": OTLP,
+                        "headersSecret": NAME,
+                        "collector": closed(
+                            {
+                                "enabled": FLAG,
+                                "keepPercent": whole(0, 100, "percent of the runs that ended well and fast"),
+                                "slowSeconds": whole(1, 3600, "seconds"),
+                                "image": IMAGE,
+                                "resources": RESOURCES,
+                            }
+                        ),
+                    }
+                ),
+                "priorityClass": closed({"create": FLAG, "value": whole(1, 1_000_000_000)}),
                 "defaults": closed(
                     {
                         "probes": one_of("grpc", "http"),

@@ -91,3 +91,35 @@ def test_headers_with_credentials_come_from_secrets() -> None:
 
 def test_a_collector_without_its_path_is_refused() -> None:
     assert "telemetry.otlpEndpoint" in refused(telemetry__otlpEndpoint="http://collector:4318")
+
+
+COLLECTOR: dict[str, Any] = {"otlpEndpoint": "http://tempo:4318/v1/traces", "collector": {"enabled": True}}
+
+
+def test_a_collector_of_the_release_stands_in_between() -> None:
+    manifests = render(telemetry=COLLECTOR)
+    assert (
+        environment(manifests, "agent")["ERRAND_AGENT_OTLP_ENDPOINT"] == "http://shop-errand-collector:4318/v1/traces"
+    )
+    config = yaml.safe_load(find(manifests, "ConfigMap", "collector")["data"]["config.yaml"])
+    assert config["exporters"]["otlphttp"]["traces_endpoint"] == "http://tempo:4318/v1/traces"
+    # What the pipeline names is there, and every run that failed is kept.
+    pipeline = config["service"]["pipelines"]["traces"]
+    for kind in ("receivers", "processors", "exporters"):
+        assert set(pipeline[kind]) <= set(config[kind])
+    policies = {policy["name"]: policy for policy in config["processors"]["tail_sampling"]["policies"]}
+    assert policies["failed"]["status_code"]["status_codes"] == ["ERROR"]
+    # Services reach it, and it alone reaches out.
+    egress = {name: find(manifests, "NetworkPolicy", name)["spec"]["egress"] for name in ("agent", "collector")}
+    assert any(rule["ports"] == [{"port": 4318}] for rule in egress["agent"] if "ports" in rule)
+    assert not [peer for rule in egress["agent"] for peer in rule["to"] if "ipBlock" in peer]
+    assert [peer for rule in egress["collector"] for peer in rule["to"] if "ipBlock" in peer]
+    assert not select(render(), "Deployment", "shop-errand-collector")
+
+
+def test_credentials_of_a_collector_are_where_spans_leave() -> None:
+    manifests = render(telemetry={**COLLECTOR, "headersSecret": "tempo-access"})
+    assert "ERRAND_AGENT_OTLP_HEADERS" not in environment(manifests, "agent")
+    spec = find(manifests, "Deployment", "collector")["spec"]["template"]["spec"]
+    assert "tempo-access" in [volume.get("secret", {}).get("secretName") for volume in spec["volumes"]]
+    assert "telemetry.otlpEndpoint" in refused(telemetry={"collector": {"enabled": True}})

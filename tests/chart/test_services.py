@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import pytest
 from errand_common.settings import ServiceSettings, load_settings
@@ -46,6 +47,45 @@ def test_settings_become_variables_that_read_as_they_were_written() -> None:
     assert environment(manifests, "rag")["ERRAND_RAG_MAX_DOCUMENT_CHARACTERS"] == "20000000"
     assert environment(manifests, "tools")["ERRAND_TOOLS_HTTP_ALLOW_LIST"] == "a.example,b.example"
     assert environment(manifests, "tools")["ERRAND_TOOLS_HTTP_PORTS"] == "80,8443"
+
+
+LISTS: dict[str, dict[str, Any]] = {
+    "gateway": {
+        "trusted_proxies": ["10.0.0.0/8"],
+        "cors_origins": ["https://a.example", "https://b.example"],
+        "external_issuers": [
+            {
+                "name": "company",
+                "issuer": "https://login.example.com",
+                "jwks": "https://login.example.com/keys",
+                "audience": "errand",
+                "tenant_id": "default",
+                "role_map": {"staff": "member"},
+            }
+        ],
+    },
+    "tools": {"http_ports": [443, 8443], "http_private_networks": ["10.20.0.0/16"]},
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_service_reads_lists_and_objects_as_they_were_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = render(**{f"{name}__settings": LISTS[name]})
+    for variable, value in environment(values, name).items():
+        if isinstance(value, str):
+            monkeypatch.setenv(variable, value)
+    settings = load_settings(_settings_class(name)).model_dump(mode="json")
+    for setting, given in LISTS[name].items():
+        read = settings[setting]
+        if setting == "external_issuers":
+            assert given[0].items() <= read[0].items()
+        else:
+            assert [str(part) for part in read] == [str(part) for part in given]
+
+
+def test_an_unknown_key_inside_an_object_is_refused() -> None:
+    issuer = {**LISTS["gateway"]["external_issuers"][0], "tennant": "x"}
+    assert "external_issuers" in refused(gateway__settings={"external_issuers": [issuer]})
 
 
 def test_targets_are_headless_services_that_exist() -> None:
@@ -131,3 +171,14 @@ def test_gpus_are_asked_for_only_where_they_are_wanted() -> None:
     assert limits["nvidia.com/gpu"] == 1
     limits = workload(render(), "inference")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert "nvidia.com/gpu" not in limits
+
+
+def test_serving_comes_before_training() -> None:
+    values = {"defaults__priorityClassName": "serving", "priorityClass__create": True, "train__enabled": True}
+    manifests = render(**values)
+    assert select(manifests, "PriorityClass", "serving")
+    assert workload(manifests, "agent")["spec"]["template"]["spec"]["priorityClassName"] == "serving"
+    train = find(manifests, "CronJob", "train")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert "priorityClassName" not in train
+    assert not select(render(), "PriorityClass")
+    assert "defaults.priorityClassName" in refused(priorityClass__create=True)

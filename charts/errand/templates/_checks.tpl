@@ -28,6 +28,12 @@
 {{- fail (printf "%s.autoscaling.metrics: are a HorizontalPodAutoscaler's; with keda.enabled use autoscaling.load" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $v.priorityClass.create (not $v.defaults.priorityClassName) -}}
+{{- fail "defaults.priorityClassName: is empty, but priorityClass.create makes the class of that name" -}}
+{{- end -}}
+{{- if and $v.telemetry.collector.enabled (not $v.telemetry.otlpEndpoint) -}}
+{{- fail "telemetry.otlpEndpoint: is empty, but telemetry.collector sends its spans there" -}}
+{{- end -}}
 {{- if and $v.backup.enabled (ne $v.database.kind "bundled") -}}
 {{- fail "backup.enabled: only a bundled database is backed up; back up an external one where it runs, and SQLite by volume snapshots" -}}
 {{- end -}}

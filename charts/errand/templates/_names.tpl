@@ -60,6 +60,7 @@ dns:///{{ include "errand.name" . }}-headless.{{ $root.Release.Namespace }}.svc.
 {{- if has $name (list "gateway" "agent" "inference" "rag" "tools") }}yes
 {{- else if eq $name "postgres" }}{{ eq $v.database.kind "bundled" | ternary "yes" "" }}
 {{- else if has $name (list "redis" "chroma" "mlflow") }}{{ eq (index $v $name).kind "bundled" | ternary "yes" "" }}
+{{- else if eq $name "collector" }}{{ $v.telemetry.collector.enabled | ternary "yes" "" }}
 {{- else if has $name (list "backup" "ingest" "train") }}{{ (index $v $name).enabled | ternary "yes" "" }}
 {{- end }}
 {{- end }}

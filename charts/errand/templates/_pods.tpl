@@ -26,8 +26,10 @@ imagePullSecrets: {{- range . }}
   - name: {{ . }}
 {{- end }}
 {{- end }}
+{{- if not (has (index . 1) (list "backup" "ingest" "train")) }}
 {{- with $root.Values.defaults.priorityClassName }}
 priorityClassName: {{ . }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -51,13 +53,15 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* dict name value: numbers come as floats, and 1e+07 is not what a service reads as one */}}
+{{/* list service value: numbers come as floats, and 1e+07 is not what a service reads as one; tools reads lists with
+commas, the others read JSON */}}
 {{- define "errand.text" -}}
-{{- if kindIs "float64" . -}}
-{{- if eq . (floor .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
-{{- else if kindIs "slice" . -}}{{ join "," . }}
-{{- else if kindIs "map" . -}}{{ toJson . }}
-{{- else -}}{{ . }}{{ end -}}
+{{- $value := index . 1 -}}
+{{- if kindIs "float64" $value -}}
+{{- if eq $value (floor $value) }}{{ int64 $value }}{{ else }}{{ $value }}{{ end -}}
+{{- else if and (kindIs "slice" $value) (eq (index . 0) "tools") -}}{{ join "," $value }}
+{{- else if or (kindIs "slice" $value) (kindIs "map" $value) -}}{{ toJson $value }}
+{{- else -}}{{ $value }}{{ end -}}
 {{- end }}
 
 {{/* dict port name: the probes of a service's container; startup ends the wait, readiness sends traffic, liveness restarts */}}
@@ -107,6 +111,7 @@ livenessProbe:
 {{- if not (and (eq $v.mlflow.kind "external") $v.mlflow.headersSecret) }}{{ $_ := set $env "MLFLOW_HEADERS" (dict "x-mlflow-experiment-id" $v.mlflow.experimentId | toJson) }}{{ end -}}
 {{- end -}}
 {{- with $v.telemetry.otlpEndpoint }}{{ $_ := set $env "OTLP_ENDPOINT" . }}{{ end -}}
+{{- if $v.telemetry.collector.enabled }}{{ $_ := set $env "OTLP_ENDPOINT" (printf "http://%s:4318/v1/traces" (include "errand.name" (list $root "collector"))) }}{{ end -}}
 {{- range $target, $callers := include "errand.callers" $root | fromYaml -}}
 {{- if and (has $.name $callers) (hasKey (include "errand.ports" $root | fromYaml) $target) -}}
 {{- $_ := set $env (printf "%s_TARGET" (upper $target)) (include "errand.target" (list $root $target (index (include "errand.ports" $root | fromYaml) $target))) -}}
@@ -121,12 +126,12 @@ livenessProbe:
 {{- with $v.inference.hubId }}{{ $_ := set $env "HUB_ID" . }}{{ end -}}
 {{- if include "errand.prepares" . }}{{ $_ := set $env "CACHE_DIR" "/cache" }}{{ end -}}
 {{- end -}}
-{{- range $name, $value := $own.settings }}{{ $_ := set $env (upper $name) (include "errand.text" $value) }}{{ end -}}
+{{- range $setting, $value := $own.settings }}{{ $_ := set $env (upper $setting) (include "errand.text" (list $.name $value)) }}{{ end -}}
 {{- range $name := keys $env | sortAlpha }}
 - name: {{ $prefix }}{{ $name }}
   value: {{ index $env $name | quote }}
 {{- end }}
-{{- range $variable, $secret := dict "MLFLOW_HEADERS" (eq $v.mlflow.kind "external" | ternary $v.mlflow.headersSecret "") "OTLP_HEADERS" $v.telemetry.headersSecret }}
+{{- range $variable, $secret := dict "MLFLOW_HEADERS" (eq $v.mlflow.kind "external" | ternary $v.mlflow.headersSecret "") "OTLP_HEADERS" ($v.telemetry.collector.enabled | ternary "" $v.telemetry.headersSecret) }}
 {{- with $secret }}
 - name: {{ $prefix }}{{ $variable }}
   valueFrom: {secretKeyRef: {name: {{ . }}, key: headers}}
@@ -184,6 +189,7 @@ postgres: [gateway, agent, rag, tools, mlflow, migrate, backup]
 redis: [gateway]
 chroma: [rag, backup]
 mlflow: [gateway, agent, inference, rag, tools]
+collector: [gateway, agent, inference, rag, tools]
 {{- end }}
 
 {{/* list size class */}}
