@@ -34,6 +34,7 @@ from errand_gateway.domain.admin import bootstrap
 from errand_gateway.domain.admission import Admission
 from errand_gateway.domain.auth import Authenticator, CredentialCache
 from errand_gateway.domain.health import Probe, ReadinessMonitor
+from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import ConcurrencyLimiter
 from errand_gateway.domain.pricing import Price, PriceTable
@@ -43,6 +44,7 @@ from errand_gateway.domain.sessions import Sessions
 from errand_gateway.settings import GatewaySettings
 from errand_gateway.storage.concurrency import ConcurrencyLimits, LocalConcurrencyLimiter, ValkeyConcurrencyLimiter
 from errand_gateway.storage.files import SqlFileRepository
+from errand_gateway.storage.idempotency import AesSeal, SqlAnswerRepository
 from errand_gateway.storage.journal import FileJournal
 from errand_gateway.storage.keys import SqlKeyRepository
 from errand_gateway.storage.limits import (
@@ -65,6 +67,7 @@ from errand_gateway.transport.access import RATE_LIMIT_HEADERS, SECURITY_SCHEMES
 from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.dispatch import add_routes
 from errand_gateway.transport.errors import install_error_handlers
+from errand_gateway.transport.idempotency import Replayed, on_replayed
 from errand_gateway.transport.internal_tokens import InternalTokens
 from errand_gateway.transport.middleware import BodyLimits, EdgeMiddleware
 from errand_gateway.transport.recording import RECORDS_DROPPED, RECORDS_RECOVERED, record_request
@@ -121,6 +124,7 @@ def build_app(settings: GatewaySettings) -> FastAPI:
     )
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     install_error_handlers(app, routes)
+    app.add_exception_handler(Replayed, on_replayed)
     add_routes(app, routes)
     app.mount("/docs/assets", docs_assets(), name="docs-assets")
     if settings.cors_origins:
@@ -200,6 +204,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             users=users,
             sessions=sessions,
             external=external,
+            idempotency=Idempotency(SqlAnswerRepository(database), AesSeal(pepper.derived("kept answers")), utc_now),
             records=records,
             responses=SqlResponseRepository(database),
             files=SqlFileRepository(database),

@@ -153,7 +153,7 @@ async def test_a_quota_is_changed_by_version(gateway: RunningGateway) -> None:
     changed = await gateway.http.patch(path, json={"amount": 2}, headers={"If-Match": '"1"'})
     assert (changed.json()["amount"], changed.headers["etag"]) == (2, '"2"')
     stale = await gateway.http.patch(path, json={"amount": 3}, headers={"If-Match": '"1"'})
-    assert stale.status_code == 409
+    assert stale.status_code == 412
     nobody = await gateway.http.post(
         "/api/v1/admin/quotas", json={**body, "subject": "key", "subject_id": "key_nobody"}
     )

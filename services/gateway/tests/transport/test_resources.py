@@ -84,7 +84,7 @@ async def test_agent_is_replaced_only_at_the_version_seen(gateway: RunningGatewa
     second = await gateway.http.put(path, json=change, headers={"If-Match": '"1"'})
     assert (second.status_code, second.headers["etag"], second.json()["tools"]) == (200, '"2"', [])
     late = await gateway.http.put(path, json=change, headers={"If-Match": '"1"'})
-    assert (late.status_code, late.json()["code"]) == (409, "CONFLICT")
+    assert (late.status_code, late.json()["code"]) == (412, "CONFLICT")
     nonsense = await gateway.http.put(path, json=change, headers={"If-Match": "x"})
     assert nonsense.json()["details"]["fields"][0]["field"] == "If-Match"
     again = await gateway.http.post("/api/v1/agents", json={"name": name})

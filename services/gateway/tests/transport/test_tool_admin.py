@@ -121,7 +121,7 @@ async def test_a_tool_is_changed_only_at_the_version_seen(gateway: RunningGatewa
     told = changed.json()
     assert {key: told[key] for key in rules} == rules
     late = await gateway.http.put(path, json=body, headers={"If-Match": seen})
-    assert (late.status_code, late.json()["code"]) == (409, "CONFLICT")
+    assert (late.status_code, late.json()["code"]) == (412, "CONFLICT")
     versions = (await gateway.http.get(f"{path}/versions")).json()["items"]
     assert [(one["version"], one["cost_micros"]) for one in versions] == [(2, 5), (1, 0)]
     assert (await gateway.http.delete(path)).status_code == 204

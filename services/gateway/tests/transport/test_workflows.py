@@ -35,7 +35,7 @@ async def test_a_workflow_is_kept_as_it_was_defined(gateway: RunningGateway) -> 
     assert read == made.json()
     for given, kept in zip(NODES, read["nodes"], strict=True):
         assert {key: value for key, value in kept.items() if value} == _filled(given)
-    assert (await gateway.http.put(path, json=WORKFLOW, headers={"If-Match": '"7"'})).status_code == 409
+    assert (await gateway.http.put(path, json=WORKFLOW, headers={"If-Match": '"7"'})).status_code == 412
     replaced = await gateway.http.put(path, json=WORKFLOW, headers={"If-Match": '"1"'})
     assert replaced.headers["etag"] == '"2"'
     assert read["name"] in [row["name"] for row in (await gateway.http.get("/api/v1/workflows")).json()["items"]]

@@ -174,6 +174,23 @@ class FileLinkRow(Base):
     document_id: Mapped[str] = mapped_column(sa.String(64))
 
 
+class IdempotencyRow(Base):
+    """An answer that is kept for a request that is sent again; its body is sealed."""
+
+    __tablename__ = "idempotency_keys"
+
+    tenant_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    principal_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(sa.String(64))
+    running: Mapped[bool]
+    status: Mapped[int]
+    headers: Mapped[list[list[str]]] = mapped_column(sa.JSON)
+    body: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class QuotaRow(Base):
     """A limit on what a tenant, a key or a user spends."""
 
@@ -218,6 +235,7 @@ class QuotaLeaseRow(Base):
 
 
 TENANT_TABLES = (
+    IdempotencyRow.__tablename__,
     UserRow.__tablename__,
     SessionRow.__tablename__,
     ApiKeyRow.__tablename__,

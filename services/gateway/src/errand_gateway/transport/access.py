@@ -1,5 +1,6 @@
 """The guard of every route: key, permission, rate limit; then the caller's token for the services."""
 
+import inspect
 import math
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -11,6 +12,7 @@ from errand_common.rpc.client import ending_within
 from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from errand_gateway.domain.auth import Caller
 from errand_gateway.domain.limits import LimitDecision
@@ -18,6 +20,7 @@ from errand_gateway.domain.networks import Address, check_allowed, client_addres
 from errand_gateway.domain.permissions import Permission, require
 from errand_gateway.transport.context import context_of
 from errand_gateway.transport.errors import ApiHttpError, ErrorBody, OpenAiErrorBody
+from errand_gateway.transport.idempotency import IDEMPOTENCY_PARAMETER, KeptAnswer, claim, has_key
 from errand_gateway.transport.services import Services
 
 SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
@@ -55,6 +58,9 @@ BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": ErrorBody, "description": "There is no such thing in this tenant."}
+}
+OTHER_VERSION: Final[dict[int | str, dict[str, Any]]] = {
+    412: {"model": ErrorBody, "description": "Another version than the one in `If-Match` is in place."}
 }
 CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
     409: {"model": ErrorBody, "description": "The name is taken, or the state does not allow it."}
@@ -99,6 +105,8 @@ class Requires:
         require(principal, self.permission)
         _check_media(request, self._media)
         structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, principal_id=principal.id)
+        if has_key(request.scope):
+            context.claim = await claim(request, services.idempotency, principal)
         with services.tokens.acting_as(principal), ending_within(self._seconds):
             yield principal
 
@@ -153,9 +161,27 @@ class GuardedRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
         options["openapi_extra"] = {**(options.get("openapi_extra") or {}), **_ONE_OF_THEM}
+        if "POST" in (options.get("methods") or ()):
+            options["responses"] = {**CONFLICT, **(options.get("responses") or {})}
+        if "if_match" in inspect.signature(endpoint).parameters:
+            options["responses"] = {**OTHER_VERSION, **(options.get("responses") or {})}
         super().__init__(path, endpoint, **options)
+        known = {parameter.alias for parameter in self.dependant.header_params}
+        if "POST" in (self.methods or ()) and IDEMPOTENCY_PARAMETER["name"] not in known:
+            self.openapi_extra = {**options["openapi_extra"], "parameters": [IDEMPOTENCY_PARAMETER]}
         if not _is_guarded(self.dependant):
             raise TypeError(f"{path} has no Requires(permission); every route needs one")
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers; the answer to a request with an Idempotency-Key is kept."""
+        if not has_key(scope):
+            await super().handle(scope, receive, send)
+            return
+        answer = KeptAnswer(context_of(scope), send)
+        try:
+            await super().handle(scope, receive, answer.send)
+        finally:
+            await answer.close()
 
 
 def guarded_router(**options: Any) -> APIRouter:

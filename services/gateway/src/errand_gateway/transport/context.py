@@ -8,6 +8,7 @@ from errand_common.principal import Principal
 from starlette.types import Scope
 
 from errand_gateway.domain.admission import Permit
+from errand_gateway.domain.idempotency import Claim
 from errand_gateway.domain.pricing import Price
 from errand_gateway.domain.quotas import Spend
 from errand_gateway.domain.resources import Usage
@@ -24,6 +25,7 @@ class RequestContext:
     headers: dict[str, str] = field(default_factory=dict)
     principal: Principal | None = None
     session_id: str = ""
+    claim: Claim | None = None
     action: str = ""
     agent: str = ""
     model: str = ""

@@ -148,13 +148,13 @@ def errand_error_parts(error: ErrandError) -> tuple[int, str, dict[str, Any], di
     return ERROR_TABLE[error.reason].http, error.reason.value, details, headers
 
 
-def answer_errand_error(request_id: str, path: str, error: ErrandError) -> Response:
-    """A domain error as an answer."""
-    status, code, details, headers = errand_error_parts(error)
+def answer_errand_error(request_id: str, path: str, error: ErrandError, *, status: int | None = None) -> Response:
+    """A domain error as an answer, with its own status unless another is given."""
+    own, code, details, headers = errand_error_parts(error)
     return error_response(
         request_id,
         path,
-        status=status,
+        status=status or own,
         code=code,
         message=error.message,
         details=details,
@@ -176,7 +176,11 @@ def internal_error(request_id: str, path: str) -> Response:
 
 async def _on_errand_error(request: Request, error: Exception) -> Response:
     context = context_of(request.scope)
-    return answer_errand_error(context.request_id, request.url.path, cast("ErrandError", error))
+    failure = cast("ErrandError", error)
+    if failure.reason is Reason.CONFLICT and "if-match" in request.headers:
+        # The caller has seen another version: what HTTP calls a precondition that failed.
+        return answer_errand_error(context.request_id, request.url.path, failure, status=412)
+    return answer_errand_error(context.request_id, request.url.path, failure)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

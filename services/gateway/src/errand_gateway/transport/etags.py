@@ -12,7 +12,7 @@ IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        description="The ETag you have seen; another version in place is a 409. `*` takes any.",
+        description="The ETag you have seen; another version in place is a 412. `*` takes any.",
         examples=['"3"'],
     ),
 ]

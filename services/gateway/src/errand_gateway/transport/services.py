@@ -14,6 +14,7 @@ from errand_gateway.domain.examples import ExampleBackend
 from errand_gateway.domain.files import FileStore
 from errand_gateway.domain.generation import ModelBackend
 from errand_gateway.domain.health import ReadinessMonitor
+from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import RateLimiter
 from errand_gateway.domain.memory import MemoryBackend
@@ -51,6 +52,7 @@ class Services:
     users: UserStore
     sessions: Sessions
     external: Changeable
+    idempotency: Idempotency
     records: RecordReader
     responses: ResponseStore
     files: FileStore
