@@ -60,7 +60,7 @@ LISTS: dict[str, dict[str, Any]] = {
                 "jwks": "https://login.example.com/keys",
                 "audience": "errand",
                 "tenant_id": "default",
-                "role_map": {"staff": "member"},
+                "role_map": {"staff": "user"},
             }
         ],
     },
