@@ -47,9 +47,12 @@ def _release(namespace: str, profile: str, log: Log) -> Iterator[Release]:
     version = run("kubectl", "version", "--output", "json")
     assert version
     release = Release(namespace, log, profile)
-    release.remove()
+    # For work on one test: what is there stays, before and after.
+    keeps = bool(os.environ.get("ERRAND_CLUSTER_KEEP"))
+    if not keeps:
+        release.remove()
     yield release
-    if not os.environ.get("ERRAND_CLUSTER_KEEP"):
+    if not keeps:
         release.remove()
 
 
