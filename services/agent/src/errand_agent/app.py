@@ -12,6 +12,7 @@ from errand.agent.v1 import (
     examples_pb2_grpc,
     memory_pb2_grpc,
     privacy_pb2_grpc,
+    schedules_pb2_grpc,
     workflows_pb2_grpc,
 )
 from errand_common.db import Database
@@ -23,6 +24,8 @@ from errand_common.telemetry import configure_tracing, shutdown_tracing
 from errand_common.telemetry.metrics import serve_metrics
 from errand_common.tokens import TokenSigner, TokenVerifier
 
+from errand_agent.admission import KIND as RUN
+from errand_agent.admission import DueRuns
 from errand_agent.callees import RunCallees
 from errand_agent.clients.inference import InferenceModel
 from errand_agent.clients.mlflow import open_assessments
@@ -35,10 +38,11 @@ from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
 from errand_agent.takeover import Takeover
 from errand_agent.telemetry import ObservedMemory, ObservedModel
-from errand_agent.timers import Timers
+from errand_agent.timers import Timers, Work
 from errand_agent.transport.example_servicer import ExampleServicer
 from errand_agent.transport.memory_servicer import MemoryServicer
 from errand_agent.transport.privacy_servicer import PrivacyServicer
+from errand_agent.transport.schedule_servicer import ScheduleServicer
 from errand_agent.transport.servicer import AgentServicer
 from errand_agent.transport.workflow_servicer import WorkflowServicer
 from errand_agent.use_cases.agents import AgentUseCases
@@ -50,6 +54,8 @@ from errand_agent.use_cases.memory import MemoryUseCases
 from errand_agent.use_cases.privacy import KIND as RETENTION
 from errand_agent.use_cases.privacy import PrivacyUseCases
 from errand_agent.use_cases.runs import RunUseCases
+from errand_agent.use_cases.schedules import KIND as SCHEDULE
+from errand_agent.use_cases.schedules import ScheduleUseCases
 from errand_agent.use_cases.workflows import WorkflowUseCases
 from errand_agent.workflow_runner import NAME as WORKFLOW_RUN
 from errand_agent.workflow_runner import WorkflowRunner
@@ -58,6 +64,7 @@ SERVICE_NAME = "errand.agent.v1.AgentService"
 WORKFLOW_SERVICE_NAME = "errand.agent.v1.WorkflowService"
 MEMORY_SERVICE_NAME = "errand.agent.v1.MemoryService"
 PRIVACY_SERVICE_NAME = "errand.agent.v1.PrivacyService"
+SCHEDULE_SERVICE_NAME = "errand.agent.v1.ScheduleService"
 EXAMPLE_SERVICE_NAME = "errand.agent.v1.ExampleService"
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
@@ -103,6 +110,7 @@ async def serve(settings: AgentSettings) -> None:
             options,
             approval_seconds=settings.approval_seconds,
             recall=_recall(memory, settings),
+            queued_at_once=settings.queued_runs_at_once,
         )
         agents = AgentUseCases(database, toolbox, retriever)
         assessments = await open_assessments(
@@ -129,7 +137,14 @@ async def serve(settings: AgentSettings) -> None:
         workflow_cases = WorkflowUseCases(database, executor, agents, runs)
         workflows = WorkflowServicer(workflow_cases)
         privacy = PrivacyUseCases(database, executor, runs, workflow_cases)
-        ticking = asyncio.create_task(Timers(database, {RETENTION: privacy.sweep}).run())
+        conversations = ConversationUseCases(database, agents)
+        schedules = ScheduleUseCases(database, runs, agents, conversations)
+        works: dict[str, Work] = {
+            RETENTION: privacy.sweep,
+            RUN: DueRuns(database, executor.submit).begin,
+            SCHEDULE: schedules.fire,
+        }
+        ticking = asyncio.create_task(Timers(database, works).run())
         stack.callback(ticking.cancel)
         facts = MemoryServicer(memory)
         registrations = [
@@ -138,6 +153,7 @@ async def serve(settings: AgentSettings) -> None:
             _memory_registration(facts),
             _example_registration(ExampleServicer(ExampleUseCases(database))),
             _privacy_registration(PrivacyServicer(privacy)),
+            _schedule_registration(ScheduleServicer(schedules)),
         ]
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
@@ -196,6 +212,10 @@ def _example_registration(servicer: ExampleServicer) -> Registration:
 
 def _privacy_registration(servicer: PrivacyServicer) -> Registration:
     return Registration(privacy_pb2_grpc.add_PrivacyServiceServicer_to_server, servicer, PRIVACY_SERVICE_NAME)
+
+
+def _schedule_registration(servicer: ScheduleServicer) -> Registration:
+    return Registration(schedules_pb2_grpc.add_ScheduleServiceServicer_to_server, servicer, SCHEDULE_SERVICE_NAME)
 
 
 def _signer(settings: AgentSettings) -> TokenSigner:

@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 from errand_common.db import Database, utc_now
 from errand_common.errors import ErrandError, Unavailable
 from errand_common.principal import Principal
 from errand_common.rpc.client import acting_as, ending_within
-from errand_common.telemetry import carried_trace, entered_trace, genai, tracer
+from errand_common.telemetry import entered_trace, genai, tracer
 from errand_common.telemetry.story import repeatable
 from errand_common.telemetry.tracing import received_trace
 from errand_common.tokens import TokenSigner
 from opentelemetry.trace import get_current_span
 from sqlalchemy.engine import make_url
 
+from errand_agent.admission import admit_next
 from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.callees import Callees, CalleeToolbox
 from errand_agent.domain.context import MOST_READ_TURNS
@@ -36,7 +37,7 @@ from errand_agent.domain.conversations import Role
 from errand_agent.domain.loop import LoopOptions, ReActLoop, Task
 from errand_agent.domain.memory import with_facts
 from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UserTurn
-from errand_agent.domain.runs import EventKind, Outcome, RunState, StopReason
+from errand_agent.domain.runs import EventKind, Outcome, Priority, RunState, StopReason
 from errand_agent.journal import Bell, DbosJournal
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
@@ -51,6 +52,9 @@ _GRACE_SECONDS = 30
 _COMMIT_SECONDS = 15.0
 _COMMIT_POLL_SECONDS = 0.02
 _THINK = ".think"
+_QUEUE = "runs"
+_QUEUE_SECONDS = 0.5
+_PRIORITIES = {Priority.HIGH: 1, Priority.NORMAL: 10, Priority.LOW: 100}
 _FORGET_AT_ONCE = 100
 _OPEN = ("PENDING", "ENQUEUED", "DELAYED")
 _COUNT_SECONDS = 5.0
@@ -79,7 +83,9 @@ class RunExecutor:
         *,
         approval_seconds: float,
         recall: Recall,
+        queued_at_once: int = 16,
     ) -> None:
+        self._queued_at_once = queued_at_once
         self._recall = recall
         self._database, self._bell, self._signer = database, bell, signer
         self._model, self._toolbox, self._retriever, self._options = model, toolbox, retriever, options
@@ -144,6 +150,9 @@ class RunExecutor:
         for name, workflow in self._others.items():
             self._others[name] = DBOS.workflow(name=name)(workflow)
         DBOS.launch()
+        await DBOS.register_queue_async(
+            _QUEUE, worker_concurrency=self._queued_at_once, polling_interval_sec=_QUEUE_SECONDS
+        )
 
     async def close(self, grace_seconds: float) -> None:
         """Gives running runs some time; what is left is resumed by the next start."""
@@ -163,14 +172,16 @@ class RunExecutor:
                     WORKFLOWS.labels(status.lower()).set(sum(workflow.status == status for workflow in found))
             await asyncio.sleep(_COUNT_SECONDS)
 
-    async def submit(self, tenant_id: str, run_id: str) -> None:
-        """Starts a run. It is not bound to its caller's deadline or token."""
-
-        trace = carried_trace()
+    async def submit(self, tenant_id: str, run_id: str, *, priority: Priority, trace: dict[str, str]) -> None:
+        """Starts a run, or puts it into the queue. It is not bound to its caller's deadline or token."""
 
         async def begin() -> None:
             with SetWorkflowID(run_id):
-                await DBOS.start_workflow_async(self._workflow, tenant_id, run_id, trace)
+                if priority is Priority.AT_ONCE:
+                    await DBOS.start_workflow_async(self._workflow, tenant_id, run_id, trace)
+                    return
+                with SetEnqueueOptions(priority=_PRIORITIES[priority]):
+                    await DBOS.enqueue_workflow_async(_QUEUE, self._workflow, tenant_id, run_id, trace)
 
         await asyncio.create_task(begin(), context=contextvars.Context())
 
@@ -298,8 +309,12 @@ class RunExecutor:
         until = time.monotonic() + _COMMIT_SECONDS
         while time.monotonic() < until:
             async with self._database.transaction(tenant_id, read_only=True) as session:
-                if await session.get(RunRow, run_id) is not None:
-                    return
+                row = await session.get(RunRow, run_id)
+            if row is not None and not row.waiting:
+                return
+            if row is not None:
+                # Whoever admitted it died before saying so, and does it again.
+                until = time.monotonic() + _COMMIT_SECONDS
             await asyncio.sleep(_COMMIT_POLL_SECONDS)
 
     async def _load(self, tenant_id: str, run_id: str) -> tuple[Principal, Task] | None:
@@ -308,13 +323,14 @@ class RunExecutor:
             if row is None or row.state == RunState.ENDED.value:
                 return None
             row.state = RunState.RUNNING.value
+            row.started_at = row.started_at or utc_now()
             agent = agent_of(row)
             conversation = await session.get_one(ConversationRow, row.conversation_id)
             messages = await ConversationRepository(session).latest(
                 row.conversation_id, MOST_READ_TURNS, except_run=run_id, after=conversation.brief_until
             )
             history = tuple(_turn(message.role, message.text) for message in messages)
-            deadline = row.created_at.timestamp() + agent.limits.max_seconds
+            deadline = row.started_at.timestamp() + agent.limits.max_seconds
             return principal_of(row), Task(
                 run_id,
                 agent,
@@ -342,6 +358,7 @@ class RunExecutor:
                     conversation.brief = outcome.brief.text
                     conversation.brief_until = history_ids[outcome.brief.turns - 1]
                 conversations.release(conversation, run_id)
+                await admit_next(session, conversation, self.submit)
             approvals = ApprovalRepository(session)
             for approval in await approvals.pending(run_id):
                 approvals.decide(approval, ApprovalState.CANCELLED, utc_now())

@@ -23,6 +23,9 @@ class AgentSettings(ServiceSettings):
     approval_seconds: float = Field(
         default=259_200, ge=1, le=2_592_000, description="seconds a call waits for a person before it is given up"
     )
+    queued_runs_at_once: int = Field(
+        default=16, ge=1, le=1024, description="runs with a priority that one replica executes at once"
+    )
     price_prompt_usd_per_million: float = Field(
         default=0, ge=0, le=10_000, description="what a million prompt tokens cost, for limits of cost"
     )

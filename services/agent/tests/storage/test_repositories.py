@@ -13,6 +13,7 @@ from errand_agent.domain.memory import Fact
 from errand_agent.domain.ports import Call
 from errand_agent.domain.retention import Retention
 from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunState, Step, StepKind, StopReason, Usage
+from errand_agent.domain.schedules import Schedule
 from errand_agent.domain.workflows import JoinWork, Node, Workflow
 from errand_agent.storage.agents import AgentRepository
 from errand_agent.storage.approvals import ApprovalRepository
@@ -22,6 +23,7 @@ from errand_agent.storage.facts import FactRepository
 from errand_agent.storage.models import Base, EventRow, RunRow
 from errand_agent.storage.retention import RetentionRepository
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
+from errand_agent.storage.schedules import ScheduleRepository
 from errand_agent.storage.workflows import WorkflowRepository
 from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import Conflict
@@ -207,4 +209,5 @@ async def fill(database: Database) -> None:
         await WorkflowRepository(session).begin(PERSON, workflow, "tea")
         await ExampleRepository(session).set_consent(PERSON, True)
         await RetentionRepository(session, TENANT).put(Retention(1))
+        await ScheduleRepository(session, TENANT).put(Schedule("daily", "0 7 * * *", "hello"), PERSON)
         await FactRepository(session).add(TENANT, PERSON.id, Fact("I like tea."), utc_now())

@@ -22,7 +22,7 @@ class _Executor:
         self.away = away
         self.given: list[str] = []
 
-    async def submit(self, tenant_id: str, run_id: str) -> None:
+    async def submit(self, tenant_id: str, run_id: str, **_: Any) -> None:
         if self.away:
             raise Unavailable("database")
         self.given.append(run_id)

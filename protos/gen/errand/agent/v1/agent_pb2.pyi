@@ -54,6 +54,18 @@ class ApprovalState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APPROVAL_STATE_EXPIRED: _ClassVar[ApprovalState]
     APPROVAL_STATE_CANCELLED: _ClassVar[ApprovalState]
 
+class RunPriority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RUN_PRIORITY_UNSPECIFIED: _ClassVar[RunPriority]
+    RUN_PRIORITY_HIGH: _ClassVar[RunPriority]
+    RUN_PRIORITY_NORMAL: _ClassVar[RunPriority]
+    RUN_PRIORITY_LOW: _ClassVar[RunPriority]
+
+class WhenBusy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WHEN_BUSY_UNSPECIFIED: _ClassVar[WhenBusy]
+    WHEN_BUSY_QUEUE: _ClassVar[WhenBusy]
+
 class MessageRole(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MESSAGE_ROLE_UNSPECIFIED: _ClassVar[MessageRole]
@@ -89,6 +101,12 @@ APPROVAL_STATE_APPROVED: ApprovalState
 APPROVAL_STATE_REFUSED: ApprovalState
 APPROVAL_STATE_EXPIRED: ApprovalState
 APPROVAL_STATE_CANCELLED: ApprovalState
+RUN_PRIORITY_UNSPECIFIED: RunPriority
+RUN_PRIORITY_HIGH: RunPriority
+RUN_PRIORITY_NORMAL: RunPriority
+RUN_PRIORITY_LOW: RunPriority
+WHEN_BUSY_UNSPECIFIED: WhenBusy
+WHEN_BUSY_QUEUE: WhenBusy
 MESSAGE_ROLE_UNSPECIFIED: MessageRole
 MESSAGE_ROLE_USER: MessageRole
 MESSAGE_ROLE_ASSISTANT: MessageRole
@@ -234,16 +252,22 @@ class RunEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[RunStarted, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., delta: _Optional[_Union[TextDelta, _Mapping]] = ..., ended: _Optional[_Union[Run, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ...) -> None: ...
 
 class RunAgentRequest(_message.Message):
-    __slots__ = ("agent", "conversation_id", "message", "idempotency_key")
+    __slots__ = ("agent", "conversation_id", "message", "idempotency_key", "priority", "start_at", "when_busy")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    START_AT_FIELD_NUMBER: _ClassVar[int]
+    WHEN_BUSY_FIELD_NUMBER: _ClassVar[int]
     agent: str
     conversation_id: str
     message: str
     idempotency_key: str
-    def __init__(self, agent: _Optional[str] = ..., conversation_id: _Optional[str] = ..., message: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    priority: RunPriority
+    start_at: _timestamp_pb2.Timestamp
+    when_busy: WhenBusy
+    def __init__(self, agent: _Optional[str] = ..., conversation_id: _Optional[str] = ..., message: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[_Union[RunPriority, str]] = ..., start_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., when_busy: _Optional[_Union[WhenBusy, str]] = ...) -> None: ...
 
 class RunAgentResponse(_message.Message):
     __slots__ = ("run",)

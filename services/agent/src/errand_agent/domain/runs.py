@@ -38,6 +38,15 @@ class RunState(StrEnum):
     WAITING = "WAITING"
 
 
+class Priority(StrEnum):
+    """When a run begins among others: at once, or from the queue."""
+
+    AT_ONCE = "AT_ONCE"
+    HIGH = "HIGH"
+    NORMAL = "NORMAL"
+    LOW = "LOW"
+
+
 class StepKind(StrEnum):
     """What a step was."""
 
@@ -197,6 +206,9 @@ class Run:
     approvals: tuple[Approval, ...] = ()
     parent_run_id: str = ""
     paused_seconds: float = 0.0
+    priority: Priority = Priority.AT_ONCE
+    waiting: bool = False
+    start_at: datetime | None = None
 
 
 class EventKind(StrEnum):

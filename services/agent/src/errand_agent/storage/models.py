@@ -59,7 +59,7 @@ class MessageRow(Base):  # type: ignore[valid-type, misc]
 
 
 class RunRow(Base):  # type: ignore[valid-type, misc]
-    """A run."""
+    """A run. While it is `waiting` for its time or its conversation, nobody executes it."""
 
     __tablename__ = "runs"
 
@@ -84,6 +84,11 @@ class RunRow(Base):  # type: ignore[valid-type, misc]
     forked_from: Mapped[str | None] = mapped_column(sa.Text)
     parent_run_id: Mapped[str | None] = mapped_column(sa.Text)
     paused_seconds: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    priority: Mapped[str] = mapped_column(sa.Text, default="AT_ONCE")
+    waiting: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    start_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    trace: Mapped[dict[str, str]] = mapped_column(sa.JSON, default=dict)
     cost_micros: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -200,6 +205,22 @@ class ExecutorRow(Base):  # type: ignore[valid-type, misc]
 
     executor_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ScheduleRow(Base):  # type: ignore[valid-type, misc]
+    """A message that is sent to an agent again and again, for the person who said so."""
+
+    __tablename__ = "schedules"
+
+    tenant_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    principal_id: Mapped[str] = mapped_column(sa.Text)
+    roles: Mapped[list[str]] = mapped_column(sa.JSON)
+    scopes: Mapped[list[str]] = mapped_column(sa.JSON)
+    definition: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    next_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_run_id: Mapped[str] = mapped_column(sa.Text, default="")
+    last_error: Mapped[str] = mapped_column(sa.Text, default="")
 
 
 class RetentionRow(Base):  # type: ignore[valid-type, misc]

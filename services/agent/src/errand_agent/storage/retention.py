@@ -44,6 +44,7 @@ class RetentionRepository:
             ConversationRow.tenant_id == self._tenant_id,
             ConversationRow.updated_at < before,
             ConversationRow.active_run_id.is_(None),
+            ~sa.exists().where(RunRow.conversation_id == ConversationRow.id, RunRow.waiting.is_(True)),
         )
         return list(await self._session.scalars(query.order_by(ConversationRow.id).limit(count)))
 

@@ -13,7 +13,18 @@ from errand_common.principal import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_agent.domain.agents import Agent
-from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunEvent, RunState, Step, StopReason, Usage
+from errand_agent.domain.runs import (
+    Citation,
+    EventKind,
+    Outcome,
+    Priority,
+    Run,
+    RunEvent,
+    RunState,
+    Step,
+    StopReason,
+    Usage,
+)
 from errand_agent.storage.models import EventRow, FeedbackRow, RunRow
 
 
@@ -40,6 +51,9 @@ def to_run(row: RunRow, steps: Sequence[Step] = ()) -> Run:
         forked_from=row.forked_from or "",
         parent_run_id=row.parent_run_id or "",
         paused_seconds=row.paused_seconds,
+        priority=Priority(row.priority),
+        waiting=row.waiting,
+        start_at=row.start_at,
     )
 
 
@@ -59,7 +73,14 @@ class RunRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, run: Run, principal: Principal, agent: Agent, idempotency_key: str) -> RunRow:
+    async def add(
+        self,
+        run: Run,
+        principal: Principal,
+        agent: Agent,
+        idempotency_key: str,
+        trace: dict[str, str] | None = None,
+    ) -> RunRow:
         """Stores a new run."""
         row = RunRow(
             id=run.id,
@@ -81,6 +102,10 @@ class RunRepository:
             idempotency_key=idempotency_key or None,
             forked_from=run.forked_from or None,
             parent_run_id=run.parent_run_id or None,
+            priority=run.priority.value,
+            waiting=run.waiting,
+            start_at=run.start_at,
+            trace=trace or {},
             cost_micros=0,
             paused_seconds=0.0,
             created_at=run.created_at,
@@ -132,6 +157,26 @@ class RunRepository:
             RunRow.tenant_id == tenant_id, RunRow.parent_run_id == run_id, RunRow.state != RunState.ENDED.value
         )
         return list(await self._session.scalars(query))
+
+    async def next_waiting(self, conversation_id: str, now: datetime) -> RunRow | None:
+        """The run that waits longest for this conversation, its time having come."""
+        found: RunRow | None = await self._session.scalar(
+            sa.select(RunRow)
+            .where(
+                RunRow.conversation_id == conversation_id,
+                RunRow.waiting.is_(True),
+                sa.or_(RunRow.start_at.is_(None), RunRow.start_at <= now),
+            )
+            .order_by(RunRow.id)
+            .limit(1)
+            .with_for_update()
+        )
+        return found
+
+    async def count_waiting(self, conversation_id: str) -> int:
+        """Runs that wait for this conversation or their time."""
+        query = sa.select(sa.func.count()).where(RunRow.conversation_id == conversation_id, RunRow.waiting.is_(True))
+        return await self._session.scalar(query) or 0
 
     async def ids_of(self, tenant_id: str, person: str, *, active: bool = False) -> list[str]:
         """A person's runs; with `active` those that have not ended."""

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.approvals import Approval, ApprovalState
 from errand_agent.domain.conversations import Conversation, Message
-from errand_agent.domain.runs import Citation, Run, RunState, Step, StopReason, Usage
+from errand_agent.domain.runs import Citation, Priority, Run, RunState, Step, StopReason, Usage
 
 
 def timestamp(moment: datetime) -> Timestamp:
@@ -45,6 +45,17 @@ def step_message(step: Step, index: int) -> pb.Step:
         usage=usage_message(step.usage),
         run_id=step.run_id,
     )
+
+
+def priority(number: int) -> Priority:
+    """When a run begins among others."""
+    name = pb.RunPriority.Name(number).removeprefix("RUN_PRIORITY_")
+    return Priority(name) if number else Priority.AT_ONCE
+
+
+def priority_name(value: Priority) -> str:
+    """The same for the wire."""
+    return "RUN_PRIORITY_" + ("UNSPECIFIED" if value is Priority.AT_ONCE else value.value)
 
 
 def _citation(citation: Citation) -> pb.Citation:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import UTC
 from typing import Any
 
 from errand.agent.v1 import agent_pb2 as pb
 from errand.agent.v1 import agent_pb2_grpc
-from errand_common.errors import Unavailable
+from errand_common.errors import InvalidArgument, Unavailable
 
 from errand_agent.domain.runs import EventKind, RunEvent, Step, StopReason
 from errand_agent.transport import convert
@@ -61,12 +62,18 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
             if not ended:
                 await asyncio.shield(self._runs.abandon(run_id))
 
-    async def _start(self, request: pb.RunAgentRequest) -> str:
+    async def _start(self, request: pb.RunAgentRequest, *, later: bool = False) -> str:
+        start_at = request.start_at.ToDatetime(UTC) if request.HasField("start_at") else None
+        if start_at is not None and not later:
+            raise InvalidArgument("start_at: only a run in the background begins later.", field="start_at")
         return await self._runs.start(
             agent=request.agent,
             conversation_id=request.conversation_id,
             message=request.message,
             idempotency_key=request.idempotency_key,
+            priority=convert.priority(request.priority),
+            start_at=start_at,
+            queues=request.when_busy == pb.WHEN_BUSY_QUEUE,
         )
 
     async def _events(self, run_id: str, after: int) -> AsyncGenerator[pb.RunEvent, None]:
@@ -99,7 +106,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
 
     async def StartRun(self, request: pb.StartRunRequest, context: Any) -> pb.StartRunResponse:
         """In the background."""
-        run_id = await self._start(request.request)
+        run_id = await self._start(request.request, later=True)
         return pb.StartRunResponse(run=convert.run_message(await self._runs.get(run_id)))
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:

@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import Conflict, InvalidArgument, NotFound
 from errand_common.principal import current_principal
+from errand_common.telemetry import carried_trace
 
+from errand_agent.admission import KIND as RUN_TIMER
+from errand_agent.admission import admit
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.approvals import Approval
 from errand_agent.domain.callees import MOST_DEEP
-from errand_agent.domain.conversations import Role, title_of
-from errand_agent.domain.runs import Budget, EventKind, Opinion, Run, RunEvent, RunState, StopReason
+from errand_agent.domain.conversations import title_of
+from errand_agent.domain.runs import Budget, EventKind, Opinion, Outcome, Priority, Run, RunEvent, RunState, StopReason
 from errand_agent.executor import RunExecutor
 from errand_agent.journal import Bell, rung
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
 from errand_agent.storage.runs import RunRepository, to_run
-from errand_agent.telemetry import STORED, count_fallback
+from errand_agent.storage.timers import Timer, TimerRepository
+from errand_agent.telemetry import count_fallback
 from errand_agent.use_cases.access import page_size, visible_owner
 from errand_agent.use_cases.agents import AgentUseCases
 
 # A watcher of a run that another replica executes hears no bell, and looks this often.
 _POLL_SECONDS = 0.5
+MOST_WAITING = 8
+_FURTHEST = timedelta(days=366)
 
 
 class RunUseCases:
@@ -54,15 +61,20 @@ class RunUseCases:
         budget: Budget | None = None,
         archived: bool = False,
         parent_run_id: str = "",
+        priority: Priority = Priority.AT_ONCE,
+        start_at: datetime | None = None,
+        queues: bool = False,
     ) -> str:
         """The id of a run that was started, or of the one the key stands for.
 
         With a `budget` it may use at most so much, whatever its agent says; `archived` keeps a new
-        conversation out of listings; `parent_run_id` is the run that called its agent.
+        conversation out of listings; `parent_run_id` is the run that called its agent. It does not begin
+        before `start_at`, and with `queues` it waits while its conversation is being answered.
         Raises NotFound, InvalidArgument, and Conflict while the conversation is being answered.
         """
         if not message.strip():
             raise InvalidArgument("message: say something.", field="message")
+        start_at = _to_come(start_at)
         principal = current_principal()
         named = await (self._agents.get(agent) if agent else self._agent_of(conversation_id))
         if budget is not None:
@@ -74,6 +86,7 @@ class RunUseCases:
             await _check_depth(runs, parent_run_id)
             conversation = await self._conversation(ConversationRepository(session), conversation_id, named, message)
             conversation.archived = archived
+            waits = await self._waits(runs, conversation, start_at, queues=queues)
             run = Run(
                 id=new_id("run"),
                 tenant_id=principal.tenant_id,
@@ -84,22 +97,37 @@ class RunUseCases:
                 state=RunState.QUEUED,
                 created_at=utc_now(),
                 parent_run_id=parent_run_id,
+                priority=priority,
+                waiting=waits,
+                start_at=start_at,
             )
-            conversations = ConversationRepository(session)
-            conversations.claim(conversation, run.id)
-            row = await runs.add(run, principal, named, idempotency_key)
-            await conversations.say(conversation, Role.USER, message, run.id)
-            STORED.inc()
+            row = await runs.add(run, principal, named, idempotency_key, carried_trace())
             await runs.append(row, "started", [(EventKind.STARTED, {})])
-            # Before the commit: a process that dies between the two leaves no run that nobody executes.
-            await self._executor.submit(principal.tenant_id, run.id)
+            if not waits:
+                await admit(session, row, conversation, self._executor.submit)
+            elif start_at is not None:
+                await TimerRepository(session).put(Timer(RUN_TIMER, principal.tenant_id, run.id, start_at))
         return run.id
+
+    async def _waits(
+        self, runs: RunRepository, conversation: ConversationRow, start_at: datetime | None, *, queues: bool
+    ) -> bool:
+        """Whether it waits for its time or the conversation; raises Conflict when too many do."""
+        if start_at is None and not (queues and conversation.active_run_id is not None):
+            return False
+        if await runs.count_waiting(conversation.id) >= MOST_WAITING:
+            raise Conflict(
+                f"conversation_id: {MOST_WAITING} messages wait in this conversation; send the next one later.",
+                resource="conversation",
+                id=conversation.id,
+            )
+        return True
 
     async def _known(self, row: RunRow, message: str) -> str:
         """The run a key stands for. One that a crash kept from being handed over is handed over now."""
         known = _same_request(row, message)
-        if known.state == RunState.QUEUED.value:
-            await self._executor.submit(known.tenant_id, known.id)
+        if known.state == RunState.QUEUED.value and not known.waiting:
+            await self._executor.submit(known.tenant_id, known.id, priority=Priority(known.priority), trace=known.trace)
         return known.id
 
     async def cancel_by_key(self, prefix: str) -> None:
@@ -252,7 +280,12 @@ class RunUseCases:
             runs = RunRepository(session)
             row = await self._visible(runs, run_id)
             called = await runs.called_by(principal.tenant_id, run_id)
-            if row.state != RunState.ENDED.value:
+            if row.waiting:
+                row.waiting = False
+                runs.end(row, Outcome(StopReason.CANCELLED, ""), utc_now())
+                await runs.append(row, "ended", [(EventKind.ENDED, {})])
+                self._bell.ring(run_id)
+            elif row.state != RunState.ENDED.value:
                 row.cancel_requested = True
                 self._bell.cancellation(run_id).set()
                 self._bell.ring(run_id)
@@ -270,6 +303,13 @@ class RunUseCases:
                 raise Conflict("The run has not ended yet; give feedback on its answer.", resource="run", id=run_id)
             await runs.put_feedback(principal, run_id, helpful, comment, correction)
         self._tell(Opinion(run_id, principal.id, helpful, comment, correction))
+
+
+def _to_come(start_at: datetime | None) -> datetime | None:
+    """None for a moment that has come; raises InvalidArgument for one too far away."""
+    if start_at is not None and start_at > utc_now() + _FURTHEST:
+        raise InvalidArgument(f"start_at: at most {_FURTHEST.days} days ahead.", field="start_at")
+    return start_at if start_at is not None and start_at > utc_now() else None
 
 
 async def _check_depth(runs: RunRepository, parent_run_id: str) -> None:
