@@ -33,7 +33,7 @@ MANAGED = {
     *("host", "port", "metrics_port", "data_dir", "database_url", "jwks", "signing_key_file", "drain_seconds"),
     *("otlp_endpoint", "mlflow_endpoint", "mlflow_headers", "otlp_headers", "agent_target", "inference_target"),
     *("rag_target", "tools_target", "dbos_database_url", "executor_id", "worker_name", "chroma_url", "hub_id"),
-    *("hub_token", "bootstrap_admin_key", "key_pepper", "rate_limit_storage", "cache_dir", "tls_dir"),
+    *("hub_token", "bootstrap_admin_key", "key_pepper", "rate_limit_storage", "cache_dir", "tls_dir", "vector_store"),
 }
 Schema = dict[str, Any]
 
@@ -75,6 +75,7 @@ QUANTITY: Schema = {"anyOf": [{"type": "string", "pattern": r"^[0-9.]+(m|Ki|Mi|G
 AMOUNTS: Schema = {"type": "object", "additionalProperties": QUANTITY}
 RESOURCES = closed({"requests": AMOUNTS, "limits": AMOUNTS})
 VOLUME = {"storage": SIZE, "storageClass": NAME}
+SECRET: Schema = {**closed({"secret": NAME, "key": text(minLength=1)}), "required": ["secret", "key"]}
 AUTOSCALING = closed(
     {
         "enabled": FLAG,
@@ -122,7 +123,14 @@ def settings(kind: type[ServiceSettings]) -> Schema:
     root = kind.model_json_schema()
     named = root.get("$defs", {})
     fields = {name: setting(schema, named) for name, schema in sorted(root["properties"].items())}
-    return closed({name: schema for name, schema in fields.items() if name not in MANAGED})
+    hidden = secrets(kind)
+    return closed({name: schema for name, schema in fields.items() if name not in MANAGED and name not in hidden})
+
+
+def secrets(kind: type[ServiceSettings]) -> set[str]:
+    """Settings that nobody may read in the values: they come from Secrets."""
+    fields = kind.model_json_schema()["properties"].items()
+    return {name for name, schema in fields if "writeOnly" in json.dumps(schema)} - MANAGED
 
 
 def service(name: str, **more: Schema) -> Schema:
@@ -130,6 +138,7 @@ def service(name: str, **more: Schema) -> Schema:
         "replicas": whole(0, 1000),
         "image": IMAGE,
         "settings": settings(SERVICES[name]),
+        "secretSettings": closed(dict.fromkeys(sorted(secrets(SERVICES[name])), SECRET)),
         "resources": RESOURCES,
         "autoscaling": AUTOSCALING,
         "disruptionBudget": FLAG,
@@ -185,7 +194,7 @@ def schema() -> Schema:
                     **needs("external", "existingSecret"),
                 },
                 "chroma": {
-                    **backend("embedded", "bundled", "external", url=URL, **VOLUME),
+                    **backend("embedded", "bundled", "external", "pgvector", url=URL, **VOLUME),
                     **needs("external", "url"),
                 },
                 "mlflow": {

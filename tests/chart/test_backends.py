@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -51,6 +52,7 @@ def test_keys_are_usable_and_outlive_the_release() -> None:
     assert isinstance(load_pem_private_key(data["signing-key.pem"], None), Ed25519PrivateKey)
     assert data["admin-key"].startswith(b"errand_")
     assert len(data["pepper"]) >= 32
+    Fernet(data["seal-key"])
     assert not select(render(secrets={"existingSecret": "mine"}), "Secret", "shop-errand-keys")
 
 
@@ -96,3 +98,13 @@ def test_backups_only_where_asked_for() -> None:
     container = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["initContainers"][0]
     assert container["args"] == ["dump", "/backup", "3"]
     assert "only a bundled database is backed up" in refused("minimal", backup__enabled=True)
+
+
+def test_vectors_in_postgres_need_no_chroma() -> None:
+    manifests = render(database=EXTERNAL["database"], chroma__kind="pgvector")
+    assert environment(manifests, "rag")["ERRAND_RAG_VECTOR_STORE"] == "pgvector"
+    assert not select(manifests, "StatefulSet", "shop-errand-chroma")
+    job = find(manifests, "Job", "migrate-1")["spec"]["template"]["spec"]
+    (rag,) = [container for container in job["containers"] if container["name"] == "rag"]
+    assert {"name": "ERRAND_RAG_VECTOR_STORE", "value": "pgvector"} in rag["env"]
+    assert "chroma.kind: pgvector" in refused(chroma__kind="pgvector")

@@ -25,6 +25,7 @@ def test_a_service_takes_all_that_it_is_told(name: str, profile: str, monkeypatc
         "DATABASE_URL": "postgresql+asyncpg://u:p@h/d",
         "BOOTSTRAP_ADMIN_KEY": "errand_abcdefgh_0123456789abcdef0123",
         "RATE_LIMIT_STORAGE": "valkey://:p@h:6379/0",
+        "SECRET_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     }
     for variable, value in environment(render(profile), name).items():
         if isinstance(value, str):
@@ -81,6 +82,24 @@ def test_a_service_reads_lists_and_objects_as_they_were_written(name: str, monke
             assert given[0].items() <= read[0].items()
         else:
             assert [str(part) for part in read] == [str(part) for part in given]
+
+
+def test_what_nobody_may_read_comes_from_secrets() -> None:
+    secret = {"provider_keys": {"secret": "providers", "key": "json"}}
+    own = environment(render(inference__secretSettings=secret), "inference")
+    assert own["ERRAND_INFERENCE_PROVIDER_KEYS"] == {"secretKeyRef": {"name": "providers", "key": "json"}}
+    assert "inference.settings" in refused(inference__settings={"provider_keys": {"openai": "canary"}})
+    assert "inference.secretSettings" in refused(inference__secretSettings={"engine": {"secret": "x", "key": "y"}})
+
+
+def test_tools_can_keep_secrets_on_postgres() -> None:
+    own = environment(render(), "tools")["ERRAND_TOOLS_SECRET_KEYS"]
+    assert own["secretKeyRef"]["key"] == "seal-key"
+    # On SQLite the key is a file beside the database.
+    assert "ERRAND_TOOLS_SECRET_KEYS" not in environment(render("minimal"), "tools")
+    mine = {"secret_keys": {"secret": "seals", "key": "keys"}}
+    own = environment(render(tools__secretSettings=mine), "tools")["ERRAND_TOOLS_SECRET_KEYS"]
+    assert own == {"secretKeyRef": {"name": "seals", "key": "keys"}}
 
 
 def test_an_unknown_key_inside_an_object_is_refused() -> None:

@@ -16,6 +16,9 @@
 {{- if and (eq $v.database.kind "sqlite") (gt (int $v.gateway.canary.replicas) 0) -}}
 {{- fail "gateway.canary.replicas: SQLite has one writer; set database.kind to bundled or external" -}}
 {{- end -}}
+{{- if and (eq $v.chroma.kind "pgvector") (ne $v.database.kind "external") -}}
+{{- fail "chroma.kind: pgvector keeps vectors in an external Postgres that has the extension, 0.8 or later; set database.kind to external" -}}
+{{- end -}}
 {{- range $name := list "gateway" "agent" "inference" "rag" "tools" -}}
 {{- $scaling := (index $v $name).autoscaling -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}

@@ -121,6 +121,7 @@ livenessProbe:
 {{- if has .name (list "gateway" "agent" "rag") }}{{ $_ := set $env "SIGNING_KEY_FILE" "/keys/signing-key.pem" }}{{ end -}}
 {{- if eq .name "rag" -}}
 {{- with include "errand.chromaUrl" $root }}{{ $_ := set $env "CHROMA_URL" . }}{{ end -}}
+{{- if eq $v.chroma.kind "pgvector" }}{{ $_ := set $env "VECTOR_STORE" "pgvector" }}{{ end -}}
 {{- end -}}
 {{- if eq .name "inference" -}}
 {{- with $v.inference.hubId }}{{ $_ := set $env "HUB_ID" . }}{{ end -}}
@@ -166,6 +167,16 @@ livenessProbe:
 {{- if and (eq .name "inference") $v.inference.hubSecret }}
 - name: {{ $prefix }}HUB_TOKEN
   valueFrom: {secretKeyRef: {name: {{ $v.inference.hubSecret }}, key: token}}
+{{- end }}
+{{- $secret := $own.secretSettings }}
+{{- if and (eq .name "tools") (not $secret.secret_keys) (ne $v.database.kind "sqlite") }}
+# What seals tenants' secrets; without the key tools keeps none.
+- name: {{ $prefix }}SECRET_KEYS
+  valueFrom: {secretKeyRef: {name: {{ include "errand.keysSecret" $root }}, key: seal-key, optional: true}}
+{{- end }}
+{{- range $setting, $from := $secret }}
+- name: {{ $prefix }}{{ upper $setting }}
+  valueFrom: {secretKeyRef: {name: {{ $from.secret }}, key: {{ $from.key }}}}
 {{- end }}
 - name: HOME
   value: /tmp
