@@ -7,6 +7,16 @@ from errand_gateway.testing.gateway import RunningGateway
 HTTP = {"method": "GET", "url_template": "https://shop.example.com/orders"}
 SERVER = {"url": "https://tickets.example.com/mcp", "auth": {"scheme": "bearer", "secret": "tickets"}}
 
+NO_OAUTH = {"token_url": "", "client_id": "", "scope": ""}
+OAUTH = {
+    "scheme": "client_credentials",
+    "secret": "shop",
+    "header": "",
+    "token_url": "https://login.example.com/token",
+    "client_id": "errand",
+    "scope": "orders",
+}
+
 
 @pytest.fixture
 def name() -> str:
@@ -38,7 +48,7 @@ async def test_a_refused_secret_is_not_repeated(
 async def test_an_mcp_server_is_registered_synced_approved_and_removed(gateway: RunningGateway, name: str) -> None:
     server = name[:32]
     made = (await gateway.http.post("/api/v1/mcp-servers", json={"name": server, **SERVER})).json()
-    assert made["server"]["auth"] == {"scheme": "bearer", "secret": "tickets", "header": ""}
+    assert made["server"]["auth"] == {**NO_OAUTH, "scheme": "bearer", "secret": "tickets", "header": ""}
     assert (made["server"]["side_effect"], made["server"]["policy"]) == ("ask", "ask")
     tool = f"/api/v1/tools/{server}.search"
     found = (await gateway.http.get(tool)).json()
@@ -62,7 +72,7 @@ async def test_mcp_servers_cannot_promise_keys(gateway: RunningGateway, name: st
 
 
 async def test_a_large_document_is_imported(gateway: RunningGateway, name: str) -> None:
-    auth = {"scheme": "header", "secret": "shop", "header": "X-Api-Key"}
+    auth = {**NO_OAUTH, "scheme": "header", "secret": "shop", "header": "X-Api-Key"}
     body = {"document": "{} " + "x" * 3_000_000, "name_prefix": f"{name[:20]}.", "auth": auth}
     imported = await gateway.http.post("/api/v1/tools/import", json=body)
     assert imported.status_code == 200
@@ -75,7 +85,7 @@ async def test_a_large_document_is_imported(gateway: RunningGateway, name: str) 
 async def test_a_tool_keeps_its_endpoint_whole(gateway: RunningGateway, name: str) -> None:
     http = {
         "method": "POST", "url_template": "https://shop.example.com/orders", "query_arguments": ["dry"],
-        "body_argument": "order", "auth": {"scheme": "bearer", "secret": "shop", "header": ""},
+        "body_argument": "order", "auth": OAUTH,
     }  # fmt: skip
     parameters = {"type": "object", "properties": {"dry": {"type": "boolean"}, "order": {"type": "object"}}}
     body = {"name": name, "description": "Orders.", "parameters": parameters, "http": http}

@@ -25,6 +25,7 @@ from errand_tools.builtin.current_time import zones as load_zones
 from errand_tools.clients.grpc import GuardedGrpcCaller
 from errand_tools.clients.http import GuardedHttpCaller, GuardedWebFetcher
 from errand_tools.clients.mcp import SdkMcpConnections
+from errand_tools.clients.oauth import GuardedTokenSource
 from errand_tools.clients.rag import RagKnowledgeBase
 from errand_tools.domain.callers import GrpcTools, HttpTools, PythonTools, WasmTools
 from errand_tools.domain.execution import ToolExecutor
@@ -37,6 +38,7 @@ from errand_tools.domain.registration import Registrar
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.secrets import SecretBook, SecretStore
 from errand_tools.domain.settlement import EffectBook
+from errand_tools.domain.tokens import AccessTokens, TokenSource
 from errand_tools.domain.tools import ToolKind
 from errand_tools.domain.usage import UsageBook, UsageStore
 from errand_tools.engines.sandbox import MontySandbox
@@ -93,6 +95,7 @@ class Remotes:
     http: HttpCaller
     mcp: McpConnections
     grpc: GrpcCaller
+    tokens: TokenSource
 
 
 def build(
@@ -104,7 +107,8 @@ def build(
     stores: Stores,
 ) -> ToolsApp:
     """Wires the domain over the given parts."""
-    secrets = SecretBook(stores.secrets, settings.cipher, utc_now)
+    tokens = AccessTokens(remotes.tokens, time.monotonic)
+    secrets = SecretBook(stores.secrets, settings.cipher, utc_now, tokens)
     registry = ToolRegistry(stores.tools, [builtin.as_tool() for builtin in BUILTIN_TOOLS], secrets)
     servers = McpBook(stores.mcp, registry, secrets, remotes.mcp)
     ledger = EffectLedger(
@@ -164,13 +168,15 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
         stack.push_async_callback(mcp.close)
         grpc = GuardedGrpcCaller(settings.tool_reach)
         stack.push_async_callback(grpc.close)
+        tokens = GuardedTokenSource(settings.tool_reach)
+        stack.push_async_callback(tokens.close)
         wasm = stack.enter_context(WasmtimeEngine())
         sandbox = await stack.enter_async_context(MontySandbox(processes=settings.sandbox_processes))
         _warm(threads)
         app = build(
             settings,
             Services(threads, RagKnowledgeBase(channel), web, sandbox),
-            remotes=Remotes(http, mcp, grpc),
+            remotes=Remotes(http, mcp, grpc, tokens),
             wasm=wasm,
             stores=Stores(
                 SqlToolStore(database),

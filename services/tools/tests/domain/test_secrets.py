@@ -1,5 +1,7 @@
 """Secrets are sealed, sent to their hosts alone, and never told."""
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ from errand_common.db import utc_now
 from errand_common.errors import Conflict, ErrandError, InvalidArgument, NotFound, PermissionDenied, Unsupported
 from errand_common.testing.keys import principal
 from errand_tools.domain.secrets import MAX_SECRETS, Credentials, SecretBook
-from errand_tools.domain.tools import AuthScheme, HttpAuth, ToolDenied
+from errand_tools.domain.tokens import AccessTokens
+from errand_tools.domain.tools import AuthScheme, HttpAuth, ToolDenied, ToolFailed
 from errand_tools.storage.secrets import FernetCipher
-from errand_tools.testing import InMemorySecretStore, secret_book
+from errand_tools.testing import InMemorySecretStore, ScriptedTokenSource, secret_book
 
 ADMIN = principal("t1")
 VALUE = "s3cr3t-value"
@@ -136,6 +139,78 @@ class TestCipher:
             FernetCipher((new,)).open("t1", "key", sealed)
 
     async def test_without_a_key_secrets_are_off(self) -> None:
-        book = SecretBook(InMemorySecretStore(), FernetCipher(()), utc_now)
+        book = SecretBook(
+            InMemorySecretStore(), FernetCipher(()), utc_now, AccessTokens(ScriptedTokenSource(), lambda: 0.0)
+        )
         with pytest.raises(Unsupported, match="ERRAND_TOOLS_SECRET_KEYS"):
             await book.put(ADMIN, "key", VALUE, ())
+
+
+class TestClientCredentials:
+    AUTH = HttpAuth(
+        AuthScheme.CLIENT_CREDENTIALS, "key", token_url="https://login.example/token", client_id="errand", scope="read"
+    )
+
+    @pytest.fixture
+    async def source(self) -> ScriptedTokenSource:
+        return ScriptedTokenSource()
+
+    @pytest.fixture
+    async def book(self, source: ScriptedTokenSource) -> SecretBook:
+        book = secret_book(source)
+        await book.put(ADMIN, "key", VALUE, ())
+        return book
+
+    async def test_a_token_is_bought_once_while_it_is_good(self, book: SecretBook, source: ScriptedTokenSource) -> None:
+        used = [await book.credentials("t1", self.AUTH, URL) for _ in range(2)]
+        assert [one.headers for one in used] == [{"authorization": "Bearer token-1"}] * 2
+        assert source.asked == [(self.AUTH, VALUE)]
+        # Neither the token nor the secret comes back in an answer.
+        assert used[0].scrub(f"token-1 and {VALUE}") == "[secret] and [secret]"
+        source.now += 271
+        assert (await book.credentials("t1", self.AUTH, URL)).headers["authorization"] == "Bearer token-2"
+
+    async def test_calls_at_once_share_one_token(self, book: SecretBook, source: ScriptedTokenSource) -> None:
+        await asyncio.gather(*(book.credentials("t1", self.AUTH, URL) for _ in range(10)))
+        assert len(source.asked) == 1
+
+    async def test_another_secret_scope_or_tenant_asks_anew(
+        self, book: SecretBook, source: ScriptedTokenSource
+    ) -> None:
+        await book.credentials("t1", self.AUTH, URL)
+        await book.credentials("t1", replace(self.AUTH, scope="write"), URL)
+        await book.put(ADMIN, "key", "another-value", ())
+        await book.credentials("t1", self.AUTH, URL)
+        await book.put(principal("t2"), "key", "another-value", ())
+        await book.credentials("t2", self.AUTH, URL)
+        assert len(source.asked) == 4
+
+    async def test_a_failure_is_told_and_not_kept(self, book: SecretBook, source: ScriptedTokenSource) -> None:
+        source.failure = ToolFailed("It refuses.")
+        with pytest.raises(ToolFailed, match="It refuses"):
+            await book.credentials("t1", self.AUTH, URL)
+        source.failure = None
+        assert (await book.credentials("t1", self.AUTH, URL)).headers
+
+    async def test_the_secret_is_held_to_its_hosts_at_both_ends(self, book: SecretBook) -> None:
+        await book.put(ADMIN, "key", VALUE, ("login.example",))
+        with pytest.raises(ToolDenied):
+            await book.credentials("t1", self.AUTH, URL)
+        await book.put(ADMIN, "key", VALUE, ("login.example", "api.example"))
+        await book.credentials("t1", self.AUTH, URL)
+        with pytest.raises(ToolDenied):
+            await book.credentials("t1", replace(self.AUTH, token_url="https://evil.example/token"), URL)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"token_url": ""},
+            {"client_id": ""},
+            {"header": "X-Key"},
+            {"token_url": "https://user:pw@login.example/token"},
+            {"scheme": AuthScheme.BEARER},
+        ],
+    )
+    async def test_what_cannot_work_is_refused(self, book: SecretBook, changes: dict[str, Any]) -> None:
+        with pytest.raises(InvalidArgument):
+            await book.check("t1", replace(self.AUTH, **changes), URL, field="auth")

@@ -43,6 +43,7 @@ class HttpAuthScheme(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HTTP_AUTH_SCHEME_BEARER: _ClassVar[HttpAuthScheme]
     HTTP_AUTH_SCHEME_BASIC: _ClassVar[HttpAuthScheme]
     HTTP_AUTH_SCHEME_HEADER: _ClassVar[HttpAuthScheme]
+    HTTP_AUTH_SCHEME_CLIENT_CREDENTIALS: _ClassVar[HttpAuthScheme]
 
 class ExecutionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -81,6 +82,7 @@ HTTP_AUTH_SCHEME_UNSPECIFIED: HttpAuthScheme
 HTTP_AUTH_SCHEME_BEARER: HttpAuthScheme
 HTTP_AUTH_SCHEME_BASIC: HttpAuthScheme
 HTTP_AUTH_SCHEME_HEADER: HttpAuthScheme
+HTTP_AUTH_SCHEME_CLIENT_CREDENTIALS: HttpAuthScheme
 EXECUTION_STATUS_UNSPECIFIED: ExecutionStatus
 EXECUTION_STATUS_SUCCEEDED: ExecutionStatus
 EXECUTION_STATUS_INVALID_ARGUMENTS: ExecutionStatus
@@ -109,14 +111,20 @@ class HttpBinding(_message.Message):
     def __init__(self, method: _Optional[str] = ..., url_template: _Optional[str] = ..., auth: _Optional[_Union[HttpAuth, _Mapping]] = ..., query_arguments: _Optional[_Iterable[str]] = ..., body_argument: _Optional[str] = ...) -> None: ...
 
 class HttpAuth(_message.Message):
-    __slots__ = ("scheme", "secret", "header")
+    __slots__ = ("scheme", "secret", "header", "token_url", "client_id", "scope")
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     SECRET_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_URL_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
     scheme: HttpAuthScheme
     secret: str
     header: str
-    def __init__(self, scheme: _Optional[_Union[HttpAuthScheme, str]] = ..., secret: _Optional[str] = ..., header: _Optional[str] = ...) -> None: ...
+    token_url: str
+    client_id: str
+    scope: str
+    def __init__(self, scheme: _Optional[_Union[HttpAuthScheme, str]] = ..., secret: _Optional[str] = ..., header: _Optional[str] = ..., token_url: _Optional[str] = ..., client_id: _Optional[str] = ..., scope: _Optional[str] = ...) -> None: ...
 
 class GrpcBinding(_message.Message):
     __slots__ = ("target", "method", "plaintext", "auth")

@@ -102,7 +102,14 @@ def auth_message(auth: t.ToolAuth | None) -> pb.HttpAuth | None:
     if auth is None:
         return None
     scheme = convert.enum_number(pb.HttpAuthScheme, _SCHEME, auth.scheme)
-    return pb.HttpAuth(scheme=scheme, secret=auth.secret, header=auth.header)
+    return pb.HttpAuth(
+        scheme=scheme,
+        secret=auth.secret,
+        header=auth.header,
+        token_url=auth.token_url,
+        client_id=auth.client_id,
+        scope=auth.scope,
+    )
 
 
 def rating(message: pb.LintToolResponse) -> t.ToolRating:
@@ -251,7 +258,7 @@ def _auth(message: Any) -> t.ToolAuth | None:
         return None
     auth: pb.HttpAuth = message.auth
     scheme = convert.enum_or(t.AuthScheme, pb.HttpAuthScheme, auth.scheme, _SCHEME, t.AuthScheme.BEARER)
-    return t.ToolAuth(scheme, auth.secret, auth.header)
+    return t.ToolAuth(scheme, auth.secret, auth.header, auth.token_url, auth.client_id, auth.scope)
 
 
 def _skipped(message: Any) -> list[t.SkippedOperation]:

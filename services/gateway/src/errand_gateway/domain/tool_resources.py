@@ -54,15 +54,19 @@ class AuthScheme(StrEnum):
     BEARER = "bearer"
     BASIC = "basic"
     HEADER = "header"
+    CLIENT_CREDENTIALS = "client_credentials"
 
 
 @dataclass(frozen=True, slots=True)
 class ToolAuth:
-    """Authentication by a stored secret; `header` names the header of the scheme `header`."""
+    """Authentication by a stored secret; `header` names the header of the scheme `header`, the rest is for OAuth."""
 
     scheme: AuthScheme
     secret: str
     header: str = ""
+    token_url: str = ""
+    client_id: str = ""
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)

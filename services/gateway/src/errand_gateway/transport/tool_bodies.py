@@ -58,10 +58,22 @@ class Authentication(Body):
     header: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$", description="For `header`: its name, such as X-Api-Key.")
     ] = ""
+    token_url: Annotated[
+        Text,
+        Field(
+            pattern=r"^(https?://.+)?$",
+            max_length=2048,
+            description="For `client_credentials`: the token endpoint, to which the secret goes for an access token.",
+        ),
+    ] = ""
+    client_id: Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,256}$", description="For `client_credentials`.")] = ""
+    scope: Annotated[
+        str, Field(pattern=r"^[\x20-\x7e]{0,512}$", description="For `client_credentials`: scopes, with spaces.")
+    ] = ""
 
     def auth(self) -> ToolAuth:
         """The reference."""
-        return ToolAuth(self.scheme, self.secret, self.header)
+        return ToolAuth(self.scheme, self.secret, self.header, self.token_url, self.client_id, self.scope)
 
 
 class HttpEndpoint(Body):

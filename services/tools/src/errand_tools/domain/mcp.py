@@ -218,7 +218,7 @@ class McpBook:
         server = await self._servers.get(tenant_id, binding.server) if binding else None
         if binding is None or server is None:
             raise ToolDenied("The tool's server was removed.")
-        used = await self._secrets.credentials(tenant_id, server.auth, server.url) if server.auth else NO_CREDENTIALS
+        used = await self._secrets.credentials(tenant_id, server.auth, server.url)
         remote = Remote(tenant_id, server, tuple(used.headers.items()))
         try:
             answer = await self._connections.call(remote, binding.tool, tool.schema_hash, arguments, context)
@@ -253,8 +253,9 @@ class McpBook:
 
     async def _offers(self, tenant_id: str, server: McpServer) -> tuple[dict[str, Offer], list[Skipped]]:
         """The usable tools by our name, and why others are not."""
-        used = await self._secrets.credentials(tenant_id, server.auth, server.url) if server.auth else NO_CREDENTIALS
+        used = NO_CREDENTIALS
         try:
+            used = await self._secrets.credentials(tenant_id, server.auth, server.url)
             remote = Remote(tenant_id, server, tuple(used.headers.items()))
             listed = await self._connections.tools(remote, _CONNECT_SECONDS)
         except ToolError as error:

@@ -11,7 +11,7 @@ from errand_tools.domain.access import require_editor
 from errand_tools.domain.ports import CodeSandbox, GrpcCaller, WasmEngine
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.schema import parse_parameters
-from errand_tools.domain.secrets import SecretBook
+from errand_tools.domain.secrets import NO_CREDENTIALS, SecretBook
 from errand_tools.domain.tools import (
     GrpcBinding,
     PythonBinding,
@@ -71,8 +71,9 @@ class Registrar:
             )
         if binding.auth is not None:
             await self.secrets.check(tenant_id, binding.auth, binding.url, field="tool.grpc.auth")
-        used = await self.secrets.credentials(tenant_id, binding.auth, binding.url)
+        used = NO_CREDENTIALS
         try:
+            used = await self.secrets.credentials(tenant_id, binding.auth, binding.url)
             parameters, artifact = await self.grpc.describe(binding, headers=used.headers)
         except ServiceDown as error:
             raise Unavailable("grpc server", f"The server at {binding.target}: {used.scrub(error.message)}") from None

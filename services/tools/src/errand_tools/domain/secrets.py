@@ -13,6 +13,7 @@ from errand_common.errors import InvalidArgument, NotFound
 from errand_common.principal import Principal
 
 from errand_tools.domain.access import require_editor
+from errand_tools.domain.tokens import AccessTokens
 from errand_tools.domain.tools import AuthScheme, HttpAuth, ToolDenied
 
 MAX_SECRETS = 200
@@ -104,10 +105,11 @@ NO_CREDENTIALS = Credentials({})
 class SecretBook:
     """Stores secrets, and turns a tool's reference into the headers of its request."""
 
-    def __init__(self, store: SecretStore, cipher: Cipher, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: SecretStore, cipher: Cipher, clock: Callable[[], datetime], tokens: AccessTokens) -> None:
         self._store = store
         self._cipher = cipher
         self._clock = clock
+        self._tokens = tokens
 
     async def put(self, principal: Principal, name: str, value: str, hosts: tuple[str, ...]) -> Secret:
         """Stores the value sealed. Raises PermissionDenied, InvalidArgument, Unsupported, Conflict over 200."""
@@ -138,28 +140,49 @@ class SecretBook:
     async def check(self, tenant_id: str, auth: HttpAuth, url: str, *, field: str) -> None:
         """Raises InvalidArgument when the tool could not be called with this authentication."""
         _check_header(auth, field)
+        _check_client(auth, field)
         stored = await self._store.get(tenant_id, auth.secret)
         if stored is None:
             raise InvalidArgument(
                 f"there is no secret named '{auth.secret}'; store it first", field=f"{field}.secret", rule="secret"
             )
-        if not _may_go_to(stored.secret, url):
+        if not _may_go_to(stored.secret, url, auth.token_url or url):
             raise InvalidArgument(
-                f"the secret '{auth.secret}' may not be sent to this host; add the host to the secret",
+                f"the secret '{auth.secret}' or a token for it may not be sent to this host; add it to the secret",
                 field=f"{field}.secret",
                 rule="hosts",
             )
 
     async def credentials(self, tenant_id: str, auth: HttpAuth | None, url: str) -> Credentials:
-        """Headers for a request to `url`. Raises ToolDenied when the secret is gone or not for that host."""
+        """Headers for a request to `url`.
+
+        Raises ToolDenied when the secret is gone or not for that host, ToolError when no token is given for it.
+        """
         if auth is None:
             return NO_CREDENTIALS
         stored = await self._store.get(tenant_id, auth.secret)
         if stored is None:
             raise ToolDenied("The tool's credentials are missing; an administrator must store them.")
-        if not _may_go_to(stored.secret, url):
+        if not _may_go_to(stored.secret, url, auth.token_url or url):
             raise ToolDenied("The tool's credentials may not be sent to its host; an administrator must allow it.")
-        return _credentials(auth, self._cipher.open(tenant_id, auth.secret, stored.sealed))
+        value = self._cipher.open(tenant_id, auth.secret, stored.sealed)
+        if auth.scheme is not AuthScheme.CLIENT_CREDENTIALS:
+            return _credentials(auth, value)
+        token = await self._tokens.token(tenant_id, auth, value)
+        return Credentials({"authorization": f"Bearer {token}"}, _hidden(value, token))
+
+
+def _check_client(auth: HttpAuth, field: str) -> None:
+    oauth = auth.scheme is AuthScheme.CLIENT_CREDENTIALS
+    if not oauth and (auth.token_url or auth.client_id or auth.scope):
+        raise InvalidArgument(
+            "token_url, client_id and scope are only for the scheme CLIENT_CREDENTIALS", field=f"{field}.token_url"
+        )
+    if oauth and not (auth.token_url and auth.client_id):
+        raise InvalidArgument("give token_url and client_id", field=f"{field}.token_url", rule="required")
+    parts = urlsplit(auth.token_url)
+    if oauth and (not parts.hostname or parts.username or parts.password or parts.fragment):
+        raise InvalidArgument("token_url must be a URL without credentials", field=f"{field}.token_url", rule="url")
 
 
 def _check_header(auth: HttpAuth, field: str) -> None:
@@ -173,8 +196,8 @@ def _check_header(auth: HttpAuth, field: str) -> None:
         )
 
 
-def _may_go_to(secret: Secret, url: str) -> bool:
-    return not secret.hosts or (urlsplit(url).hostname or "").lower() in secret.hosts
+def _may_go_to(secret: Secret, *urls: str) -> bool:
+    return not secret.hosts or all((urlsplit(url).hostname or "").lower() in secret.hosts for url in urls)
 
 
 def _credentials(auth: HttpAuth, value: str) -> Credentials:

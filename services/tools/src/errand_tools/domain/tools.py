@@ -60,15 +60,22 @@ class AuthScheme(StrEnum):
     BEARER = "bearer"
     BASIC = "basic"
     HEADER = "header"
+    CLIENT_CREDENTIALS = "client_credentials"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAuth:
-    """Authentication by a stored secret; `header` names the header of the scheme HEADER."""
+    """Authentication by a stored secret; `header` names the header of the scheme HEADER.
+
+    Under CLIENT_CREDENTIALS the secret is that of the OAuth client `client_id`, and goes to `token_url` for a token.
+    """
 
     scheme: AuthScheme
     secret: str
     header: str = ""
+    token_url: str = ""
+    client_id: str = ""
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)

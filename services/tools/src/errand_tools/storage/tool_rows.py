@@ -79,7 +79,7 @@ def from_columns(row: Any) -> Tool:
 
 def auth_of(value: Any) -> HttpAuth | None:
     """The reference to a secret that `asdict` wrote."""
-    return HttpAuth(AuthScheme(value["scheme"]), value["secret"], value["header"]) if value else None
+    return HttpAuth(**{**value, "scheme": AuthScheme(value["scheme"])}) if value else None
 
 
 def _binding(tool: Tool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from errand_tools.testing.http import ScriptedHttpCaller
 from errand_tools.testing.mcp import ScriptedMcpCaller
-from errand_tools.testing.secrets import secret_book
+from errand_tools.testing.secrets import ScriptedTokenSource, secret_book
 from errand_tools.testing.stores import (
     InMemoryEffectStore,
     InMemoryMcpServerStore,
@@ -19,5 +19,6 @@ __all__ = [
     "InMemoryUsageStore",
     "ScriptedHttpCaller",
     "ScriptedMcpCaller",
+    "ScriptedTokenSource",
     "secret_book",
 ]

@@ -82,6 +82,7 @@ _SCHEMES: Mapping[AuthScheme, tools_pb2.HttpAuthScheme] = {
     AuthScheme.BEARER: tools_pb2.HTTP_AUTH_SCHEME_BEARER,
     AuthScheme.BASIC: tools_pb2.HTTP_AUTH_SCHEME_BASIC,
     AuthScheme.HEADER: tools_pb2.HTTP_AUTH_SCHEME_HEADER,
+    AuthScheme.CLIENT_CREDENTIALS: tools_pb2.HTTP_AUTH_SCHEME_CLIENT_CREDENTIALS,
 }
 _SCHEME_OF = {number: value for value, number in _SCHEMES.items()}
 _SIDE_EFFECT_OF = {number: value for value, number in _SIDE_EFFECTS.items()}
@@ -143,12 +144,26 @@ def _http_from_proto(message: tools_pb2.HttpBinding) -> HttpBinding:
 
 def auth_from_proto(message: tools_pb2.HttpAuth) -> HttpAuth:
     """How a request says that calls prove who they are."""
-    return HttpAuth(_SCHEME_OF[message.scheme], message.secret, message.header)
+    return HttpAuth(
+        _SCHEME_OF[message.scheme],
+        message.secret,
+        message.header,
+        token_url=message.token_url,
+        client_id=message.client_id,
+        scope=message.scope,
+    )
 
 
 def auth_to_proto(auth: HttpAuth) -> tools_pb2.HttpAuth:
     """The reference to a secret as a message."""
-    return tools_pb2.HttpAuth(scheme=_SCHEMES[auth.scheme], secret=auth.secret, header=auth.header)
+    return tools_pb2.HttpAuth(
+        scheme=_SCHEMES[auth.scheme],
+        secret=auth.secret,
+        header=auth.header,
+        token_url=auth.token_url,
+        client_id=auth.client_id,
+        scope=auth.scope,
+    )
 
 
 def _http_to_proto(http: HttpBinding) -> tools_pb2.HttpBinding:
