@@ -22,6 +22,7 @@ from errand_gateway.clients.agent import (
     GrpcExampleBackend,
     GrpcMemoryBackend,
     GrpcPrivacyBackend,
+    GrpcScheduleBackend,
     GrpcWorkflowBackend,
 )
 from errand_gateway.clients.external_tokens import ExternalTokens, Issuer
@@ -229,6 +230,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             memory=GrpcMemoryBackend(channels["agent"]),
             examples=GrpcExampleBackend(channels["agent"]),
             privacy=GrpcPrivacyBackend(channels["agent"]),
+            schedules=GrpcScheduleBackend(channels["agent"]),
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
             models=ObservedModels(GrpcModelBackend(channels["inference"])),

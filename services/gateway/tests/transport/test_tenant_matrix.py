@@ -17,7 +17,7 @@ NOT_TENANTS = {
     "/v1/models/{model}": "models are the installation's; agents in it are tested below",
 }
 # Operations that make what their path names, in the caller's own tenant.
-MAKES = {("/api/v1/workflows/{workflow}", "put")}
+MAKES = {("/api/v1/workflows/{workflow}", "put"), ("/api/v1/schedules/{schedule}", "put")}
 BODIES: dict[str, Any] = {
     "/api/v1/runs/{run_id}/fork": {"from_model_step": 1},
     "/api/v1/workflows/{workflow}/runs": {"input": "x"},
@@ -29,6 +29,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/tools/{name}/call": {"arguments": {}},
     "/api/v1/effects/{effect_id}/settle": {"result": 1},
     "/api/v1/collections/{collection_id}": {"description": "x"},
+    "/api/v1/collections/{collection_id}/documents/fetch": {"url": "https://example.com/"},
     "/api/v1/collections/{collection_id}/search": {"query": "x"},
     "/api/v1/admin/quotas/{quota_id}": {"amount": 1},
     "/v1/vector_stores/{store_id}/search": {"query": "x"},
@@ -63,6 +64,7 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
     await made(http, "/api/v1/mcp-servers", json={"name": "spy", "url": "https://example.com/mcp"})
     workflow = {"nodes": [{"id": "a", "agent": {"message": "x"}}], "max_tokens": 1, "max_seconds": 1}
     assert (await http.put("/api/v1/workflows/spy", json=workflow)).is_success
+    assert (await http.put("/api/v1/schedules/spy", json={"cron": "0 7 * * *", "message": "x"})).is_success
     conversation = run["conversation_id"]
     file = await made(http, "/v1/files", data={"purpose": "assistants"}, files={"file": ("b.txt", b"b")})
     return {
@@ -72,6 +74,7 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
         "item_id": "msg_1",
         "name": agent["name"],
         "workflow": "spy",
+        "schedule": "spy",
         "workflow_run_id": (await made(http, "/api/v1/workflows/spy/runs", json={"input": "x"}))["id"],
         "fact_id": (await made(http, "/api/v1/facts", json={"text": "x"}))["fact"]["id"],
         "effect_id": "eff_nobody",

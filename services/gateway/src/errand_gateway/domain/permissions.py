@@ -29,6 +29,7 @@ class Permission(StrEnum):
     MEMORY_WRITE = "memory:write"
     EXAMPLES_EXPORT = "examples:export"
     RETENTION_WRITE = "retention:write"
+    SCHEDULES_WRITE = "schedules:write"
     DOCUMENTS_READ = "documents:read"
     DOCUMENTS_WRITE = "documents:write"
     DATA_DELETE = "data:delete"
@@ -93,6 +94,7 @@ _USER: Final = _VIEWER | {
 _DEVELOPER: Final = _USER | {
     P.AGENTS_WRITE,
     P.WORKFLOWS_WRITE,
+    P.SCHEDULES_WRITE,
     P.DOCUMENTS_WRITE,
     P.TOOLS_WRITE,
     P.EFFECTS_READ,
@@ -135,6 +137,7 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
                 P.MODELS_USE,
                 P.AGENTS_READ,
                 P.WORKFLOWS_READ,
+                P.SCHEDULES_WRITE,
                 P.MEMORY_READ,
                 P.MEMORY_WRITE,
                 P.TOKENS_CREATE,

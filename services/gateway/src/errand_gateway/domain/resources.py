@@ -52,6 +52,22 @@ class RunState(StrEnum):
     WAITING = "waiting"
 
 
+class RunPriority(StrEnum):
+    """When a run begins: at once, or from the queue."""
+
+    AT_ONCE = "at_once"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class WhenBusy(StrEnum):
+    """What happens to a message while another one of its conversation is being answered."""
+
+    REFUSE = "refuse"
+    QUEUE = "queue"
+
+
 class ApprovalState(StrEnum):
     """Where a call that needs a person's approval stands."""
 
@@ -187,6 +203,9 @@ class RunCommand:
     agent: str = ""
     conversation_id: str = ""
     idempotency_key: str = ""
+    when_busy: WhenBusy = WhenBusy.REFUSE
+    priority: RunPriority = RunPriority.AT_ONCE
+    start_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

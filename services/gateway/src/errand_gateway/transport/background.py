@@ -63,13 +63,17 @@ class BackgroundRuns:
         self._recorder = recorder
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def follow(self, run: Run, context: RequestContext) -> None:
-        """Takes over the request's reservation; the request itself is booked with nothing used."""
+    def follow(self, run: Run, context: RequestContext, *, start_at: datetime | None = None) -> None:
+        """Takes over the request's reservation; the request itself is booked with nothing used.
+
+        A run that begins later is followed for an hour from then.
+        """
 
         async def look() -> _Ended | None:
             return _ended_run(await self._agents.get_run(run.id))
 
-        self._watch(look, run.id, context)
+        wait = (start_at - utc_now()).total_seconds() if start_at is not None else 0.0
+        self._watch(look, run.id, context, wait_seconds=max(0.0, wait))
 
     def follow_workflow(self, run: WorkflowRun, context: RequestContext) -> None:
         """The same for a workflow's run: what all its agents used is booked as one."""
@@ -79,12 +83,19 @@ class BackgroundRuns:
 
         self._watch(look, run.id, context)
 
-    def _watch(self, look: Callable[[], Awaitable[_Ended | None]], run_id: str, context: RequestContext) -> None:
+    def _watch(
+        self,
+        look: Callable[[], Awaitable[_Ended | None]],
+        run_id: str,
+        context: RequestContext,
+        *,
+        wait_seconds: float = 0.0,
+    ) -> None:
         if context.principal is None:
             return
         watched = _Watched(look, run_id, context.principal, context.project, context.price, context.reservation)
         context.reservation = None
-        task = asyncio.create_task(self._follow(watched))
+        task = asyncio.create_task(self._follow(watched, wait_seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -103,8 +114,9 @@ class BackgroundRuns:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _follow(self, watched: _Watched) -> None:
+    async def _follow(self, watched: _Watched, wait_seconds: float) -> None:
         try:
+            await asyncio.sleep(wait_seconds)
             async with asyncio.timeout(_RUN_SECONDS):
                 ended = await self._ended(watched)
             self._book(watched, ended)

@@ -25,6 +25,7 @@ from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.quotas import QuotaAdmin
 from errand_gateway.domain.records import RecordReader
 from errand_gateway.domain.responses import ResponseStore
+from errand_gateway.domain.schedules import ScheduleBackend
 from errand_gateway.domain.sessions import Sessions
 from errand_gateway.domain.users import UserStore
 from errand_gateway.domain.workflows import WorkflowBackend
@@ -71,6 +72,7 @@ class Services:
     memory: MemoryBackend
     examples: ExampleBackend
     privacy: PrivacyBackend
+    schedules: ScheduleBackend
     documents: DocumentBackend
     tools: ToolBackend
     models: ModelBackend

@@ -6,6 +6,7 @@ from errand_gateway.clients.agent.examples import GrpcExampleBackend
 from errand_gateway.clients.agent.memory import GrpcMemoryBackend
 from errand_gateway.clients.agent.privacy import GrpcPrivacyBackend
 from errand_gateway.clients.agent.runs import RunClient
+from errand_gateway.clients.agent.schedules import GrpcScheduleBackend
 from errand_gateway.clients.agent.workflows import GrpcWorkflowBackend
 
 
@@ -18,5 +19,6 @@ __all__ = [
     "GrpcExampleBackend",
     "GrpcMemoryBackend",
     "GrpcPrivacyBackend",
+    "GrpcScheduleBackend",
     "GrpcWorkflowBackend",
 ]

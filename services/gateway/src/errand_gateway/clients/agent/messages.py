@@ -29,6 +29,16 @@ def run(message: pb.Run) -> r.Run:
     )
 
 
+def priority(number: int) -> r.RunPriority:
+    """When a run begins; an unspecified one at once."""
+    return convert.enum_or(r.RunPriority, pb.RunPriority, number, "RUN_PRIORITY_", r.RunPriority.AT_ONCE)
+
+
+def priority_name(value: r.RunPriority) -> str:
+    """The same for the wire."""
+    return "RUN_PRIORITY_" + ("UNSPECIFIED" if value is r.RunPriority.AT_ONCE else value.name)
+
+
 def event(message: pb.RunEvent) -> r.RunEvent:
     """An event of a run."""
     body: r.RunStarted | r.Step | r.TextDelta | r.Approval | r.Run

@@ -7,7 +7,7 @@ from errand_common.rpc.client import deadline_seconds, translate_errors
 
 from errand_gateway.clients import conversion as convert
 from errand_gateway.clients.agent.client import DEPENDENCY, AgentClient
-from errand_gateway.clients.agent.messages import approval, event, run
+from errand_gateway.clients.agent.messages import approval, event, priority_name, run
 from errand_gateway.domain import resources as r
 
 
@@ -141,4 +141,7 @@ def _request(command: r.RunCommand) -> pb.RunAgentRequest:
         conversation_id=command.conversation_id,
         message=command.message,
         idempotency_key=command.idempotency_key,
+        when_busy=pb.WHEN_BUSY_QUEUE if command.when_busy is r.WhenBusy.QUEUE else pb.WHEN_BUSY_UNSPECIFIED,
+        priority=priority_name(command.priority),
+        start_at=convert.timestamp(command.start_at),
     )

@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from errand_gateway.domain.permissions import Permission
-from errand_gateway.domain.resources import Citation, RunCommand, Step, StopReason, Usage
+from errand_gateway.domain.resources import Citation, RunCommand, Step, StopReason, Usage, WhenBusy
 from errand_gateway.transport.access import (
     BODY_RESPONSES,
     CONFLICT,
@@ -48,9 +48,15 @@ class ChatRequest(Body):
         Field(max_length=64, pattern=ID_PATTERN, description="Left out, a new conversation begins."),
     ] = ""
 
+    when_busy: Annotated[
+        WhenBusy, Field(description="While another message of the conversation is being answered; 8 may wait.")
+    ] = WhenBusy.REFUSE
+
     def command(self, idempotency_key: str | None) -> RunCommand:
         """What the agent service is asked."""
-        return RunCommand(self.message, self.agent, self.conversation_id, idempotency_key or "")
+        return RunCommand(
+            self.message, self.agent, self.conversation_id, idempotency_key or "", when_busy=self.when_busy
+        )
 
 
 class ChatResponse(BaseModel):

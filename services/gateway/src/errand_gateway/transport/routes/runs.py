@@ -1,13 +1,24 @@
 """Runs in the background, and their events."""
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated
 
 from errand_common.principal import Principal
 from fastapi import Depends, Header, Query, Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from errand_gateway.domain.permissions import Permission
-from errand_gateway.domain.resources import ForkCommand, Page, Run, RunFilter, RunState, StopReason
+from errand_gateway.domain.resources import (
+    ForkCommand,
+    Page,
+    Run,
+    RunCommand,
+    RunFilter,
+    RunPriority,
+    RunState,
+    StopReason,
+)
 from errand_gateway.transport.access import (
     BODY_RESPONSES,
     CONFLICT,
@@ -28,6 +39,23 @@ router = guarded_router(prefix="/api/v1/runs", tags=["runs"])
 Reader = Annotated[Principal, Depends(Requires(Permission.RUNS_READ))]
 Starter = Annotated[Principal, Depends(Requires(Permission.RUNS_CREATE))]
 Watcher = Annotated[Principal, Depends(Requires(Permission.RUNS_READ, seconds=3600.0))]
+
+
+class RunRequest(ChatRequest):
+    """A message for an agent, answered in the background."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message": "Sum up the news.", "priority": "low"}]})
+
+    priority: Annotated[RunPriority, Field(description="Other than `at_once`: from a queue, in this order.")] = (
+        RunPriority.AT_ONCE
+    )
+    start_at: Annotated[
+        AwareDatetime | None, Field(description="It does not begin before, at most 366 days ahead.")
+    ] = None
+
+    def command(self, idempotency_key: str | None) -> RunCommand:
+        """What the agent service is asked."""
+        return replace(super().command(idempotency_key), priority=self.priority, start_at=self.start_at)
 
 
 class Fork(Body):
@@ -54,7 +82,7 @@ class Fork(Body):
     responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT},
 )
 async def start_run(
-    body: ChatRequest,
+    body: RunRequest,
     request: Request,
     response: Response,
     services: ServicesDep,
@@ -63,15 +91,18 @@ async def start_run(
 ) -> Run:
     """Returns at once; the run goes on whether or not anybody watches."""
     await hold_for_run(request, services, caller, body.agent)
-    return _accepted(await services.agents.start(body.command(idempotency_key)), request, response, services)
+    run = await services.agents.start(body.command(idempotency_key))
+    return _accepted(run, request, response, services, start_at=body.start_at)
 
 
-def _accepted(run: Run, request: Request, response: Response, services: Services) -> Run:
+def _accepted(
+    run: Run, request: Request, response: Response, services: Services, *, start_at: datetime | None = None
+) -> Run:
     """What it uses is booked when it ends."""
     context = context_of(request.scope)
     context.run_id, context.agent = run.id, run.agent
     if run.state is not RunState.ENDED:
-        services.background.follow(run, context)
+        services.background.follow(run, context, start_at=start_at)
     response.headers["Location"] = f"/api/v1/runs/{run.id}"
     return run
 
