@@ -91,6 +91,7 @@ AUTOSCALING = closed(
         "metrics": {**LIST, "description": "more metrics, as in a HorizontalPodAutoscaler"},
     }
 )
+CANARY = closed({"replicas": whole(0, 100), "tag": TAG})
 HOURS = text("hours, such as 720h", pattern=r"^[1-9][0-9]*h$")
 SCHEDULE = text("cron, UTC", pattern=r"^\S+ \S+ \S+ \S+ \S+$")
 PLACEMENT = {"nodeSelector": LABELS, "tolerations": LIST}
@@ -243,7 +244,7 @@ def schema() -> Schema:
                             "annotations": LABELS,
                         }
                     ),
-                    canary=closed({"replicas": whole(0, 100), "tag": TAG}),
+                    canary=CANARY,
                 ),
                 "agent": service("agent"),
                 "inference": service(
@@ -255,9 +256,10 @@ def schema() -> Schema:
                     cache=closed({"storage": text(pattern=r"^([1-9][0-9]*(Ki|Mi|Gi|Ti))?$"), "storageClass": NAME}),
                     gpus=whole(0, 16),
                     runtimeClassName=NAME,
+                    canary=CANARY,
                 ),
-                "rag": service("rag"),
-                "tools": service("tools"),
+                "rag": service("rag", canary=CANARY),
+                "tools": service("tools", canary=CANARY),
                 "keda": closed({"enabled": FLAG, "prometheus": URL}),
                 "ingress": closed(
                     {

@@ -174,15 +174,20 @@ def test_scaling_and_budgets_only_where_asked_for() -> None:
         assert "replicas" not in find(standard, target["kind"], target["name"].removeprefix("shop-errand-"))["spec"]
 
 
-def test_a_canary_takes_its_share_of_the_same_service() -> None:
-    manifests = render(gateway__replicas=9, gateway__canary={"replicas": 1, "tag": "0.2.0"})
-    canary, stable = find(manifests, "Deployment", "gateway-canary"), workload(manifests, "gateway")
+@pytest.mark.parametrize("name", ["gateway", "inference", "rag", "tools"])
+def test_a_canary_takes_its_share_of_the_same_service(name: str) -> None:
+    manifests = render(**{f"{name}__replicas": 9, f"{name}__canary": {"replicas": 1, "tag": "0.2.0"}})
+    canary, stable = find(manifests, "Deployment", f"{name}-canary"), workload(manifests, name)
     assert canary["spec"]["template"]["spec"]["containers"][0]["image"].endswith(":0.2.0")
-    service = find(manifests, "Service", "gateway")["spec"]["selector"]
+    service = find(manifests, "Service", name if name == "gateway" else f"{name}-headless")["spec"]["selector"]
     for deployment in (canary, stable):
         assert service.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
-    assert canary["spec"]["selector"] != stable["spec"]["selector"]
-    assert not select(render(), "Deployment", "shop-errand-gateway-canary")
+    # Neither Deployment counts the other's pods as its own.
+    own = stable["spec"]["selector"]["matchLabels"]
+    assert not own.items() <= canary["spec"]["template"]["metadata"]["labels"].items()
+    assert not select(render(), "Deployment", f"shop-errand-{name}-canary")
+    if name != "inference":
+        assert f"{name}.canary.replicas" in refused("minimal", **{f"{name}__canary__replicas": 1})
 
 
 def test_gpus_are_asked_for_only_where_they_are_wanted() -> None:

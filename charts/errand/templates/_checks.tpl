@@ -13,8 +13,13 @@
 {{- if and (eq $v.redis.kind "memory") (or (gt (int $v.gateway.replicas) 1) $v.gateway.autoscaling.enabled) -}}
 {{- fail "redis.kind: memory counts rate limits in each gateway alone; with more than one set it to bundled or external" -}}
 {{- end -}}
-{{- if and (eq $v.database.kind "sqlite") (gt (int $v.gateway.canary.replicas) 0) -}}
-{{- fail "gateway.canary.replicas: SQLite has one writer; set database.kind to bundled or external" -}}
+{{- range $name := list "gateway" "rag" "tools" -}}
+{{- if and (eq $v.database.kind "sqlite") (gt (int (index $v $name).canary.replicas) 0) -}}
+{{- fail (printf "%s.canary.replicas: SQLite has one writer; set database.kind to bundled or external" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $v.chroma.kind "embedded") (gt (int $v.rag.canary.replicas) 0) -}}
+{{- fail "rag.canary.replicas: embedded Chroma belongs to one process; set chroma.kind to bundled or external" -}}
 {{- end -}}
 {{- if and (eq $v.chroma.kind "pgvector") (ne $v.database.kind "external") -}}
 {{- fail "chroma.kind: pgvector keeps vectors in an external Postgres that has the extension, 0.8 or later; set database.kind to external" -}}
