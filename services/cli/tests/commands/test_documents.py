@@ -80,6 +80,8 @@ async def test_a_collection_from_making_to_its_certificate(gateway: RunningGatew
     assert "1 documents are tried again." in (await call("rag", "retry", "shelf")).stdout
     assert "1 vectors were missing" in (await call("rag", "reconcile", "shelf", "--dry-run")).stdout
     assert "being built" in (await call("rag", "reindex", "shelf", "--no-wait")).stdout
+    fetched = await call("rag", "fetch", "shelf", "https://example.com/guide", "-m", "year=2025")
+    assert "page.html" in fetched.stdout
     certificate = json.loads((await call("rag", "delete", "shelf", id_, "--yes")).stdout)
     assert (certificate["kind"], certificate["complete"]) == ("document", True)
     assert json.loads((await call("rag", "certificate", certificate["id"])).stdout) == certificate

@@ -16,6 +16,8 @@ from ssrfguard.httpx import AsyncClient
 
 _HOST: Final = re.compile(r"^(\*\.)?[\w-]+(\.[\w-]+)*\.?$")
 _PIECE_BYTES: Final = 64 * 1024
+# Where clouds answer with the machine's credentials: nobody's business.
+_METADATA: Final = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::/32"))
 
 
 class UnknownEncoding(ValueError):  # noqa: N818 - named as what it tells
@@ -64,6 +66,24 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """The hosts of a setting. Raises ValueError for one that is none."""
+    Reach(hosts).policy(redirects=0)
+    return hosts
+
+
+def checked_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    """The private networks of a setting. Raises ValueError for one that is none, or that holds credentials."""
+    for network in networks:
+        parsed = ip_network(network)
+        for metadata in _METADATA:
+            if parsed.version == metadata.version and parsed.overlaps(metadata):
+                raise ValueError(
+                    f"{network} holds {metadata}, where clouds keep credentials; name a network without it"
+                )
+    return networks
 
 
 def guarded_client(policy: Policy, *, follow: bool, user_agent: str, resolver: Resolver | None = None) -> AsyncClient:
@@ -147,6 +167,8 @@ __all__ = [
     "Reach",
     "SSRFGuardError",
     "UnknownEncoding",
+    "checked_hosts",
+    "checked_networks",
     "guarded_client",
     "media_type",
     "read_bounded",

@@ -6,15 +6,25 @@ import json
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeVar, get_origin
+from typing import Annotated, Literal, TypeVar, get_origin
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
 from errand_common.redaction import redacted
 
 Settings = TypeVar("Settings", bound="ServiceSettings")
+
+
+def parted(value: object) -> object:
+    """Lists are written with commas, as in `a.example,b.example`."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parted)]
 
 
 class SettingsError(Exception):

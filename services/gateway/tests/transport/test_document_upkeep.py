@@ -43,6 +43,17 @@ async def test_metadata_and_priority_go_with_the_upload(gateway: RunningGateway,
     assert gateway.backend.rag.headers[-1].priority == 7
 
 
+async def test_a_document_is_fetched_by_its_url(gateway: RunningGateway, shelf: str) -> None:
+    body = {"url": "https://example.com/a", "metadata": {"year": 2025}, "priority": 2, "filename": "a.html"}
+    fetched = await gateway.http.post(f"{shelf}/documents/fetch", json=body)
+    document = fetched.json()["document"]
+    assert (fetched.status_code, document["filename"], document["metadata"]) == (202, "a.html", {"year": 2025})
+    assert (await gateway.http.post(f"{shelf}/documents/fetch", json=body)).json()["duplicate"] is True
+    for wrong in ({}, {"url": ""}, {"url": "file:///etc/passwd"}, {"url": "https://x.org", "priority": 10}):
+        refused = await gateway.http.post(f"{shelf}/documents/fetch", json=wrong)
+        assert refused.status_code == 422, refused.text
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

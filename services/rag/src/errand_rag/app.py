@@ -13,12 +13,14 @@ from errand_common.rpc.server import Registration, RpcServer
 from errand_common.tokens import TokenSigner, TokenVerifier
 
 from errand_rag.clients.inference import CachingEmbedder, InferenceEmbedder
+from errand_rag.clients.web import GuardedWebFetcher
 from errand_rag.domain.collections import CollectionService
 from errand_rag.domain.deletion import DeletionService
 from errand_rag.domain.documents import DocumentService
+from errand_rag.domain.fetching import FetchService
 from errand_rag.domain.ingestion import Ingestion, IngestionLimits
 from errand_rag.domain.models import JobKind, Quota
-from errand_rag.domain.ports import DocumentReader, Embedder, VectorStore
+from errand_rag.domain.ports import DocumentReader, Embedder, VectorStore, WebFetcher
 from errand_rag.domain.purging import Purger
 from errand_rag.domain.query_cache import QueryCache
 from errand_rag.domain.reindexing import Reindexing
@@ -82,6 +84,7 @@ def build(
     vectors: VectorStore,
     embedder: Embedder,
     reader: DocumentReader,
+    fetcher: WebFetcher,
 ) -> RagApp:
     """Wires the use cases to what they need."""
     owner = settings.worker_name
@@ -153,6 +156,7 @@ def build(
             max_bytes=settings.max_document_bytes,
             max_concurrent=settings.max_concurrent_uploads,
         ),
+        fetching=FetchService(document_service, fetcher, max_concurrent=settings.max_concurrent_uploads),
         deletion=DeletionService(
             collections=collections,
             documents=documents,
@@ -183,9 +187,11 @@ async def resources(settings: RagSettings) -> AsyncIterator[RagApp]:
             )
         )
         stack.push_async_callback(reader.close)
+        fetcher = open_fetcher(settings)
+        stack.push_async_callback(fetcher.close)
         channel = await stack.enter_async_context(create_channel(settings.inference_target))
         embedder = InferenceEmbedder(channel, _signer(settings), timeout_seconds=settings.embed_timeout_seconds)
-        yield build(settings, database=database, vectors=vectors, embedder=embedder, reader=reader)
+        yield build(settings, database=database, vectors=vectors, embedder=embedder, reader=reader, fetcher=fetcher)
 
 
 @asynccontextmanager
@@ -211,6 +217,13 @@ def open_vector_store(settings: RagSettings) -> ChromaVectorStore | PgVectorStor
     if settings.chroma_url is not None:
         return ChromaVectorStore.server(str(settings.chroma_url))
     return ChromaVectorStore.embedded(settings.chroma_folder)
+
+
+def open_fetcher(settings: RagSettings) -> GuardedWebFetcher:
+    """What fetches documents by URL; its caller closes it."""
+    return GuardedWebFetcher(
+        settings.fetch_reach, max_bytes=settings.max_document_bytes, timeout_seconds=settings.fetch_timeout_seconds
+    )
 
 
 def _signer(settings: RagSettings) -> TokenSigner:

@@ -4,8 +4,9 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from errand_common.settings import ServiceSettings
-from pydantic import AnyHttpUrl, Field, model_validator
+from errand_common.http import Reach, checked_hosts, checked_networks
+from errand_common.settings import CommaList, ServiceSettings
+from pydantic import AnyHttpUrl, Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 _MIB = 1024 * 1024
@@ -42,6 +43,15 @@ class RagSettings(ServiceSettings):
     max_concurrent_uploads: int = Field(
         default=8, ge=1, le=256, description="uploads read at a time; each is held in memory"
     )
+    fetch_hosts: CommaList = Field(
+        default=(),
+        description="hosts that documents may be fetched from: 'docs.example.com', '*.example.com', '10.0.0.7:8080'; "
+        "'*' for every public host; none turns fetching off",
+    )
+    fetch_private_networks: CommaList = Field(
+        default=(), description="private networks that documents may be fetched from, such as '10.20.0.0/16'"
+    )
+    fetch_timeout_seconds: float = Field(default=60, gt=0, le=600, description="longest time to fetch one document")
     max_document_characters: int = Field(default=10_000_000, ge=1, description="most text in a document")
     max_document_chunks: int = Field(default=20_000, ge=1, description="most chunks of a document")
     max_pages: int = Field(default=5000, ge=1, description="most pages of a PDF")
@@ -74,6 +84,23 @@ class RagSettings(ServiceSettings):
                 "postgresql+asyncpg URL, or take chroma"
             )
         return self
+
+    @field_validator("fetch_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return hosts if hosts == ("*",) else checked_hosts(hosts)
+
+    @field_validator("fetch_private_networks")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_networks(networks)
+
+    @property
+    def fetch_reach(self) -> Reach | None:
+        """Where documents may be fetched from; None when nowhere."""
+        if not self.fetch_hosts:
+            return None
+        return Reach(None if self.fetch_hosts == ("*",) else self.fetch_hosts, self.fetch_private_networks)
 
     @property
     def chroma_folder(self) -> Path:

@@ -311,6 +311,35 @@ class UploadDocumentResponse(_message.Message):
     duplicate: bool
     def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ..., duplicate: _Optional[bool] = ...) -> None: ...
 
+class FetchDocumentRequest(_message.Message):
+    __slots__ = ("collection_id", "url", "filename", "metadata", "priority")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: MetadataValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[MetadataValue, _Mapping]] = ...) -> None: ...
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    collection_id: str
+    url: str
+    filename: str
+    metadata: _containers.MessageMap[str, MetadataValue]
+    priority: int
+    def __init__(self, collection_id: _Optional[str] = ..., url: _Optional[str] = ..., filename: _Optional[str] = ..., metadata: _Optional[_Mapping[str, MetadataValue]] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class FetchDocumentResponse(_message.Message):
+    __slots__ = ("document", "duplicate")
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    document: Document
+    duplicate: bool
+    def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ..., duplicate: _Optional[bool] = ...) -> None: ...
+
 class GetDocumentRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]

@@ -65,6 +65,11 @@ class RagServiceStub:
                 request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.UploadDocumentRequest.SerializeToString,
                 response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.UploadDocumentResponse.FromString,
                 _registered_method=True)
+        self.FetchDocument = channel.unary_unary(
+                '/errand.rag.v1.RagService/FetchDocument',
+                request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.FetchDocumentRequest.SerializeToString,
+                response_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.FetchDocumentResponse.FromString,
+                _registered_method=True)
         self.GetDocument = channel.unary_unary(
                 '/errand.rag.v1.RagService/GetDocument',
                 request_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.GetDocumentRequest.SerializeToString,
@@ -179,6 +184,14 @@ class RagServiceServicer:
     def UploadDocument(self, request_iterator, context):
         """Uploads one document: first its header, then its bytes. Returns once the bytes are stored;
         ingestion goes on and GetDocument tells its state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchDocument(self, request, context):
+        """Fetches one document from a URL and stores it as an upload is; the URL's host has to be among
+        those the operator allows. Returns once the bytes are stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -316,6 +329,11 @@ def add_RagServiceServicer_to_server(servicer, server):
                     servicer.UploadDocument,
                     request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.UploadDocumentRequest.FromString,
                     response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.UploadDocumentResponse.SerializeToString,
+            ),
+            'FetchDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchDocument,
+                    request_deserializer=errand_dot_rag_dot_v1_dot_rag__pb2.FetchDocumentRequest.FromString,
+                    response_serializer=errand_dot_rag_dot_v1_dot_rag__pb2.FetchDocumentResponse.SerializeToString,
             ),
             'GetDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDocument,
@@ -551,6 +569,33 @@ class RagService:
             '/errand.rag.v1.RagService/UploadDocument',
             errand_dot_rag_dot_v1_dot_rag__pb2.UploadDocumentRequest.SerializeToString,
             errand_dot_rag_dot_v1_dot_rag__pb2.UploadDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.rag.v1.RagService/FetchDocument',
+            errand_dot_rag_dot_v1_dot_rag__pb2.FetchDocumentRequest.SerializeToString,
+            errand_dot_rag_dot_v1_dot_rag__pb2.FetchDocumentResponse.FromString,
             options,
             channel_credentials,
             insecure,

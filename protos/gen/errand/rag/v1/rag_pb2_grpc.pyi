@@ -47,6 +47,10 @@ class RagServiceStub:
     """Uploads one document: first its header, then its bytes. Returns once the bytes are stored;
     ingestion goes on and GetDocument tells its state.
     """
+    FetchDocument: _grpc.UnaryUnaryMultiCallable[_rag_pb2.FetchDocumentRequest, _rag_pb2.FetchDocumentResponse]
+    """Fetches one document from a URL and stores it as an upload is; the URL's host has to be among
+    those the operator allows. Returns once the bytes are stored.
+    """
     GetDocument: _grpc.UnaryUnaryMultiCallable[_rag_pb2.GetDocumentRequest, _rag_pb2.GetDocumentResponse]
     """One document with its state."""
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ListDocumentsRequest, _rag_pb2.ListDocumentsResponse]
@@ -98,6 +102,10 @@ class RagServiceAsyncStub(RagServiceStub):
     UploadDocument: _aio.StreamUnaryMultiCallable[_rag_pb2.UploadDocumentRequest, _rag_pb2.UploadDocumentResponse]  # type: ignore[assignment]
     """Uploads one document: first its header, then its bytes. Returns once the bytes are stored;
     ingestion goes on and GetDocument tells its state.
+    """
+    FetchDocument: _aio.UnaryUnaryMultiCallable[_rag_pb2.FetchDocumentRequest, _rag_pb2.FetchDocumentResponse]  # type: ignore[assignment]
+    """Fetches one document from a URL and stores it as an upload is; the URL's host has to be among
+    those the operator allows. Returns once the bytes are stored.
     """
     GetDocument: _aio.UnaryUnaryMultiCallable[_rag_pb2.GetDocumentRequest, _rag_pb2.GetDocumentResponse]  # type: ignore[assignment]
     """One document with its state."""
@@ -183,6 +191,16 @@ class RagServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rag_pb2.UploadDocumentResponse, _abc.Awaitable[_rag_pb2.UploadDocumentResponse]]:
         """Uploads one document: first its header, then its bytes. Returns once the bytes are stored;
         ingestion goes on and GetDocument tells its state.
+        """
+
+    @_abc_1.abstractmethod
+    def FetchDocument(
+        self,
+        request: _rag_pb2.FetchDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.FetchDocumentResponse, _abc.Awaitable[_rag_pb2.FetchDocumentResponse]]:
+        """Fetches one document from a URL and stores it as an upload is; the URL's host has to be among
+        those the operator allows. Returns once the bytes are stored.
         """
 
     @_abc_1.abstractmethod

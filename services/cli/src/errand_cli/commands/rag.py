@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from errand_cli.client import ApiError
-from errand_cli.commands.documents import named_values
+from errand_cli.commands.documents import Metadata, named_values
 from errand_cli.commands.options import AsJson, DataDir, Key, Url, client_of, out
 from errand_cli.layout import Layout
 
@@ -129,6 +129,25 @@ def list_documents(
         ("file", "state", "%", "chunks", "id", "failure"),
         ((r["filename"], r["state"], r["progress_percent"], r["chunk_count"], r["id"], r["failure"]) for r in rows),
     )
+
+
+@app.command("fetch")
+def fetch_document(
+    name: Name,
+    address: Annotated[str, typer.Argument(help="http or https, of a host that the operator allows")],
+    filename: Annotated[str, typer.Option(help="what the document is called; default host and path")] = "",
+    metadata: Metadata = None,
+    priority: Annotated[int, typer.Option(min=0, max=9, help="higher is ingested sooner")] = 0,
+    data_dir: DataDir = None,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Have a document fetched from a URL."""
+    body = {"url": address, "filename": filename, "metadata": named_values(metadata), "priority": priority}
+    stored = client_of(data_dir, url, key).post(_path(name, "documents", "fetch"), body)
+    document = stored["document"]
+    told = "was there already" if stored["duplicate"] else "is stored"
+    out.print(f"{document['filename']} ({document['id']}) {told}.", markup=False, highlight=False)
 
 
 @app.command("watch")

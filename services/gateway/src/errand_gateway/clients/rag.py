@@ -95,6 +95,13 @@ class GrpcDocumentBackend:
             response = await self._stub.UploadDocument(parts, timeout=deadline_seconds(self._upload_seconds))
         return d.StoredDocument(messages.document_of(response.document), response.duplicate)
 
+    async def fetch(self, collection: str, url: str, new: d.NewDocument) -> d.StoredDocument:
+        """Has a document fetched from a URL; no file name takes host and path of it."""
+        request = messages.fetch_message(collection, url, new)
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.FetchDocument(request, timeout=deadline_seconds(self._upload_seconds))
+        return d.StoredDocument(messages.document_of(response.document), response.duplicate)
+
     async def get_document(self, document_id: str) -> d.Document:
         """One document."""
         with translate_errors(DEPENDENCY):

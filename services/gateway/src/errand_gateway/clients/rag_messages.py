@@ -76,6 +76,17 @@ def header_message(collection: str, new: d.NewDocument) -> pb.UploadHeader:
     )
 
 
+def fetch_message(collection: str, url: str, new: d.NewDocument) -> pb.FetchDocumentRequest:
+    """What is said of a document before it is fetched."""
+    return pb.FetchDocumentRequest(
+        collection_id=collection,
+        url=url,
+        filename=new.filename,
+        metadata={name: _value_message(value) for name, value in new.metadata.items()},
+        priority=new.priority,
+    )
+
+
 def document_of(message: pb.Document) -> d.Document:
     """A document."""
     return d.Document(

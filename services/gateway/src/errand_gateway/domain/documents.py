@@ -285,6 +285,10 @@ class DocumentBackend(Protocol):
         """Streams a document's bytes, in pieces of at most 1 MiB."""
         ...
 
+    async def fetch(self, collection: str, url: str, new: NewDocument) -> StoredDocument:
+        """Has a document fetched from a URL; no file name takes host and path of it."""
+        ...
+
     async def get_document(self, document_id: str) -> Document:
         """One document."""
         ...

@@ -140,17 +140,22 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
     ) -> pb.UploadDocumentResponse:
         """Stores a document."""
         header = (await anext(aiter(request_iterator))).header
-        self.headers.append(header)
-        collection = self._collection(header.collection_id)
+        self._collection(header.collection_id)
         content = b""
         async for part in request_iterator:
             self.pieces += 1
             self.largest_piece = max(self.largest_piece, len(part.data))
             content += part.data
+        document, duplicate = self._stored(header, content)
+        return pb.UploadDocumentResponse(document=document, duplicate=duplicate)
+
+    def _stored(self, header: pb.UploadHeader, content: bytes) -> tuple[pb.Document, bool]:
+        self.headers.append(header)
+        collection = self._collection(header.collection_id)
         digest = hashlib.sha256(content).hexdigest()
-        for document in self._documents_of(collection.id):
-            if document.content_hash == digest:
-                return pb.UploadDocumentResponse(document=document, duplicate=True)
+        for known in self._documents_of(collection.id):
+            if known.content_hash == digest:
+                return known, True
         document = pb.Document(
             id=new_id("doc"),
             collection_id=collection.id,
@@ -170,7 +175,20 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
         document.created_at.FromDatetime(utc_now())
         self._texts[document.id] = content.decode(errors="replace")
         collection.document_count += 1
-        return pb.UploadDocumentResponse(document=self._documents.add(document.id, document))
+        return self._documents.add(document.id, document), False
+
+    async def FetchDocument(self, request: pb.FetchDocumentRequest, context: Any) -> pb.FetchDocumentResponse:
+        """Stores the URL itself as the text; one that names no web host is refused."""
+        if not request.url.startswith(("http://", "https://")):
+            raise InvalidArgument("Only http and https addresses are allowed.", field="url", rule="url.allowed")
+        header = pb.UploadHeader(
+            collection_id=request.collection_id,
+            filename=request.filename or "page.html",
+            metadata=request.metadata,
+            priority=request.priority,
+        )
+        document, duplicate = self._stored(header, request.url.encode())
+        return pb.FetchDocumentResponse(document=document, duplicate=duplicate)
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Any) -> pb.GetDocumentResponse:
         """One document."""

@@ -60,9 +60,11 @@ async def hold_for_text(request: Request, services: Services, caller: Principal,
     context_of(request.scope).prompt_estimate = tokens
 
 
-def note_text(request: Request, model: str) -> None:
-    """Books what `hold_for_text` held: the work was done."""
+def note_text(request: Request, model: str, *, size: int | None = None) -> None:
+    """Books what `hold_for_text` held: the work was done. A size in bytes tells what is known only now."""
     context = context_of(request.scope)
+    if size is not None:
+        context.prompt_estimate = max(1, size // _BYTES_A_TOKEN)
     context.model, context.prompt_tokens = model, context.prompt_estimate
 
 

@@ -54,6 +54,13 @@ class DocumentReader(Protocol):
         """Raises DocumentRejected with a reason for a person."""
 
 
+class WebFetcher(Protocol):
+    """Fetches what others name, from where the operator allows."""
+
+    async def get(self, url: str) -> bytes:
+        """The content. Raises InvalidArgument naming `url`, TooLarge, Unavailable, Unsupported when turned off."""
+
+
 class VectorStore(Protocol):
     """Vectors by collection, cosine space. Every method raises Unavailable when it is away."""
 

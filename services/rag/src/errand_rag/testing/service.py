@@ -36,7 +36,9 @@ async def serving_rag(
             processes = ProcessReader(ReaderLimits(timeout_seconds=settings.read_timeout_seconds))
             stack.push_async_callback(processes.close)
             reader = processes
-        built = app.build(settings, database=database, vectors=store, embedder=embedder, reader=reader)
+        fetcher = app.open_fetcher(settings)
+        stack.push_async_callback(fetcher.close)
+        built = app.build(settings, database=database, vectors=store, embedder=embedder, reader=reader, fetcher=fetcher)
         port = await stack.enter_async_context(app.running(settings, built))
         channel = await stack.enter_async_context(create_channel(f"127.0.0.1:{port}"))
         yield RagClient(channel, principal(), keys.signer)

@@ -163,8 +163,8 @@ def document_message(document: Document) -> rag_pb2.Document:
     )
 
 
-def upload_options(header: rag_pb2.UploadHeader) -> UploadOptions:
-    """What the header says besides name and collection."""
+def upload_options(header: rag_pb2.UploadHeader | rag_pb2.FetchDocumentRequest) -> UploadOptions:
+    """What it says besides name and collection."""
     metadata = {name: _value(value) for name, value in header.metadata.items()}
     return UploadOptions(metadata=metadata, priority=header.priority)
 

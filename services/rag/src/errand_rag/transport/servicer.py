@@ -11,6 +11,7 @@ from errand_common.errors import InvalidArgument
 from errand_rag.domain.collections import CollectionService
 from errand_rag.domain.deletion import DeletionService
 from errand_rag.domain.documents import DocumentService
+from errand_rag.domain.fetching import FetchService
 from errand_rag.domain.reindexing import Reindexing
 from errand_rag.domain.search import SearchService
 from errand_rag.transport import convert
@@ -29,6 +30,7 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         documents: DocumentService,
         search: SearchService,
         uploads: UploadReader,
+        fetching: FetchService,
         deletion: DeletionService,
         reindexing: Reindexing,
         on_stored: Callable[[], None],
@@ -37,6 +39,7 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         self._documents = documents
         self._search = search
         self._uploads = uploads
+        self._fetching = fetching
         self._deletion = deletion
         self._reindexing = reindexing
         self._on_stored = on_stored
@@ -83,6 +86,13 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
         """Stores one document's bytes; ingestion follows."""
         document, duplicate = await self._uploads.receive(request_iterator)
         return rag_pb2.UploadDocumentResponse(document=convert.document_message(document), duplicate=duplicate)
+
+    async def FetchDocument(self, request: rag_pb2.FetchDocumentRequest, context: Any) -> rag_pb2.FetchDocumentResponse:
+        """Fetches one document and stores it; ingestion follows."""
+        document, duplicate = await self._fetching.fetch(
+            request.collection_id, request.url, request.filename, convert.upload_options(request)
+        )
+        return rag_pb2.FetchDocumentResponse(document=convert.document_message(document), duplicate=duplicate)
 
     async def GetDocument(self, request: rag_pb2.GetDocumentRequest, context: Any) -> rag_pb2.GetDocumentResponse:
         """One document with its state."""

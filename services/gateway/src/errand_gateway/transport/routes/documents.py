@@ -7,11 +7,12 @@ from typing import Annotated, Any, Final
 from errand_common.errors import InvalidArgument, NotFound, TooLarge
 from errand_common.principal import Principal
 from fastapi import Depends, Query, Request, Response
+from pydantic import ConfigDict, Field
 from sse_starlette import ServerSentEvent
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from errand_gateway.domain.documents import DeletionCertificate, Document, DocumentState, StoredDocument
+from errand_gateway.domain.documents import DeletionCertificate, Document, DocumentState, NewDocument, StoredDocument
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.domain.resources import Page
 from errand_gateway.domain.uploads import store_document
@@ -23,8 +24,9 @@ from errand_gateway.transport.access import (
     guarded_router,
 )
 from errand_gateway.transport.context import context_of
-from errand_gateway.transport.document_bodies import described
-from errand_gateway.transport.fields import PageDep, ResourceId
+from errand_gateway.transport.document_bodies import Metadata, described
+from errand_gateway.transport.errors import ErrorBody
+from errand_gateway.transport.fields import Body, PageDep, ResourceId, Text
 from errand_gateway.transport.routes.collections import Reader, Writer
 from errand_gateway.transport.services import Services, ServicesDep
 from errand_gateway.transport.spending import INGESTION_MODEL, hold_for_text, note_text
@@ -64,6 +66,9 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
         },
     }
 }
+NOT_OFFERED: Final[dict[int | str, dict[str, Any]]] = {
+    501: {"model": ErrorBody, "description": "The operator has named no hosts to fetch from."}
+}
 Watcher = Annotated[Principal, Depends(Requires(Permission.DOCUMENTS_READ, seconds=3600.0))]
 Uploader = Annotated[Principal, Depends(Requires(Permission.DOCUMENTS_WRITE, media="multipart/form-data"))]
 
@@ -94,6 +99,39 @@ async def upload_document(
         return stored
     finally:
         await form.close()
+
+
+class NewFetch(Body):
+    """A document by its URL."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"url": "https://docs.example.com/guide.html", "metadata": {"year": 2025}}]}
+    )
+
+    url: Annotated[Text, Field(min_length=1, max_length=2048, description="http or https, without user name.")]
+    filename: Annotated[
+        Text, Field(max_length=255, description="Empty takes host and path. The same name again is a new version.")
+    ] = ""
+    metadata: Metadata = Field(default={})
+    priority: Annotated[int, Field(ge=0, le=9, description="Higher is ingested sooner.")] = 0
+
+
+@router.post(
+    "/fetch",
+    status_code=202,
+    summary="Fetch a document from a URL",
+    responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT, **NOT_OFFERED},
+)
+async def fetch_document(
+    collection_id: ResourceId, body: NewFetch, request: Request, services: ServicesDep, caller: Writer
+) -> StoredDocument:
+    """Fetches it from a host that the operator allows and stores it as an upload is."""
+    await hold_for_text(request, services, caller, INGESTION_MODEL, 0)
+    new = NewDocument(body.filename, body.metadata, body.priority)
+    stored = await services.documents.fetch(collection_id, body.url, new)
+    if not stored.duplicate:
+        note_text(request, INGESTION_MODEL, size=stored.document.size_bytes)
+    return stored
 
 
 async def read_form(request: Request) -> FormData:
