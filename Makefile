@@ -17,7 +17,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test traces-test test-fast check lint format types imports protos protos-check buf-lint docs browser eval train bench-chat bench-gateway bench-rag bench-tools bench-scaling images chart-test cluster-test chaos clean
+.PHONY: help setup up down test traces-test test-fast check lint format types imports protos protos-check buf-lint docs browser eval train bench-chat bench-gateway bench-rag bench-telemetry bench-tools bench-scaling images chart-test cluster-test chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -138,6 +138,9 @@ bench-gateway: setup $(WRK) $(LITELLM)/.set-up ## the gateway beside bare FastAP
 
 chaos: setup ## 50 runs with side effects on Postgres while a replica is killed every few seconds
 	@$(BIN)/python tests/chaos/chaos.py $(CHAOS_ARGS)
+
+bench-telemetry: setup $(WRK) ## what spans cost the gateway, and what happens when nobody takes them
+	@$(BIN)/python -m bench.telemetry --wrk $(WRK) $(BENCH_ARGS)
 
 bench-tools: setup ## calls a second of the tools service beside a bare gRPC hop, cost of the ledger
 	@$(BIN)/python bench/tools/run.py

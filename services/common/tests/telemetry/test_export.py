@@ -155,3 +155,31 @@ def test_only_the_selected_spans_are_sent(port: int) -> None:
     processor.shutdown()
     collector.close()
     assert collector.names == ["step"]
+
+
+class _Counting:
+    """An endpoint that takes a little while."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Delivery:
+        time.sleep(0.002)
+        self.batches.append(len(spans))
+        return Delivery.SENT
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_spans_of_a_busy_process_are_sent_together() -> None:
+    """A request for each few spans would cost more than what they tell of."""
+    endpoint = _Counting()
+    processor = PatientProcessor(endpoint)
+    for number in range(100):
+        _end_spans(processor, [str(number)])
+        time.sleep(0.003)
+    assert processor.force_flush(10_000)
+    processor.shutdown()
+    assert sum(endpoint.batches) == 100
+    assert len(endpoint.batches) < 50

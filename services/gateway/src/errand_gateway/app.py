@@ -15,6 +15,7 @@ from errand_common.tokens import KeySet, TokenSigner, generate_signing_key
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 
 from errand_gateway.clients.access_tokens import JwtAccessTokens
 from errand_gateway.clients.agent import (
@@ -78,6 +79,8 @@ from errand_gateway.transport.services import Services
 
 _log = structlog.get_logger(__name__)
 SERVICE = "gateway"
+# Our own root span tells of a request; the framework's four more of each would double what tracing costs.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 DESCRIPTION = """The public door of Errand: agents that answer with tools and with your documents.
 
 Send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Every error has one body: `code`,
@@ -121,6 +124,7 @@ def build_app(settings: GatewaySettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry=_NO_TELEMETRY,
         redirect_slashes=False,
     )
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]

@@ -22,6 +22,17 @@ async def test_one_root_tells_question_and_answer(gateway: RunningGateway, spans
     assert str(root.attributes[genai.SESSION_ID]).startswith("conv_")
     calls = [span for span in spans.ended if span.name.startswith("errand.agent.v1.AgentService/")]
     assert {span.context.trace_id for span in calls} == {root.context.trace_id}
+    assert root.attributes["http.route"] == "/api/v1/chat"
+
+
+async def test_a_request_is_told_of_once(gateway: RunningGateway, spans: RecordedSpans) -> None:
+    """The framework would add a span for each of its own steps, and each is paid for by every request."""
+    await gateway.http.post("/api/v1/chat", json={"message": "hello"})
+    assert len([span for span in spans.ended if span.parent is None]) == 1
+    assert {span.instrumentation_scope.name.partition(".")[0] for span in spans.ended} == {
+        "errand_gateway",
+        "errand_common",
+    }
 
 
 async def test_the_callers_trace_is_linked_and_not_continued(gateway: RunningGateway, spans: RecordedSpans) -> None:

@@ -144,6 +144,8 @@ class PatientProcessor(SpanProcessor):
         while batch := self._take():
             if self._deliver(batch):
                 pause = _FIRST_PAUSE_SECONDS
+                if self._may_gather():
+                    return
                 continue
             if self._ending:
                 return
@@ -152,6 +154,18 @@ class PatientProcessor(SpanProcessor):
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         if not self._ending:
             self._hurry.clear()
+
+    def _may_gather(self) -> bool:
+        """Whether the few spans that came while a batch was sent may wait for more.
+
+        Without this a busy process sends each request's spans by themselves, which costs more than the request.
+        """
+        with self._lock:
+            few = 0 < len(self._waiting) < self._batch
+        if few and not self._hurry.is_set():
+            self._wake.set()
+            return True
+        return False
 
     def _take(self) -> list[ReadableSpan]:
         with self._lock:

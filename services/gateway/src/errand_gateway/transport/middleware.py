@@ -84,7 +84,7 @@ class EdgeMiddleware:
                 else:
                     await self._answer(scope, _bounded(receive, limit), exchange)
             finally:
-                describe_end(exchange.status)
+                describe_end(scope, exchange.status)
                 self._record(scope, context, exchange.status)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:

@@ -12,8 +12,9 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 _TRACED = ("/api/", "/v1/")
-_STATUS_CODE = "http.response.status_code"
-# The framework has spans of its own around handlers, so the current span may be another one.
+_STATUS_CODE, _ROUTE = "http.response.status_code", "http.route"
+_tracer = tracer(__name__)
+# Work inside a handler has spans of its own, so the current span may be another one.
 _request_span: ContextVar[trace.Span] = ContextVar("request_span", default=trace.INVALID_SPAN)
 
 
@@ -23,7 +24,7 @@ def request_span(scope: Scope, headers: Headers) -> Iterator[None]:
     if not scope["path"].startswith(_TRACED):
         yield
         return
-    with tracer(__name__).start_as_current_span(
+    with _tracer.start_as_current_span(
         f"{scope['method']} request", context=Context(), links=_links(headers), kind=trace.SpanKind.SERVER
     ) as span:
         token = _request_span.set(span)
@@ -60,9 +61,11 @@ def describe_answer(answer: str, *, session: str) -> None:
         span.set_attribute(genai.SESSION_ID, session)
 
 
-def describe_end(status: int) -> None:
-    """How the request was answered; 0 when its client went away before."""
+def describe_end(scope: Scope, status: int) -> None:
+    """What was asked and how it was answered; 0 when the client went away before."""
     span = _request_span.get()
+    if (route := getattr(scope.get("route"), "path", None)) is not None:
+        span.set_attribute(_ROUTE, route)
     if status:
         span.set_attribute(_STATUS_CODE, status)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
