@@ -55,7 +55,7 @@ class ToolsClient:
         with acting_as(principal(tenant, roles=roles), signer=self.keys.signer), translate_errors("tools"):
             return await getattr(self.stub, method)(request, timeout=20)
 
-    async def execute(self, name: str, **arguments: Any) -> tuple[int, Any]:
+    async def execute(self, name: str, /, **arguments: Any) -> tuple[int, Any]:
         """Status and result of a new call."""
         self.calls += 1
         request = tools_pb2.ExecuteToolRequest(

@@ -18,6 +18,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from errand_tools.clients.guarded_httpx2 import GuardedTransport
+from errand_tools.clients.mcp_reading import read, reading_tools, told
 from errand_tools.domain.mcp import Remote, RemoteTool, offer_of
 from errand_tools.domain.tools import (
     CallContext,
@@ -86,7 +87,7 @@ class SdkMcpConnections:
             raise OutcomeUnknown(
                 "The tool's server went away or its answer cannot be read.", status=ExecutionStatus.FAILED
             ) from None
-        return _value(result)
+        return result
 
     async def _pinned(self, remote: Remote, tool: str, pinned_hash: str) -> "_Connection":
         connection = await self._connection(remote)
@@ -189,6 +190,7 @@ class _Connection:
         self._stop = asyncio.Event()
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tools: dict[str, RemoteTool] = {}
+        self._own: frozenset[str] = frozenset()
         self._listed_at = float("-inf")
         self.used_at = time.monotonic()
         self._task = asyncio.create_task(self._live())
@@ -240,14 +242,23 @@ class _Connection:
                 break
         if cursor or len(tools) > MAX_TOOLS:
             raise ValueError(f"more than {MAX_TOOLS} tools")
+        # A tool of the server's own comes before ours of the same name.
+        self._own = frozenset(tools)
+        tools = {**await reading_tools(client), **tools}
         self._tools, self._listed_at = tools, time.monotonic()
         return tools
 
-    async def call(self, tool: str, arguments: JsonObject, timeout_seconds: float) -> types.CallToolResult:
-        """The result as it came. The SDK's own check of results is left out: it runs the server's patterns here."""
-        request = types.CallToolRequest(params=types.CallToolRequestParams(name=tool, arguments=arguments))
+    async def call(self, tool: str, arguments: JsonObject, timeout_seconds: float) -> Any:
+        """What the tool gave. The SDK's own check of results is left out: it runs the server's patterns here."""
         session = self._entered().session
-        return await session.send_request(request, types.CallToolResult, request_read_timeout_seconds=timeout_seconds)
+
+        async def ask(request: Any, kind: Any) -> Any:
+            return await session.send_request(request, kind, request_read_timeout_seconds=timeout_seconds)
+
+        if tool not in self._own:
+            return await read(tool, arguments, ask)
+        params = types.CallToolRequestParams(name=tool, arguments=arguments)
+        return _value(await ask(types.CallToolRequest(params=params), types.CallToolResult))
 
     def _entered(self) -> Client:
         if self._client is None:
@@ -288,17 +299,9 @@ def _hash(tool: RemoteTool | None) -> str:
 
 def _value(result: types.CallToolResult) -> Any:
     """What the tool gave: its structured value, else its texts. Raises ToolFailed for an error it reports."""
-    text = "\n".join(_told(block) for block in result.content)
+    text = "\n".join(told(block) for block in result.content)
     if result.is_error:
         raise ToolFailed(text[:500].strip() or "The tool failed and did not say why.")
     if result.structured_content is not None:
         return result.structured_content
     return {"text": text}
-
-
-def _told(block: Any) -> str:
-    if isinstance(block, types.TextContent):
-        return block.text
-    if isinstance(block, types.EmbeddedResource) and isinstance(block.resource, types.TextResourceContents):
-        return block.resource.text
-    return f"({block.type}, which is no text)"
