@@ -26,6 +26,7 @@ from errand_gateway.clients.agent import (
     GrpcScheduleBackend,
     GrpcWorkflowBackend,
 )
+from errand_gateway.clients.circuits import Circuit, guarding
 from errand_gateway.clients.external_tokens import ExternalTokens, Issuer
 from errand_gateway.clients.health import GrpcHealthProbe
 from errand_gateway.clients.inference import GrpcModelBackend
@@ -313,7 +314,10 @@ async def _open_channels(stack: contextlib.AsyncExitStack, settings: GatewaySett
         "rag": settings.rag_target,
         "tools": settings.tools_target,
     }
-    return {name: await stack.enter_async_context(create_channel(target)) for name, target in targets.items()}
+    return {
+        name: await stack.enter_async_context(create_channel(target, guarding(Circuit(name))))
+        for name, target in targets.items()
+    }
 
 
 def _probes(database: Database, channels: dict[str, grpc.aio.Channel]) -> list[Probe]:

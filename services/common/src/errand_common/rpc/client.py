@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,9 +61,12 @@ _OPTIONS = [
 ]
 
 
-def create_channel(target: str) -> grpc.aio.Channel:
-    """A channel to `target` ("127.0.0.1:50052" or "dns:///errand-inference:50052"), with TLS where it is configured."""
-    interceptors: list[Any] = [_UnaryUnary(), _UnaryStream(), _StreamUnary(), _StreamStream()]
+def create_channel(target: str, outer: Sequence[grpc.aio.ClientInterceptor] = ()) -> grpc.aio.Channel:
+    """A channel to `target` ("127.0.0.1:50052" or "dns:///errand-inference:50052"), with TLS where it is configured.
+
+    `outer` interceptors see a call before those of every channel do.
+    """
+    interceptors: list[Any] = [*outer, _UnaryUnary(), _UnaryStream(), _StreamUnary(), _StreamStream()]
     if files := own_files():
         return grpc.aio.secure_channel(target, files.channel_credentials(), options=_OPTIONS, interceptors=interceptors)
     return grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors)
