@@ -157,6 +157,23 @@ def test_only_the_selected_spans_are_sent(port: int) -> None:
     assert collector.names == ["step"]
 
 
+def test_long_texts_fill_the_buffer_before_many_spans_do() -> None:
+    before = SPANS_DROPPED._value.get()
+    endpoint = _Stuck()
+    processor = PatientProcessor(endpoint, capacity_bytes=1024 * 1024)
+    provider = TracerProvider()
+    provider.add_span_processor(processor)
+    for _ in range(200):
+        with provider.get_tracer("test").start_as_current_span("long") as span:
+            span.set_attribute("mlflow.spanInputs", "x" * 20_000)
+    held = 200 - (SPANS_DROPPED._value.get() - before)
+    # Those that are being sent are held besides those that wait.
+    assert 40 <= held <= 100
+    processor.shutdown()
+    assert SPANS_DROPPED._value.get() - before == 200
+    endpoint.release.set()
+
+
 class _Counting:
     """An endpoint that takes a little while."""
 

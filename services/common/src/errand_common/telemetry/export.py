@@ -20,6 +20,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from errand_common.telemetry.metrics import SPANS_DROPPED
 
 BUFFERED_SPANS = 20_000
+BUFFERED_BYTES = 64 * 1024 * 1024
+# What a span takes beside its texts.
+_SPAN_BYTES = 2_048
 _LARGEST_BATCH = 256
 # Spans of one run end in groups: a short wait sends them together.
 _GATHER_SECONDS = 0.2
@@ -75,6 +78,8 @@ class OtlpSender:
 class PatientProcessor(SpanProcessor):
     """Keeps ended spans until the sender has taken them; drops and counts the oldest when full.
 
+    Full are so many spans, or texts of so many bytes: spans hold people's words.
+
     `select` gives the span to send for one that has ended, or None for one that is not sent.
     """
 
@@ -84,10 +89,12 @@ class PatientProcessor(SpanProcessor):
         *,
         select: Callable[[ReadableSpan], ReadableSpan | None] = lambda span: span,
         capacity: int = BUFFERED_SPANS,
+        capacity_bytes: int = BUFFERED_BYTES,
     ) -> None:
         self._sender = sender
         self._select = select
-        self._capacity = capacity
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self._bytes = 0
         self._waiting: deque[ReadableSpan] = deque()
         self._lock = threading.Lock()
         self._batch = _LARGEST_BATCH
@@ -109,6 +116,7 @@ class PatientProcessor(SpanProcessor):
         with self._lock:
             self._idle.clear()
             self._waiting.append(selected)
+            self._bytes += _size(selected)
             self._drop_oldest()
         self._wake.set()
 
@@ -172,7 +180,9 @@ class PatientProcessor(SpanProcessor):
             if not self._waiting:
                 self._idle.set()
             self._in_flight = min(self._batch, len(self._waiting))
-            return [self._waiting.popleft() for _ in range(self._in_flight)]
+            batch = [self._waiting.popleft() for _ in range(self._in_flight)]
+            self._bytes -= sum(map(_size, batch))
+            return batch
 
     def _deliver(self, batch: list[ReadableSpan]) -> bool:
         try:
@@ -209,10 +219,16 @@ class PatientProcessor(SpanProcessor):
     def _put_back(self, batch: list[ReadableSpan]) -> None:
         with self._lock:
             self._waiting.extendleft(reversed(batch))
+            self._bytes += sum(map(_size, batch))
             self._in_flight = 0
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        while len(self._waiting) > self._capacity:
-            self._waiting.popleft()
+        while len(self._waiting) > self._capacity or self._bytes > self._capacity_bytes:
+            self._bytes -= _size(self._waiting.popleft())
             SPANS_DROPPED.inc()
+
+
+def _size(span: ReadableSpan) -> int:
+    """About how many bytes a span holds on to."""
+    return _SPAN_BYTES + sum(len(value) for value in (span.attributes or {}).values() if isinstance(value, str))
