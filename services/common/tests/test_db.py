@@ -164,6 +164,20 @@ async def test_a_database_that_is_away_or_locked_is_unavailable(
     await impatient.close()
 
 
+async def test_a_connection_that_broke_while_it_rested_is_replaced(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand_common.db._IDLE_SECONDS", 0.0)
+    async with postgres.transaction() as session:
+        pid = await session.scalar(sa.text("SELECT pg_backend_pid()"))
+    engine = sa.create_engine(sa.make_url(postgres.url).set(drivername="postgresql+psycopg"))
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    engine.dispose()
+    async with postgres.transaction() as session:
+        assert await session.scalar(sa.text("SELECT pg_backend_pid()")) != pid
+
+
 async def test_a_wrong_statement_is_no_outage(database: Database) -> None:
     with pytest.raises(DBAPIError):
         async with database.transaction("a") as session:

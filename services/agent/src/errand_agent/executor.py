@@ -365,7 +365,7 @@ class RunExecutor:
             runs.end(row, outcome, utc_now())
             await runs.append(row, "ended", [(EventKind.ENDED, {})])
             count_run(outcome, len(await runs.steps(tenant_id, run_id)))
-        self._bell.ring(run_id)
+        self._bell.ring(run_id, rests=True)
         self._bell.forget(run_id)
 
 

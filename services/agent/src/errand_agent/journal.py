@@ -28,6 +28,7 @@ _CANCELLED = {"cancelled": True}
 _FAILED = "failed with"
 # A decision that another replica took rings no bell here; a run that waits looks this often.
 _LOOK_SECONDS = 2.0
+_SEEN_SECONDS = 1.0
 
 
 class Bell:
@@ -37,14 +38,14 @@ class Bell:
         self._watchers: dict[str, dict[asyncio.Event, bool]] = {}
         self._cancelled: dict[str, asyncio.Event] = {}
 
-    def ring(self, run_id: str, *, delta: bool = False) -> None:
-        """Wakes the run's watchers; for a piece of an answer only those who read along."""
+    def ring(self, run_id: str, *, rests: bool = False) -> None:
+        """Wakes the run's watchers; those who only wait for its rest when it has ended or waits for a person."""
         for watcher, reads_along in self._watchers.get(run_id, {}).items():
-            if reads_along or not delta:
+            if reads_along or rests:
                 watcher.set()
 
     def watch(self, run_id: str, *, reads_along: bool = True) -> asyncio.Event:
-        """An event that is set when the run has news."""
+        """An event that is set when the run has news, for who does not read along when it rests."""
         watcher = asyncio.Event()
         self._watchers.setdefault(run_id, {})[watcher] = reads_along
         return watcher
@@ -92,6 +93,7 @@ class DbosJournal:
         self._piece_key = ""
         self._flushed_at = self._flush_seconds = 0.0
         self._flushes = 0
+        self._seen_at, self._seen_cancelled = float("-inf"), False
 
     async def once(self, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """A DBOS step: done once, remembered, cancelled with the run.
@@ -141,7 +143,8 @@ class DbosJournal:
             row = await session.get(RunRow, self._run_id, with_for_update=True)
             if row is not None:
                 await RunRepository(session).append(row, key, events)
-        self._bell.ring(self._run_id, delta=all(kind is EventKind.DELTA for kind, _ in events))
+            self._saw(row)
+        self._bell.ring(self._run_id)
 
     async def tell(self, key: str, text: str) -> None:
         """A piece of the answer; an answer that an earlier attempt began is not told again."""
@@ -191,7 +194,7 @@ class DbosJournal:
             await self._tell_approvals(session, run, f"{step}.asked", asked)
             if await approvals.pending(self._run_id):
                 run.state = RunState.WAITING.value
-        self._bell.ring(self._run_id)
+        self._bell.ring(self._run_id, rests=True)
 
     async def _decided(self, step: int) -> dict[int, ApprovalRow] | None:
         """The step's approvals once none of them waits; those that nobody decided on in time are given up."""
@@ -214,15 +217,16 @@ class DbosJournal:
         await RunRepository(session).append(run, key, told)
 
     async def is_cancelled(self) -> bool:
-        """By this process's bell, or by the row when another one was asked."""
+        """By this process's bell, or by the row when another one was asked: seen at most a second ago."""
         if self._bell.cancellation(self._run_id).is_set():
             return True
-        return await self._requested()
+        if time.monotonic() - self._seen_at > _SEEN_SECONDS:
+            async with self._database.transaction(self._tenant_id, read_only=True) as session:
+                self._saw(await session.get(RunRow, self._run_id))
+        return self._seen_cancelled
 
-    async def _requested(self) -> bool:
-        async with self._database.transaction(self._tenant_id, read_only=True) as session:
-            row = await session.get(RunRow, self._run_id)
-            return row is None or row.cancel_requested
+    def _saw(self, row: RunRow | None) -> None:
+        self._seen_at, self._seen_cancelled = time.monotonic(), row is None or row.cancel_requested
 
 
 async def rung(watcher: asyncio.Event, seconds: float) -> None:

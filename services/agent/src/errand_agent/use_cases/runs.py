@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -219,14 +218,11 @@ class RunUseCases:
             )
             return [to_run(row) for row in rows], more
 
-    async def watch(self, run_id: str, after: int, *, reads_along: bool = True) -> AsyncGenerator[RunEvent, None]:
-        """The run's events after a sequence number, until it ends; raises NotFound.
-
-        Who does not read along gets the pieces of the answer with the next other event.
-        """
-        await self.get(run_id)
+    async def watch(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
+        """The run's events after a sequence number, until it ends; raises NotFound."""
+        await self._state(run_id)
         tenant_id = current_principal().tenant_id
-        watcher = self._bell.watch(run_id, reads_along=reads_along)
+        watcher = self._bell.watch(run_id)
         try:
             while True:
                 watcher.clear()
@@ -244,20 +240,27 @@ class RunUseCases:
 
     async def wait(self, run_id: str) -> Run:
         """The run, once it has ended or waits for a person."""
-        async with aclosing(self.watch(run_id, 0, reads_along=False)) as events:
-            async for event in events:
-                if event.kind is EventKind.APPROVAL:
-                    run = await self.get(run_id)
-                    if run.state is RunState.WAITING:
-                        return run
-        return await self.get(run_id)
+        return await self._rested(run_id, {RunState.ENDED, RunState.WAITING})
 
     async def ended(self, run_id: str) -> Run:
         """The run, once it has ended; people may take days to approve its calls."""
-        async with aclosing(self.watch(run_id, 0, reads_along=False)) as events:
-            async for _ in events:
-                pass
-        return await self.get(run_id)
+        return await self._rested(run_id, {RunState.ENDED})
+
+    async def _rested(self, run_id: str, states: Set[RunState]) -> Run:
+        """The run in one of these states; what it does on the way is not read."""
+        watcher = self._bell.watch(run_id, reads_along=False)
+        try:
+            while await self._state(run_id) not in states:
+                await rung(watcher, _POLL_SECONDS)
+                watcher.clear()
+            return await self.get(run_id)
+        finally:
+            self._bell.unwatch(run_id, watcher)
+
+    async def _state(self, run_id: str) -> RunState:
+        """Raises NotFound."""
+        async with self._database.transaction(current_principal().tenant_id, read_only=True) as session:
+            return RunState((await self._visible(RunRepository(session), run_id)).state)
 
     async def approval(self, approval_id: str) -> Approval:
         """As it is now; raises NotFound."""
@@ -284,7 +287,7 @@ class RunUseCases:
                 row.waiting = False
                 runs.end(row, Outcome(StopReason.CANCELLED, ""), utc_now())
                 await runs.append(row, "ended", [(EventKind.ENDED, {})])
-                self._bell.ring(run_id)
+                self._bell.ring(run_id, rests=True)
             elif row.state != RunState.ENDED.value:
                 row.cancel_requested = True
                 self._bell.cancellation(run_id).set()
