@@ -15,11 +15,14 @@ from errand_common.telemetry.metrics import serve_metrics
 from errand_common.tokens import TokenVerifier
 
 from errand_inference.domain.generation import Generation
+from errand_inference.domain.reliability import Reliability
 from errand_inference.embeddings import MiniLmEmbedder
+from errand_inference.loading import ModelLoader
 from errand_inference.metrics import PrometheusObserver
-from errand_inference.model_store import fetch, minilm_folder, open_source, openvino_folder
+from errand_inference.model_store import minilm_folder
 from errand_inference.registry import ModelRegistry
 from errand_inference.settings import InferenceSettings
+from errand_inference.shadow import Shadows
 from errand_inference.transport.servicer import InferenceServicer
 
 SERVICE_NAME = "errand.inference.v1.InferenceService"
@@ -34,17 +37,23 @@ async def serve(settings: InferenceSettings) -> None:
     serve_metrics(settings.metrics_port, settings.host)
     models = ModelRegistry(settings)
     embedder = await asyncio.to_thread(_embedder, settings)
-    servicer = InferenceServicer(models, Generation(PrometheusObserver()), embedder)
+    reliability = Reliability(attempts=settings.attempts, most_characters=settings.max_answer_characters)
+    generation = Generation(PrometheusObserver(), reliability)
+    shadows = Shadows(models, generation)
+    servicer = InferenceServicer(models, generation, embedder, shadows)
     registration = Registration(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer, SERVICE_NAME)
     server = RpcServer(settings, TokenVerifier(settings.jwks), [registration])
     port = await server.start()
     try:
-        await models.load(settings.model_name, await asyncio.to_thread(_default_folder, settings))
+        await models.load_named()
         await server.set_serving(True)
         _log.info("serving", port=port)
+        keeper = asyncio.create_task(models.keep())
         await _until_shutdown(server, models)
+        keeper.cancel()
     finally:
         await server.stop(settings.drain_seconds)
+        await shadows.close()
         await models.close()
         if embedder is not None:
             embedder.close()
@@ -70,20 +79,14 @@ def _embedder(settings: InferenceSettings) -> MiniLmEmbedder | None:
         return None
 
 
-def _default_folder(settings: InferenceSettings) -> Path:
-    if not settings.hub_id:
-        return settings.model_path
-    token = settings.hub_token.get_secret_value() if settings.hub_token else None
-    return fetch(settings.hub_id, token, settings.cache_dir)
-
-
 def prepare(settings: InferenceSettings) -> None:
-    """Converts the default model and exports the embedding model ahead of the first start."""
+    """Converts the models that the settings name and exports the embedding model, ahead of the first start."""
     minilm_folder(settings.cache_dir)
-    convert(settings, _default_folder(settings))
+    loader = ModelLoader(settings)
+    for name in {settings.model_name: None, **dict.fromkeys(settings.models)}:
+        loader.convert(name)
 
 
 def convert(settings: InferenceSettings, folder: Path) -> None:
-    """Converts a model for the engine that is set; raises ModelUnavailable."""
-    if settings.engine == "openvino":
-        openvino_folder(open_source(folder), settings.precision, settings.cache_dir)
+    """Converts a folder's model for the engine that is set; raises ModelUnavailable."""
+    ModelLoader(settings).convert_folder(settings.model_name, folder)

@@ -18,6 +18,12 @@ FINISHED = counter("llm_generations_total", "Turns, by finish reason", "finish")
 REJECTED_CALLS = counter("llm_rejected_calls_total", "Calls left out because their arguments break the schema")
 REPAIRED = counter("llm_repairs_total", "Turns begun again because nothing of them could be answered with")
 FAILED = counter("llm_failed_attempts_total", "Attempts that a model failed, by model and reason", "model", "reason")
+LOADS = counter("llm_model_loads_total", "Models loaded or replaced, by result (loaded, failed)", "result")
+SHADOWED = counter(
+    "llm_shadow_requests_total",
+    "Requests sent to a shadow too, by shadow and what came of it (same, different, failed, skipped)",
+    *("model", "result"),
+)
 EMBEDDED = counter("llm_embedded_texts_total", "Texts embedded")
 
 

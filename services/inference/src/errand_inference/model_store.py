@@ -90,7 +90,7 @@ def openvino_folder(source: ModelSource, precision: str, cache_dir: Path) -> Pat
     target = cache_dir / "openvino" / f"{source.content_hash[:24]}-{precision}"
     if (target / "openvino_model.xml").is_file():
         return target
-    with _locked(target):
+    with locked(target):
         if not (target / "openvino_model.xml").is_file():
             _convert(source, precision, target)
     return target
@@ -123,12 +123,29 @@ def _run(command: list[str], *, model: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(target: Path) -> Iterator[None]:
+def locked(target: Path) -> Iterator[None]:
     """One process converts, the others wait for it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(target.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def merged_folder(base: Path, adapter: Path, cache_dir: Path) -> Path:
+    """The base with a LoRA adapter added, made once; raises ModelUnavailable when the two do not fit."""
+    source = open_source(base)
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (adapter / file).is_file():
+            raise ModelUnavailable(f"{adapter} holds no {file}.", model=adapter.name)
+    target = cache_dir / "merged" / f"{source.content_hash[:24]}-{hash_folder(adapter)[:24]}"
+    with locked(target):
+        if not target.is_dir():
+            unfinished = target.with_name(target.name + ".part")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            command = [sys.executable, "-m", "errand_inference.merge_adapter", *map(str, (base, adapter, unfinished))]
+            _run(command, model=adapter.name)
+            os.replace(unfinished, target)
+    return target
 
 
 def minilm_source() -> Path:
@@ -145,7 +162,7 @@ def minilm_folder(cache_dir: Path) -> Path:
     target = cache_dir / "onnx" / "all-MiniLM-L6-v2"
     if (target / "model.onnx").is_file():
         return target
-    with _locked(target):
+    with locked(target):
         if not (target / "model.onnx").is_file():
             _export_minilm(target)
     return target

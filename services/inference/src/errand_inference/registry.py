@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from errand_common.errors import Conflict, ModelUnavailable, NotFound, PermissionDenied
+from errand_common.errors import Conflict, ErrandError, ModelUnavailable, NotFound, PermissionDenied
 
 from errand_inference.domain.chat import PromptInput, ToolDeclaration, UserMessage
 from errand_inference.domain.dispatch import Dispatcher
 from errand_inference.domain.engine import Engine, EngineRequest
 from errand_inference.domain.format import render_prompt
 from errand_inference.domain.grammar import build_grammar
-from errand_inference.engines.openvino import OpenVinoEngine
-from errand_inference.engines.scripted import ScriptedEngine
-from errand_inference.engines.wire import OpenVinoOptions
-from errand_inference.model_store import ModelSource, open_source, openvino_folder
+from errand_inference.engines.remote import RemoteEngine
+from errand_inference.loading import ModelLoader
+from errand_inference.metrics import LOADS
+from errand_inference.mlflow_models import ModelVersion
 from errand_inference.settings import InferenceSettings
 
 _log = structlog.get_logger(__name__)
 # Long enough for what runs on a replaced model, short enough that its memory does not stay for ever.
 _REPLACED_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class ServedModel:
     name: str
     content_hash: str
     dispatcher: Dispatcher
+    version: ModelVersion | None = None
 
     @property
     def engine(self) -> Engine:
@@ -41,38 +43,22 @@ class ServedModel:
         return self.dispatcher.engine
 
 
-def _openvino(source: ModelSource, settings: InferenceSettings) -> Engine:
-    fastest = "fastest" if settings.precision == "int8" else "f32"
-    options = OpenVinoOptions(
-        cache_gigabytes=settings.kv_cache_gigabytes,
-        max_batch=settings.max_batch,
-        threads=settings.threads,
-        compute=fastest if settings.compute == "auto" else settings.compute,
-    )
-    folder = openvino_folder(source, settings.precision, settings.cache_dir)
-    return OpenVinoEngine(folder, precision=settings.precision, context_tokens=source.context_tokens, options=options)
+@dataclass(slots=True)
+class _Failure:
+    """A model that did not load: not tried again before its time, unless its version changes."""
 
-
-def _transformers(source: ModelSource, settings: InferenceSettings) -> Engine:
-    from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - torch loads in seconds
-
-    return TransformersEngine(
-        source.folder, context_tokens=source.context_tokens, device=settings.device, threads=settings.threads
-    )
-
-
-ENGINES: dict[str, Callable[[ModelSource, InferenceSettings], Engine]] = {
-    "openvino": _openvino,
-    "transformers": _transformers,
-}
+    version: ModelVersion | None
+    times: int
+    next_try: float
 
 
 class ModelRegistry:
     """Loads, replaces and unloads models; requests keep the model they began with."""
 
     def __init__(self, settings: InferenceSettings) -> None:
-        self._settings = settings
+        self._settings, self._loader = settings, ModelLoader(settings)
         self._models: dict[str, ServedModel] = {}
+        self._failures: dict[str, _Failure] = {}
         self._loading = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -83,6 +69,17 @@ class ModelRegistry:
             raise ModelUnavailable(f"model: {wanted!r} is not served here.", model=wanted)
         return self._models[wanted]
 
+    def fallbacks(self, model: ServedModel) -> list[Dispatcher]:
+        """Those asked in this order when the model fails; one that is not loaded is left out."""
+        names = self._settings.of(model.name).fallbacks
+        return [self._models[name].dispatcher for name in names if name in self._models]
+
+    def shadow(self, model: ServedModel) -> tuple[ServedModel, float] | None:
+        """The loaded model that gets a share of the model's requests too, and that share, 0 to 1."""
+        own = self._settings.of(model.name)
+        shadow = self._models.get(own.shadow)
+        return (shadow, own.shadow_percent / 100) if shadow else None
+
     def all(self) -> list[ServedModel]:
         """All models, the default first."""
         return sorted(self._models.values(), key=lambda model: (model.name != self._settings.model_name, model.name))
@@ -91,48 +88,88 @@ class ModelRegistry:
         """Like `load`, for a caller's path: raises PermissionDenied outside of the models' folder."""
         if not self._may_load(path):
             raise PermissionDenied("path: only folders inside ERRAND_INFERENCE_MODELS_DIR can be loaded.")
+        if self._settings.of(name).uri:
+            raise Conflict(f"name: {name!r} follows the registry; move its alias instead.", resource="model")
         return await self.load(name, path)
 
     def _may_load(self, path: Path) -> bool:
         root = self._settings.models_dir or self._settings.model_path.parent
         return path.resolve().is_relative_to(root.resolve())
 
-    async def load(self, name: str, path: Path) -> ServedModel:
-        """Serves the folder's model under `name`; on any error what was served goes on.
+    async def load(self, name: str, path: Path | None = None) -> ServedModel:
+        """Serves the model that the settings name, or the folder's; on any error what was served goes on.
 
         Raises ModelUnavailable, or Conflict when as many models as allowed are served already.
         """
         async with self._loading:
             if name not in self._models and len(self._models) >= self._settings.max_models:
                 raise Conflict(f"{self._settings.max_models} models are served already; unload one first.")
-            model = await asyncio.to_thread(self._build, name, path)
-            await _warm_up(model)
+            try:
+                model = await self._built(name, path)
+            except ErrandError:
+                LOADS.labels("failed").inc()
+                raise
             replaced = self._models.get(name)
             self._models[name] = model
+        LOADS.labels("loaded").inc()
+        _log.info("model loaded", model=name, engine=model.engine.name, precision=model.engine.precision)
         if replaced is not None:
             self._retire(replaced)
         return model
 
-    def _build(self, name: str, path: Path) -> ServedModel:
-        settings = self._settings
-        if settings.engine == "scripted":
-            if settings.script_file is None:
-                raise ModelUnavailable("The scripted engine needs ERRAND_INFERENCE_SCRIPT_FILE.", model=name)
-            engine: Engine = ScriptedEngine.from_file(settings.script_file)
-            content_hash = ""
-        else:
-            source = open_source(path)
-            engine, content_hash = self._engine(source), source.content_hash
-        dispatcher = Dispatcher(engine, slots=settings.max_batch, queue_capacity=settings.queue_capacity, model=name)
-        _log.info("model loaded", model=name, engine=engine.name, precision=engine.precision)
-        return ServedModel(name, content_hash, dispatcher)
+    async def _built(self, name: str, path: Path | None) -> ServedModel:
+        loaded = await asyncio.to_thread(self._loader.load, name, path)
+        plan = self._settings.plan(name)
+        dispatcher = Dispatcher(loaded.engine, slots=plan.max_batch, queue_capacity=plan.queue_capacity, model=name)
+        model = ServedModel(name, loaded.content_hash, dispatcher, loaded.version)
+        # A provider would send a bill for it.
+        if not isinstance(loaded.engine, RemoteEngine):
+            await _warm_up(model)
+        return model
 
-    def _engine(self, source: ModelSource) -> Engine:
+    async def load_named(self) -> None:
+        """Loads every model the settings name; raises for the default one, the others are tried again by `keep`."""
+        await self.load(self._settings.model_name)
+        for name in self._others():
+            await self._try(name, None)
+
+    def _others(self) -> Iterator[str]:
+        return (name for name in self._settings.models if name != self._settings.model_name)
+
+    async def keep(self) -> None:
+        """For ever: follows the registry's aliases and loads what did not load yet."""
+        while True:
+            await asyncio.sleep(self._settings.poll_seconds)
+            for name in (self._settings.model_name, *self._others()):
+                await self._look_after(name)
+
+    async def _look_after(self, name: str) -> None:
         try:
-            return ENGINES[self._settings.engine](source, self._settings)
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
-            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-            raise ModelUnavailable(f"The model cannot be loaded: {reason}", model=source.folder.name) from error
+            version = await asyncio.to_thread(self._loader.version, name)
+        except ErrandError as error:
+            _log.warning("the registry cannot be read; what is served stays", model=name, reason=error.message)
+            return
+        served = self._models.get(name)
+        if served is None or (version is not None and version != served.version):
+            await self._try(name, version)
+
+    async def _try(self, name: str, version: ModelVersion | None) -> None:
+        failure = self._failures.get(name)
+        if failure and failure.version == version and time.monotonic() < failure.next_try:
+            return
+        try:
+            await self.load(name)
+        except ErrandError as error:
+            self._note_failure(name, version, error)
+        else:
+            self._failures.pop(name, None)
+
+    def _note_failure(self, name: str, version: ModelVersion | None, error: ErrandError) -> None:
+        before = self._failures.get(name)
+        times = before.times + 1 if before and before.version == version else 1
+        pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._settings.poll_seconds * 2 ** min(times - 1, 10))
+        self._failures[name] = _Failure(version, times, time.monotonic() + pause_seconds)
+        _log.error("model not loaded; what was served stays", model=name, reason=error.message, again_in=pause_seconds)
 
     @property
     def is_alive(self) -> bool:
@@ -160,6 +197,7 @@ class ModelRegistry:
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(model.engine.close() for model in self._models.values()))
+        self._loader.close()
 
 
 async def _warm_up(model: ServedModel) -> None:

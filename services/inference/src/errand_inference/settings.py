@@ -2,12 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 from errand_common.settings import ServiceSettings
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+
+
+class ModelSettings(BaseModel):
+    """One model beside the default one, or the default one by its name. What is not set is the service's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["openvino", "transformers", "remote"] | None = Field(default=None, description="what runs it")
+    path: Path | None = Field(default=None, description="folder of the model (Hugging Face layout)")
+    hub_id: str = Field(default="", description="model to download from the hub")
+    uri: str = Field(
+        default="",
+        pattern=r"^(models:/[^/@]+(@|/)[^/@]+)?$",
+        description="model of MLflow's registry: models:/NAME/VERSION, or models:/NAME@ALIAS, which is followed",
+    )
+    adapter: Path | None = Field(default=None, description="folder of a LoRA adapter (PEFT layout) for the model")
+    precision: Literal["fp32", "int8"] | None = Field(default=None, description="weight format of the openvino engine")
+    compute: Literal["auto", "f32", "bf16"] | None = Field(default=None, description="numbers it computes with")
+    device: str | None = Field(default=None, description="torch device of the transformers engine")
+    threads: int | None = Field(default=None, ge=0, le=512, description="CPU threads; 0 takes all")
+    kv_cache_gigabytes: int | None = Field(default=None, ge=1, le=512, description="memory of the KV cache")
+    max_batch: int | None = Field(default=None, ge=1, le=1024, description="requests that run at once")
+    queue_capacity: int | None = Field(default=None, ge=1, le=100_000, description="requests that may wait")
+    fallbacks: tuple[ModelName, ...] = Field(
+        default=(), max_length=8, description="models that are asked in this order when this one fails"
+    )
+    shadow: str = Field(default="", description="model that gets a share of the requests too; its answers are compared")
+    shadow_percent: float = Field(default=0, ge=0, le=100, description="share of the requests that the shadow gets")
+    api: Literal["openai", "anthropic"] = Field(default="openai", description="API of a remote model's provider")
+    url: str = Field(
+        default="", pattern=r"^(https?://[^\s]+)?$", description="a provider's address, such as https://host/v1"
+    )
+    remote_model: str = Field(default="", max_length=256, description="the provider's name of the model")
+    context_tokens: int = Field(default=128_000, ge=256, le=10_000_000, description="tokens a remote model reads")
+    silent_seconds: float = Field(default=60, gt=0, le=600, description="longest silence of a provider")
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        sources = [name for name in ("path", "hub_id", "uri", "url") if getattr(self, name)]
+        if len(sources) > 1:
+            raise ValueError(f"name one source of the model, not {' and '.join(sources)}")
+        if (self.engine == "remote") != bool(self.url) or bool(self.url) != bool(self.remote_model):
+            raise ValueError("a remote model has engine remote, url and remote_model; no other model has them")
+        if bool(self.shadow) != bool(self.shadow_percent):
+            raise ValueError("shadow and shadow_percent go together")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePlan:
+    """How one model is run, nothing left open."""
+
+    engine: str
+    precision: str
+    compute: str
+    device: str
+    threads: int
+    kv_cache_gigabytes: int
+    max_batch: int
+    queue_capacity: int
 
 
 class InferenceSettings(ServiceSettings):
@@ -19,8 +82,20 @@ class InferenceSettings(ServiceSettings):
     model_name: str = Field(default="errand-tiny", description="name the default model is served under")
     model_path: Path = Field(default=Path("models/errand-tiny"), description="folder of the default model")
     models_dir: Path | None = Field(default=None, description="folder LoadModel may read; default: model_path's parent")
+    models: dict[ModelName, ModelSettings] = Field(
+        default_factory=dict, description="further models by name, and settings of the default one, a JSON object"
+    )
+    provider_keys: dict[str, SecretStr] = Field(
+        default_factory=dict, description="keys of remote models' providers by model name, a JSON object"
+    )
     hub_id: str = Field(default="", description="model to download from the hub instead of model_path; empty for none")
     hub_token: SecretStr | None = Field(default=None, description="token for gated models of the hub")
+    mlflow_registry: str = Field(
+        default="", pattern=r"^(https?://[^\s]+)?$", description="URL of the MLflow server that models:/ URIs refer to"
+    )
+    poll_seconds: float = Field(
+        default=60, ge=1, le=86_400, description="time between looks at the registry and at models that did not load"
+    )
     engine: Literal["openvino", "transformers", "scripted"] = "openvino"
     precision: Literal["fp32", "int8"] = Field(default="fp32", description="weight format of the openvino engine")
     compute: Literal["auto", "f32", "bf16"] = Field(
@@ -35,3 +110,36 @@ class InferenceSettings(ServiceSettings):
     max_batch: int = Field(default=64, ge=1, le=1024, description="requests that run at once")
     queue_capacity: int = Field(default=256, ge=1, le=100_000, description="requests that may wait")
     max_models: int = Field(default=4, ge=1, le=64, description="models served at once")
+    attempts: int = Field(default=3, ge=1, le=10, description="attempts of a request at one model that fails")
+    max_answer_characters: int = Field(
+        default=50_000, ge=100, le=1_000_000, description="longest answer; a longer one is cut and says so"
+    )
+
+    @model_validator(mode="after")
+    def _names_models_that_are_there(self) -> Self:
+        known = {self.model_name, *self.models}
+        for name, model in self.models.items():
+            for other in (*model.fallbacks, *([model.shadow] if model.shadow else [])):
+                if other not in known or other == name:
+                    raise ValueError(
+                        f"models.{name}: {other!r} is no other model; known are {', '.join(sorted(known))}"
+                    )
+        if len(known) > self.max_models:
+            raise ValueError(f"max_models: {len(known)} models are named, {self.max_models} may be served")
+        return self
+
+    def of(self, name: str) -> ModelSettings:
+        """A model's own settings; the default one's source is the service's when it names none."""
+        own = self.models.get(name, ModelSettings())
+        if name != self.model_name or own.path or own.hub_id or own.uri or own.url:
+            return own
+        return own.model_copy(update={"hub_id": self.hub_id} if self.hub_id else {"path": self.model_path})
+
+    def plan(self, name: str) -> EnginePlan:
+        """How a model is run: by its own settings, and the service's where it has none."""
+        own = self.of(name)
+        chosen = {
+            field.name: getattr(self, field.name) if getattr(own, field.name) is None else getattr(own, field.name)
+            for field in fields(EnginePlan)
+        }
+        return EnginePlan(**chosen)

@@ -31,6 +31,7 @@ from errand_inference.domain.generation import Generation
 from errand_inference.metrics import PrometheusObserver
 from errand_inference.registry import ModelRegistry
 from errand_inference.settings import InferenceSettings
+from errand_inference.shadow import Shadows
 from errand_inference.transport.servicer import InferenceServicer
 
 SCRIPT = [
@@ -61,6 +62,11 @@ if TYPE_CHECKING:
     Stub = inference_pb2_grpc.InferenceServiceAsyncStub
 
 
+def servicer_of(models: ModelRegistry) -> InferenceServicer:
+    generation = Generation(PrometheusObserver())
+    return InferenceServicer(models, generation, None, Shadows(models, generation))
+
+
 @pytest.fixture
 async def served(tmp_path: Path, keys: TestKeys) -> AsyncIterator[tuple[Stub, ModelRegistry]]:
     script = tmp_path / "script.json"
@@ -70,7 +76,7 @@ async def served(tmp_path: Path, keys: TestKeys) -> AsyncIterator[tuple[Stub, Mo
     )
     models = ModelRegistry(settings)
     await models.load("scripted", tmp_path)
-    servicer = InferenceServicer(models, Generation(PrometheusObserver()), None)
+    servicer = servicer_of(models)
     registration = Registration(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer, SERVICE_NAME)
     async with rpc_pair([registration], keys) as channel:
         with acting_as(principal(), signer=keys.signer):
@@ -259,7 +265,7 @@ async def test_only_an_operator_changes_models(stub: Stub, keys: TestKeys) -> No
 async def test_without_a_token_nothing_is_served(served: tuple[Stub, ModelRegistry], keys: TestKeys) -> None:
     servicer = Registration(
         inference_pb2_grpc.add_InferenceServiceServicer_to_server,
-        InferenceServicer(served[1], Generation(PrometheusObserver()), None),
+        servicer_of(served[1]),
         SERVICE_NAME,
     )
     async with rpc_pair([servicer], keys) as channel:

@@ -22,6 +22,7 @@ from errand_inference.domain.generation import Generation, GenerationResult, Tex
 from errand_inference.embeddings import MODEL_NAME, MiniLmEmbedder
 from errand_inference.metrics import EMBEDDED, QUEUED, RUNNING
 from errand_inference.registry import ModelRegistry, ServedModel
+from errand_inference.shadow import Shadows
 from errand_inference.transport import convert
 
 _LONGEST_SECONDS = 300.0
@@ -32,8 +33,10 @@ _tracer = tracer(__name__)
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Serves models and embeddings."""
 
-    def __init__(self, models: ModelRegistry, generation: Generation, embedder: MiniLmEmbedder | None) -> None:
-        self._models, self._generation, self._embedder = models, generation, embedder
+    def __init__(
+        self, models: ModelRegistry, generation: Generation, embedder: MiniLmEmbedder | None, shadows: Shadows
+    ) -> None:
+        self._models, self._generation, self._embedder, self._shadows = models, generation, embedder, shadows
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         """One whole turn."""
@@ -74,9 +77,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         }
         with _tracer.start_as_current_span(f"chat {model.name}", attributes=attributes) as span:
             try:
-                async with aclosing(self._generation.stream(wanted, model.dispatcher)) as events:
+                chain = (model.dispatcher, *self._models.fallbacks(model))
+                async with aclosing(self._generation.stream(wanted, *chain)) as events:
                     async for event in events:
                         if isinstance(event, GenerationResult):
+                            self._shadows.follow(model, wanted, event)
                             span.set_attributes(_attributes(event))
                             yield convert.response_message(event)
                         else:

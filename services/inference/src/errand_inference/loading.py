@@ -1,0 +1,140 @@
+"""From a model's settings to a running engine: where its files are, what they are made into, what runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from errand_common.errors import ModelUnavailable
+
+from errand_inference.domain.engine import Engine
+from errand_inference.engines.openvino import OpenVinoEngine
+from errand_inference.engines.remote import RemoteEngine, RemoteOptions
+from errand_inference.engines.scripted import ScriptedEngine
+from errand_inference.engines.wire import OpenVinoOptions
+from errand_inference.mlflow_models import MlflowModels, ModelVersion
+from errand_inference.model_store import ModelSource, fetch, merged_folder, open_source, openvino_folder
+from errand_inference.settings import EnginePlan, InferenceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """An engine and what it runs; `version` only for a model of the registry."""
+
+    engine: Engine
+    content_hash: str = ""
+    version: ModelVersion | None = None
+
+
+def _openvino(source: ModelSource, plan: EnginePlan, cache_dir: Path) -> Engine:
+    fastest = "fastest" if plan.precision == "int8" else "f32"
+    options = OpenVinoOptions(
+        cache_gigabytes=plan.kv_cache_gigabytes,
+        max_batch=plan.max_batch,
+        threads=plan.threads,
+        compute=fastest if plan.compute == "auto" else plan.compute,
+    )
+    folder = openvino_folder(source, plan.precision, cache_dir)
+    return OpenVinoEngine(folder, precision=plan.precision, context_tokens=source.context_tokens, options=options)
+
+
+def _transformers(source: ModelSource, plan: EnginePlan, cache_dir: Path) -> Engine:
+    from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - torch loads in seconds
+
+    return TransformersEngine(
+        source.folder, context_tokens=source.context_tokens, device=plan.device, threads=plan.threads
+    )
+
+
+ENGINES: dict[str, Callable[[ModelSource, EnginePlan, Path], Engine]] = {
+    "openvino": _openvino,
+    "transformers": _transformers,
+}
+
+
+class ModelLoader:
+    """Loads models as the settings say. Its methods block, up to minutes, and raise ModelUnavailable."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        self._settings = settings
+        self._registry = (
+            MlflowModels(settings.mlflow_registry, settings.cache_dir) if settings.mlflow_registry else None
+        )
+
+    def version(self, name: str) -> ModelVersion | None:
+        """The version that a model's URI means now; None for a model of another source."""
+        uri = self._settings.of(name).uri
+        if not uri:
+            return None
+        if self._registry is None:
+            raise ModelUnavailable(f"{uri}: ERRAND_INFERENCE_MLFLOW_REGISTRY names no MLflow server.", model=name)
+        return self._registry.version_of(uri)
+
+    def load(self, name: str, path: Path | None = None) -> LoadedModel:
+        """The model of that name; with a `path` that folder's model under its settings."""
+        plan = self._settings.plan(name)
+        if plan.engine == "remote":
+            return LoadedModel(self._remote(name))
+        if plan.engine == "scripted":
+            return LoadedModel(self._scripted(name))
+        version = None if path else self.version(name)
+        source = open_source(self._with_adapter(name, path or self._folder(name, version)))
+        return LoadedModel(self._run(source, plan), source.content_hash, version)
+
+    def _folder(self, name: str, version: ModelVersion | None) -> Path:
+        own = self._settings.of(name)
+        if version is not None and self._registry is not None:
+            return self._registry.fetch(version)
+        if own.hub_id:
+            token = self._settings.hub_token.get_secret_value() if self._settings.hub_token else None
+            return fetch(own.hub_id, token, self._settings.cache_dir)
+        if own.path is None:
+            raise ModelUnavailable(f"models.{name}: name its path, hub_id, uri or url.", model=name)
+        return own.path
+
+    def _with_adapter(self, name: str, folder: Path) -> Path:
+        adapter = self._settings.of(name).adapter
+        return merged_folder(folder, adapter, self._settings.cache_dir) if adapter else folder
+
+    def _run(self, source: ModelSource, plan: EnginePlan) -> Engine:
+        try:
+            return ENGINES[plan.engine](source, plan, self._settings.cache_dir)
+        except Exception as error:
+            # Each library that reads a file has errors of its own.
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            raise ModelUnavailable(f"The model cannot be loaded: {reason}", model=source.folder.name) from error
+
+    def _remote(self, name: str) -> Engine:
+        own, plan = self._settings.of(name), self._settings.plan(name)
+        options = RemoteOptions(
+            own.url,
+            own.remote_model,
+            own.api,
+            self._settings.provider_keys.get(name),
+            context_tokens=own.context_tokens,
+            silent_seconds=own.silent_seconds,
+            connections=plan.max_batch,
+        )
+        return RemoteEngine(options)
+
+    def _scripted(self, name: str) -> Engine:
+        if self._settings.script_file is None:
+            raise ModelUnavailable("The scripted engine needs ERRAND_INFERENCE_SCRIPT_FILE.", model=name)
+        return ScriptedEngine.from_file(self._settings.script_file)
+
+    def convert(self, name: str) -> None:
+        """Makes the files that the model is run from, ahead of its first start."""
+        if self._settings.plan(name).engine == "openvino":
+            self.convert_folder(name, self._with_adapter(name, self._folder(name, self.version(name))))
+
+    def convert_folder(self, name: str, folder: Path) -> None:
+        """Converts a folder's model as a model of that name would be."""
+        plan = self._settings.plan(name)
+        if plan.engine == "openvino":
+            openvino_folder(open_source(folder), plan.precision, self._settings.cache_dir)
+
+    def close(self) -> None:
+        """Closes the connection to the registry."""
+        if self._registry is not None:
+            self._registry.close()

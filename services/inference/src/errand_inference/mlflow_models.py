@@ -1,0 +1,126 @@
+"""Models of an MLflow registry: which version an alias means now, and that version's files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import httpx
+from errand_common.errors import ModelUnavailable
+
+from errand_inference.model_store import locked
+
+_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))")
+_API = "/api/2.0/mlflow"
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+_SECONDS = 30.0
+_MOST_FILES = 1000
+_NEEDED = ("config.json", "tokenizer.json")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version of a registered model; `source` is where its files are."""
+
+    name: str
+    version: str
+    source: str
+
+
+class MlflowModels:
+    """Reads a registry over MLflow's REST API. Every method blocks and raises ModelUnavailable."""
+
+    def __init__(self, url: str, cache_dir: Path) -> None:
+        self._cache_dir = cache_dir / "mlflow"
+        self._http = httpx.Client(base_url=url.rstrip("/"), timeout=_SECONDS, follow_redirects=False)
+
+    def version_of(self, uri: str) -> ModelVersion:
+        """The version that `models:/NAME@ALIAS` means now, or that `models:/NAME/VERSION` names."""
+        found = _URI.fullmatch(uri)
+        if found is None:
+            raise ModelUnavailable(f"{uri} is neither models:/NAME@ALIAS nor models:/NAME/VERSION.", model=uri)
+        name = found["name"]
+        if found["alias"]:
+            answer = self._get(f"{_API}/registered-models/alias", uri, name=name, alias=found["alias"])
+        else:
+            answer = self._get(f"{_API}/model-versions/get", uri, name=name, version=found["version"])
+        version = str(answer["model_version"]["version"])
+        place = self._get(f"{_API}/model-versions/get-download-uri", uri, name=name, version=version)
+        return ModelVersion(name, version, str(place["artifact_uri"]))
+
+    def fetch(self, version: ModelVersion) -> Path:
+        """The version's folder in Hugging Face's layout, downloaded once; a version's files never change."""
+        parts = urlsplit(version.source)
+        if parts.scheme in ("", "file"):
+            return self._model_in(Path(unquote(parts.path)), version)
+        if parts.scheme != "mlflow-artifacts":
+            raise ModelUnavailable(
+                f"{version.name} is stored in {parts.scheme}:; only what MLflow serves itself can be read.",
+                model=version.name,
+            )
+        target = self._cache_dir / f"{quote(version.name, safe='')}-{quote(version.version, safe='')}"
+        with locked(target):
+            if not target.is_dir():
+                self._download(parts.path.strip("/"), target, version)
+        return self._model_in(target, version)
+
+    def _download(self, root: str, target: Path, version: ModelVersion) -> None:
+        unfinished = target.with_name(target.name + ".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for count, path in enumerate(self._files(root, version.name), start=1):
+            if count > _MOST_FILES:
+                raise ModelUnavailable(f"{version.name} has more than {_MOST_FILES} files.", model=version.name)
+            self._save(f"{root}/{path}", unfinished / path, version.name)
+        os.replace(unfinished, target)
+
+    def _files(self, root: str, model: str, folder: str = "") -> Iterator[str]:
+        for entry in self._get(_ARTIFACTS, model, path=f"{root}/{folder}".rstrip("/")).get("files", ()):
+            path = PurePosixPath(folder, PurePosixPath(str(entry["path"])).name)
+            if entry.get("is_dir"):
+                yield from self._files(root, model, str(path))
+            else:
+                yield str(path)
+
+    def _save(self, path: str, target: Path, model: str) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._http.stream("GET", f"{_ARTIFACTS}/{quote(path)}") as answer:
+                answer.raise_for_status()
+                with target.open("wb") as file:
+                    for block in answer.iter_bytes(1 << 20):
+                        file.write(block)
+        except httpx.HTTPError as error:
+            raise _unreadable(model, error) from error
+
+    def _get(self, path: str, model: str, /, **query: str) -> Any:
+        try:
+            return self._http.get(path, params=query).raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise _unreadable(model, error) from error
+
+    def _model_in(self, folder: Path, version: ModelVersion) -> Path:
+        """A logged model may keep the files one folder below."""
+        for candidate in (folder, *sorted(path.parent for path in folder.glob("*/config.json"))):
+            if all((candidate / name).is_file() for name in _NEEDED):
+                return candidate
+        raise ModelUnavailable(
+            f"Version {version.version} of {version.name} holds no {' and '.join(_NEEDED)}.", model=version.name
+        )
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+
+def _unreadable(model: str, error: Exception) -> ModelUnavailable:
+    if isinstance(error, httpx.HTTPStatusError):
+        reason = f"MLflow answered with status {error.response.status_code}"
+    else:
+        reason = "MLflow cannot be reached"
+    return ModelUnavailable(f"{model} cannot be read from the registry: {reason}.", model=model)
