@@ -129,8 +129,8 @@ def write_report(figures: dict[str, Any]) -> None:
 `make bench-telemetry`, {figures["cores"]} cores shared by gateways, agent, collector and wrk; medians of interleaved
 rounds. The gateway does its whole work, as in [gateway.md](gateway.md). Sent are all spans to a collector and the
 story to MLflow, words masked. CPU is the gateway process's own time for a request: unlike the other figures it hardly
-depends on what else the machine does. With nobody listening no request fails, memory stays bounded (20,000 spans wait
-for each of the two), and what is lost is counted.
+depends on what else the machine does. With nobody listening no request fails, memory stays bounded (20,000 spans or
+64 MiB wait for each of the two), and what is lost is counted.
 
 | gateway | connections | requests/s | p50 ms | p99 ms | CPU ms | MB at the end | spans dropped |
 |---|---:|---:|---:|---:|---:|---:|---:|
