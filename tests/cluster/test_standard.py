@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
@@ -13,7 +14,8 @@ pytestmark = pytest.mark.timeout(1800)
 
 PAIRS = [f"{name}.replicas=2" for name in ("gateway", "agent", "inference", "tools")]
 SETS = [part for pair in [*PAIRS, "backup.enabled=true"] for part in ("--set", pair)]
-RATE = 20.0
+# Requests a second. A machine that has other work to do may carry fewer.
+RATE = float(os.environ.get("ERRAND_CLUSTER_RATE", "20"))
 # Connections that the load keeps.
 LARGEST_IN_FLIGHT = 50
 
@@ -46,7 +48,7 @@ def test_an_upgrade_under_load_fails_no_request(standard: Release) -> None:
     standard.start_load(RATE, 150)
     took = standard.install(*SETS, "--set", "defaults.podAnnotations.round=second")
     result = standard.load_result()
-    standard.log.say(f"upgrade under load: all pods replaced in {took:.1f} s; {json.dumps(result)}")
+    standard.log.say(f"upgrade under {RATE:g} requests/s: all pods replaced in {took:.1f} s; {json.dumps(result)}")
     assert result["failed"] == 0, result["failures"]
 
 
@@ -55,7 +57,7 @@ def test_a_rollback_under_load_fails_no_request(standard: Release) -> None:
     begin = time.monotonic()
     standard.helm("rollback", "errand", "1", "--wait", "--timeout", "8m")
     result = standard.load_result()
-    standard.log.say(f"rollback under load: {time.monotonic() - begin:.1f} s; {json.dumps(result)}")
+    standard.log.say(f"rollback under {RATE:g} requests/s: {time.monotonic() - begin:.1f} s; {json.dumps(result)}")
     assert result["failed"] == 0, result["failures"]
 
 
@@ -66,7 +68,9 @@ def test_a_killed_pod_costs_only_what_it_held(standard: Release, component: str)
     standard.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
     back = standard.wait_ready(component, 2)
     result = standard.load_result()
-    standard.log.say(f"kill {component}: two ready again after {back:.1f} s; {json.dumps(result)}")
+    standard.log.say(
+        f"kill {component} under {RATE:g} requests/s: two ready again after {back:.1f} s; {json.dumps(result)}"
+    )
     # Only a killed gateway takes requests with it: what is in flight on its connections, at most one on each.
     allowed = LARGEST_IN_FLIGHT if component == "gateway" else 0
     assert result["failed"] <= allowed, result["failures"]
@@ -88,7 +92,7 @@ def test_load_brings_a_replica_and_calm_takes_it_away(standard: Release) -> None
     standard.install(*SETS, *[part for item in scaling for part in ("--set", f"tools.autoscaling.{item}")])
     standard.wait_ready("tools", 1)
     begin = time.monotonic()
-    standard.start_load(40, 90, 0.2)
+    standard.start_load(2 * RATE, 90, 0.2)
     standard.wait_ready("tools", 2, 120)
     standard.log.say(f"scaling: second tools pod ready {time.monotonic() - begin:.1f} s after the load began")
     result = standard.load_result()
