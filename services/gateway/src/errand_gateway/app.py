@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -74,7 +75,7 @@ from errand_gateway.transport.idempotency import Replayed, on_replayed
 from errand_gateway.transport.internal_tokens import InternalTokens
 from errand_gateway.transport.middleware import BodyLimits, EdgeMiddleware
 from errand_gateway.transport.recording import RECORDS_DROPPED, RECORDS_RECOVERED, record_request
-from errand_gateway.transport.routes import ROUTERS
+from errand_gateway.transport.routes import ROUTERS, chat_socket
 from errand_gateway.transport.routes.public import docs_assets
 from errand_gateway.transport.services import Services
 
@@ -132,6 +133,7 @@ def build_app(settings: GatewaySettings) -> FastAPI:
     install_error_handlers(app, routes)
     app.add_exception_handler(Replayed, on_replayed)
     add_routes(app, routes)
+    app.router.routes.append(chat_socket.route)
     app.mount("/docs/assets", docs_assets(), name="docs-assets")
     if settings.cors_origins:
         app.add_middleware(
@@ -150,7 +152,7 @@ def build_app(settings: GatewaySettings) -> FastAPI:
             json_bytes=settings.json_body_mebibytes * mebibyte,
             upload_bytes=settings.upload_mebibytes * mebibyte,
         ),
-        record=lambda scope, context, status: record_request(recorder, scope, context, status),
+        record=functools.partial(record_request, recorder),
     )
     return app
 
@@ -224,6 +226,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             prices=PriceTable({name: Price(**price.model_dump()) for name, price in settings.prices.items()}),
             run_reserve_tokens=settings.run_reserve_tokens,
             background=background,
+            record=functools.partial(record_request, recorder),
             signer=signer,
             tokens=tokens,
             limiter=ObservedLimiter(

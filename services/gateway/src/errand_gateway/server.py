@@ -19,6 +19,7 @@ from errand_gateway.app import SERVICE, build_app, migrate_database
 from errand_gateway.settings import GatewaySettings
 
 _log = structlog.get_logger(__name__)
+_PONG_SECONDS: Final = 20.0
 _HEADER_BYTES: Final = 32 * 1024
 
 
@@ -79,7 +80,12 @@ def _uvicorn_config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
         port=settings.port,
         loop="none",
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=settings.json_body_mebibytes * 1024 * 1024,
+        ws_max_queue=4,
+        ws_ping_interval=settings.heartbeat_seconds,
+        ws_ping_timeout=_PONG_SECONDS,
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         access_log=False,

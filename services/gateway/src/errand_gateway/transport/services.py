@@ -1,10 +1,12 @@
 """Everything the routes work with, made once by the composition root."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from errand_common.tokens import TokenSigner
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from errand_gateway.domain.admin import KeyStore, TenantStore
 from errand_gateway.domain.admission import Admission
@@ -30,6 +32,7 @@ from errand_gateway.domain.sessions import Sessions
 from errand_gateway.domain.users import UserStore
 from errand_gateway.domain.workflows import WorkflowBackend
 from errand_gateway.transport.background import BackgroundRuns
+from errand_gateway.transport.context import RequestContext
 from errand_gateway.transport.internal_tokens import InternalTokens
 
 
@@ -63,6 +66,7 @@ class Services:
     prices: PriceTable
     run_reserve_tokens: int
     background: BackgroundRuns
+    record: Callable[[Scope, RequestContext, int], None]
     signer: TokenSigner
     tokens: InternalTokens
     limiter: RateLimiter
