@@ -12,6 +12,7 @@ from errand.agent.v1 import (
     examples_pb2_grpc,
     memory_pb2_grpc,
     privacy_pb2_grpc,
+    prompts_pb2_grpc,
     schedules_pb2_grpc,
     workflows_pb2_grpc,
 )
@@ -42,6 +43,7 @@ from errand_agent.timers import Timers, Work
 from errand_agent.transport.example_servicer import ExampleServicer
 from errand_agent.transport.memory_servicer import MemoryServicer
 from errand_agent.transport.privacy_servicer import PrivacyServicer
+from errand_agent.transport.prompt_servicer import PromptServicer
 from errand_agent.transport.schedule_servicer import ScheduleServicer
 from errand_agent.transport.servicer import AgentServicer
 from errand_agent.transport.workflow_servicer import WorkflowServicer
@@ -53,6 +55,7 @@ from errand_agent.use_cases.forks import ForkUseCases
 from errand_agent.use_cases.memory import MemoryUseCases
 from errand_agent.use_cases.privacy import KIND as RETENTION
 from errand_agent.use_cases.privacy import PrivacyUseCases
+from errand_agent.use_cases.prompts import PromptUseCases
 from errand_agent.use_cases.runs import RunUseCases
 from errand_agent.use_cases.schedules import KIND as SCHEDULE
 from errand_agent.use_cases.schedules import ScheduleUseCases
@@ -65,6 +68,7 @@ WORKFLOW_SERVICE_NAME = "errand.agent.v1.WorkflowService"
 MEMORY_SERVICE_NAME = "errand.agent.v1.MemoryService"
 PRIVACY_SERVICE_NAME = "errand.agent.v1.PrivacyService"
 SCHEDULE_SERVICE_NAME = "errand.agent.v1.ScheduleService"
+PROMPT_SERVICE_NAME = "errand.agent.v1.PromptService"
 EXAMPLE_SERVICE_NAME = "errand.agent.v1.ExampleService"
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
@@ -154,6 +158,7 @@ async def serve(settings: AgentSettings) -> None:
             _example_registration(ExampleServicer(ExampleUseCases(database))),
             _privacy_registration(PrivacyServicer(privacy)),
             _schedule_registration(ScheduleServicer(schedules)),
+            _prompt_registration(PromptServicer(PromptUseCases(database))),
         ]
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
@@ -216,6 +221,10 @@ def _privacy_registration(servicer: PrivacyServicer) -> Registration:
 
 def _schedule_registration(servicer: ScheduleServicer) -> Registration:
     return Registration(schedules_pb2_grpc.add_ScheduleServiceServicer_to_server, servicer, SCHEDULE_SERVICE_NAME)
+
+
+def _prompt_registration(servicer: PromptServicer) -> Registration:
+    return Registration(prompts_pb2_grpc.add_PromptServiceServicer_to_server, servicer, PROMPT_SERVICE_NAME)
 
 
 def _signer(settings: AgentSettings) -> TokenSigner:

@@ -35,7 +35,7 @@ async def _fill(database: Database, *people: str) -> None:
     async with database.transaction(TENANT) as session:
         for person in people:
             for table in WITH_TENANT:
-                if table.name == "retentions" and person != people[0]:
+                if table.name in SHARED and person != people[0]:
                     continue
                 await session.execute(sa.insert(table).values({c.name: _value(c, person) for c in table.columns}))
 

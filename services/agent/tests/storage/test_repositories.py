@@ -11,6 +11,7 @@ from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.memory import Fact
 from errand_agent.domain.ports import Call
+from errand_agent.domain.prompts import Prompt, Variant
 from errand_agent.domain.retention import Retention
 from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunState, Step, StepKind, StopReason, Usage
 from errand_agent.domain.schedules import Schedule
@@ -21,6 +22,7 @@ from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.examples import ExampleRepository
 from errand_agent.storage.facts import FactRepository
 from errand_agent.storage.models import Base, EventRow, RunRow
+from errand_agent.storage.prompts import PromptRepository
 from errand_agent.storage.retention import RetentionRepository
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
 from errand_agent.storage.schedules import ScheduleRepository
@@ -209,5 +211,7 @@ async def fill(database: Database) -> None:
         await WorkflowRepository(session).begin(PERSON, workflow, "tea")
         await ExampleRepository(session).set_consent(PERSON, True)
         await RetentionRepository(session, TENANT).put(Retention(1))
+        await PromptRepository(session, TENANT).put(Prompt("tone", "Be kind."), 1)
+        await PromptRepository(session, TENANT).set_alias("tone", "live", [Variant(1, 100)])
         await ScheduleRepository(session, TENANT).put(Schedule("daily", "0 7 * * *", "hello"), PERSON)
         await FactRepository(session).add(TENANT, PERSON.id, Fact("I like tea."), utc_now())

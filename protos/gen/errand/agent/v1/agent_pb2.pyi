@@ -154,7 +154,7 @@ class Citation(_message.Message):
     def __init__(self, number: _Optional[int] = ..., chunk_id: _Optional[str] = ..., document_id: _Optional[str] = ..., title: _Optional[str] = ..., page: _Optional[int] = ..., start_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("id", "conversation_id", "agent", "state", "stop_reason", "answer", "steps", "citations", "usage", "last_sequence", "created_at", "ended_at", "message", "cost_micros", "forked_from", "approvals", "parent_run_id")
+    __slots__ = ("id", "conversation_id", "agent", "state", "stop_reason", "answer", "steps", "citations", "usage", "last_sequence", "created_at", "ended_at", "message", "cost_micros", "forked_from", "approvals", "parent_run_id", "prompt")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +172,7 @@ class Run(_message.Message):
     FORKED_FROM_FIELD_NUMBER: _ClassVar[int]
     APPROVALS_FIELD_NUMBER: _ClassVar[int]
     PARENT_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
     id: str
     conversation_id: str
     agent: str
@@ -189,7 +190,8 @@ class Run(_message.Message):
     forked_from: str
     approvals: _containers.RepeatedCompositeFieldContainer[Approval]
     parent_run_id: str
-    def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., agent: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., answer: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., usage: _Optional[_Union[_common_pb2.TokenUsage, _Mapping]] = ..., last_sequence: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ..., cost_micros: _Optional[int] = ..., forked_from: _Optional[str] = ..., approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ..., parent_run_id: _Optional[str] = ...) -> None: ...
+    prompt: str
+    def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., agent: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., answer: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., usage: _Optional[_Union[_common_pb2.TokenUsage, _Mapping]] = ..., last_sequence: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ..., cost_micros: _Optional[int] = ..., forked_from: _Optional[str] = ..., approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ..., parent_run_id: _Optional[str] = ..., prompt: _Optional[str] = ...) -> None: ...
 
 class Approval(_message.Message):
     __slots__ = ("id", "run_id", "tool_name", "arguments_json", "state", "edited_arguments_json", "reason", "decided_by", "created_at", "expires_at", "decided_at")
@@ -558,7 +560,7 @@ class ListMessagesResponse(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[ConversationMessage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("name", "description", "instructions", "model", "tools", "collections", "max_steps", "max_tokens", "max_seconds", "max_errors", "version", "is_default", "max_cost_micros", "max_shown_tools", "agents", "fallback_models", "temperature")
+    __slots__ = ("name", "description", "instructions", "model", "tools", "collections", "max_steps", "max_tokens", "max_seconds", "max_errors", "version", "is_default", "max_cost_micros", "max_shown_tools", "agents", "fallback_models", "temperature", "prompt")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -576,6 +578,7 @@ class Agent(_message.Message):
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_MODELS_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     instructions: str
@@ -593,7 +596,8 @@ class Agent(_message.Message):
     agents: _containers.RepeatedScalarFieldContainer[str]
     fallback_models: _containers.RepeatedScalarFieldContainer[str]
     temperature: float
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., instructions: _Optional[str] = ..., model: _Optional[str] = ..., tools: _Optional[_Iterable[str]] = ..., collections: _Optional[_Iterable[str]] = ..., max_steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., max_seconds: _Optional[int] = ..., max_errors: _Optional[int] = ..., version: _Optional[int] = ..., is_default: _Optional[bool] = ..., max_cost_micros: _Optional[int] = ..., max_shown_tools: _Optional[int] = ..., agents: _Optional[_Iterable[str]] = ..., fallback_models: _Optional[_Iterable[str]] = ..., temperature: _Optional[float] = ...) -> None: ...
+    prompt: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., instructions: _Optional[str] = ..., model: _Optional[str] = ..., tools: _Optional[_Iterable[str]] = ..., collections: _Optional[_Iterable[str]] = ..., max_steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., max_seconds: _Optional[int] = ..., max_errors: _Optional[int] = ..., version: _Optional[int] = ..., is_default: _Optional[bool] = ..., max_cost_micros: _Optional[int] = ..., max_shown_tools: _Optional[int] = ..., agents: _Optional[_Iterable[str]] = ..., fallback_models: _Optional[_Iterable[str]] = ..., temperature: _Optional[float] = ..., prompt: _Optional[str] = ...) -> None: ...
 
 class CreateAgentRequest(_message.Message):
     __slots__ = ("agent",)

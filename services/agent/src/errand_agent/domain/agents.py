@@ -48,6 +48,7 @@ class Agent:
     agents: tuple[str, ...] = ()
     fallback_models: tuple[str, ...] = ()
     temperature: float = 0.0
+    prompt: str = ""
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Agent:

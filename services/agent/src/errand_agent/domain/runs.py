@@ -206,6 +206,7 @@ class Run:
     approvals: tuple[Approval, ...] = ()
     parent_run_id: str = ""
     paused_seconds: float = 0.0
+    prompt: str = ""
     priority: Priority = Priority.AT_ONCE
     waiting: bool = False
     start_at: datetime | None = None

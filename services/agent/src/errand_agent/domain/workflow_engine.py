@@ -11,6 +11,7 @@ from typing import Protocol
 from errand_common.errors import ErrandError
 
 from errand_agent.domain.runs import Run, StopReason, Usage
+from errand_agent.domain.templates import render
 from errand_agent.domain.workflows import (
     AgentWork,
     JoinWork,
@@ -23,7 +24,6 @@ from errand_agent.domain.workflows import (
     WorkflowState,
     items_of,
     order,
-    render,
 )
 
 # A run that ended so has an answer to go on with.

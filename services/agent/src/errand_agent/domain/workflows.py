@@ -11,14 +11,9 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from errand_common.errors import InvalidArgument
-from jinja2 import StrictUndefined, TemplateError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from errand_agent.domain.runs import Usage
-
-# Texts that a template may make; more is a fault of the template.
-_LONGEST_TEXT = 32_768
-_TEMPLATES = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+from errand_agent.domain.templates import check_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,24 +170,8 @@ def _check_template(node: Node, before: set[str], where: str) -> None:
     kind = _NAMES[type(node.work)]
     part = {"agent": "agent.message", "map": "map.each.message", "loop": "loop.body.message", "join": "join.output"}
     field_name = f"{where}.{part[kind]}"
-    try:
-        used = meta.find_undeclared_variables(_TEMPLATES.parse(node.template))
-    except TemplateError as error:
-        raise InvalidArgument(f"{field_name}: the template is not one: {error}.", field=field_name) from error
     known = {"input"} | before | _EXTRA_VARIABLES.get(type(node.work), frozenset())
-    if unknown := sorted(used - known):
-        _refuse(field_name, f"{unknown[0]!r} is not known here; known are {', '.join(sorted(known))}")
-
-
-def render(template: str, values: Mapping[str, Any]) -> str:
-    """The text; raises ValueError when the template fails or makes too much."""
-    try:
-        text = _TEMPLATES.from_string(template).render(values)
-    except (TemplateError, TypeError, ArithmeticError, LookupError, OverflowError) as error:
-        raise ValueError(f"its template failed: {error}") from error
-    if len(text) > _LONGEST_TEXT:
-        raise ValueError(f"its template made {len(text)} characters; at most {_LONGEST_TEXT} are taken")
-    return text
+    check_template(node.template, known, field_name)
 
 
 def items_of(output: str, limit: int) -> list[str]:

@@ -84,6 +84,8 @@ class RunRow(Base):  # type: ignore[valid-type, misc]
     forked_from: Mapped[str | None] = mapped_column(sa.Text)
     parent_run_id: Mapped[str | None] = mapped_column(sa.Text)
     paused_seconds: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    prompt_name: Mapped[str] = mapped_column(sa.Text, default="")
+    prompt_version: Mapped[int] = mapped_column(sa.Integer, default=0)
     priority: Mapped[str] = mapped_column(sa.Text, default="AT_ONCE")
     waiting: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     start_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -205,6 +207,31 @@ class ExecutorRow(Base):  # type: ignore[valid-type, misc]
 
     executor_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PromptRow(Base):  # type: ignore[valid-type, misc]
+    """One version of a prompt; of a prompt whose newest version is deleted there is nothing left."""
+
+    __tablename__ = "prompts"
+
+    tenant_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    version: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    template: Mapped[str] = mapped_column(sa.Text)
+    description: Mapped[str] = mapped_column(sa.Text)
+    deleted: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PromptAliasRow(Base):  # type: ignore[valid-type, misc]
+    """A name for one version of a prompt, or for several with their shares."""
+
+    __tablename__ = "prompt_aliases"
+
+    tenant_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    alias: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    variants: Mapped[list[dict[str, int]]] = mapped_column(sa.JSON)
 
 
 class ScheduleRow(Base):  # type: ignore[valid-type, misc]

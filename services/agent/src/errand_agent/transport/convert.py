@@ -112,6 +112,7 @@ def run_message(run: Run) -> pb.Run:
         cost_micros=run.cost_micros,
         forked_from=run.forked_from,
         parent_run_id=run.parent_run_id,
+        prompt=run.prompt,
         approvals=[approval_message(approval) for approval in run.approvals],
     )
     if run.state is RunState.WAITING:
@@ -178,6 +179,7 @@ def agent_message(agent: Agent) -> pb.Agent:
         agents=agent.agents,
         fallback_models=agent.fallback_models,
         temperature=agent.temperature,
+        prompt=agent.prompt,
         version=agent.version,
         is_default=agent.is_default,
     )
@@ -201,4 +203,5 @@ def agent_definition(message: pb.Agent) -> Agent:
         agents=tuple(message.agents),
         fallback_models=tuple(message.fallback_models),
         temperature=message.temperature,
+        prompt=message.prompt,
     )

@@ -12,6 +12,7 @@ from errand_agent.domain.agents import DEFAULT_AGENT, Agent, check_name, default
 from errand_agent.domain.callees import circle_of, tool_name
 from errand_agent.domain.ports import Retriever, Toolbox
 from errand_agent.storage.agents import AgentRepository
+from errand_agent.use_cases.prompts import check_reference
 
 
 class AgentUseCases:
@@ -94,6 +95,17 @@ class AgentUseCases:
         except NotFound as error:
             raise InvalidArgument(f"collections: {error.message}", field="collections") from error
         await self._check_agents(agent)
+        await self._check_prompt(agent)
+
+    async def _check_prompt(self, agent: Agent) -> None:
+        tenant_id = current_principal().tenant_id
+        if not agent.prompt:
+            return
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            try:
+                await check_reference(session, tenant_id, agent.prompt)
+            except NotFound as error:
+                raise InvalidArgument(f"prompt: {error.message}", field="prompt") from error
 
     async def _check_agents(self, agent: Agent) -> None:
         """Those it calls exist, by names of their own, and no chain of calls leads back."""

@@ -28,6 +28,7 @@ from errand_agent.storage.timers import Timer, TimerRepository
 from errand_agent.telemetry import count_fallback
 from errand_agent.use_cases.access import page_size, visible_owner
 from errand_agent.use_cases.agents import AgentUseCases
+from errand_agent.use_cases.prompts import prompted
 
 # A watcher of a run that another replica executes hears no bell, and looks this often.
 _POLL_SECONDS = 0.5
@@ -85,6 +86,7 @@ class RunUseCases:
             await _check_depth(runs, parent_run_id)
             conversation = await self._conversation(ConversationRepository(session), conversation_id, named, message)
             conversation.archived = archived
+            named, prompt = await prompted(session, named, conversation.id)
             waits = await self._waits(runs, conversation, start_at, queues=queues)
             run = Run(
                 id=new_id("run"),
@@ -96,6 +98,7 @@ class RunUseCases:
                 state=RunState.QUEUED,
                 created_at=utc_now(),
                 parent_run_id=parent_run_id,
+                prompt=prompt,
                 priority=priority,
                 waiting=waits,
                 start_at=start_at,
