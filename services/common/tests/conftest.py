@@ -11,8 +11,11 @@ import structlog
 def restored_logging() -> Iterator[None]:
     """Undoes `configure_logging` after the test."""
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers = root.handlers
+    loggers = [root, *(logging.getLogger(name) for name in ("errand_common", "errand_agent"))]
+    levels = [logger.level for logger in loggers]
     yield
     root.handlers = handlers
-    root.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
     structlog.reset_defaults()

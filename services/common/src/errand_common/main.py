@@ -48,13 +48,14 @@ def run_service(
         sys.stdout.write(describe(settings) + "\n")
         return 0
     # From here on everything this process says is a log line: warnings and crashes too.
-    configure_logging(service_name.removeprefix("errand_"), settings.log_level, settings.log_format)
+    service = service_name.removeprefix("errand_")
+    configure_logging(service, settings.log_level, settings.log_format)
     logging.captureWarnings(capture=True)
     try:
         if command == "migrate" and migrate is not None:
             migrate(settings)
         else:
-            asyncio.run(_serve(serve, settings))
+            asyncio.run(_serve(service, serve, settings))
     except ErrandError as error:
         # It says itself what is wrong: a model that is not there, a database that does not answer.
         _log.critical("the service cannot run", command=command, reason=error.message)
@@ -68,9 +69,9 @@ def run_service(
     return 0
 
 
-async def _serve(serve: Callable[[Settings], Awaitable[None]], settings: Settings) -> None:
+async def _serve(service: str, serve: Callable[[Settings], Awaitable[None]], settings: Settings) -> None:
     """Serves; SIGUSR1 turns debug lines on, and off again."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, switch_debug, settings.log_level)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, switch_debug, service, settings.log_level)
     await serve(settings)
 
 

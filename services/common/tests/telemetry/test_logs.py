@@ -64,11 +64,11 @@ def test_the_level_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_level_changes_while_the_service_runs(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("agent", level="info")
-    log = structlog.get_logger("x")
+    log = structlog.get_logger("errand_agent.x")
     log.debug("hidden")
-    switch_debug("info")
+    switch_debug("agent", "info")
     log.debug("shown")
-    switch_debug("info")
+    switch_debug("agent", "info")
     log.debug("hidden again")
     events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
     assert events == ["log level changed", "shown", "log level changed"]
@@ -78,3 +78,13 @@ def test_addresses_of_people_are_masked(capsys: pytest.CaptureFixture[str]) -> N
     configure_logging("agent")
     structlog.get_logger("x").info("asked by jane.doe+x@example.com", who="<joe@example.org>")
     assert "@" not in capsys.readouterr().out
+
+
+def test_libraries_tell_no_debug_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Drivers put statements with all their values there."""
+    configure_logging("agent", level="debug")
+    logging.getLogger("aiosqlite").debug("INSERT INTO messages VALUES ('my diary')")
+    logging.getLogger("aiosqlite").warning("careful")
+    structlog.get_logger("errand_common.db").debug("ours")
+    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert events == ["careful", "ours"]

@@ -14,6 +14,7 @@ from errand_common.redaction import redacted
 
 # These tell every request at INFO, headers and query included.
 _NOISY = ("httpx", "httpcore", "uvicorn.access", "alembic")
+_COMMON = "errand_common"
 
 
 def configure_logging(service: str, level: str = "info", output_format: str = "json") -> None:
@@ -41,9 +42,8 @@ def configure_logging(service: str, level: str = "info", output_format: str = "j
             ],
         )
     )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(level.upper())
+    logging.getLogger().handlers = [handler]
+    _set_level(service, level)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
@@ -59,12 +59,20 @@ def configure_logging(service: str, level: str = "info", output_format: str = "j
     )
 
 
-def switch_debug(configured_level: str) -> None:
+def switch_debug(service: str, configured_level: str) -> None:
     """Debug lines, or the configured level again if debug lines are on."""
-    root = logging.getLogger()
-    level = configured_level.upper() if root.level == logging.DEBUG else "DEBUG"
-    root.setLevel(level)
-    structlog.get_logger(__name__).warning("log level changed", level_now=level.lower())
+    is_on = logging.getLogger(_COMMON).level == logging.DEBUG
+    level = configured_level if is_on else "debug"
+    _set_level(service, level)
+    structlog.get_logger(__name__).warning("log level changed", level_now=level)
+
+
+def _set_level(service: str, level: str) -> None:
+    """Debug lines are our own alone: drivers tell there of each statement with people's words in it."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    for package in (_COMMON, f"errand_{service}"):
+        logging.getLogger(package).setLevel(number)
+    logging.getLogger().setLevel(max(number, logging.INFO))
 
 
 def _renderer(output_format: str) -> Any:
