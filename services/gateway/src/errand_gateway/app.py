@@ -33,6 +33,7 @@ from errand_gateway.clients.health import GrpcHealthProbe
 from errand_gateway.clients.inference import GrpcModelBackend
 from errand_gateway.clients.passwords import Argon2PasswordHasher
 from errand_gateway.clients.rag import GrpcDocumentBackend
+from errand_gateway.clients.screened_agents import ScreenedAgentBackend
 from errand_gateway.clients.tools import GrpcToolBackend
 from errand_gateway.domain.admin import bootstrap
 from errand_gateway.domain.admission import Admission
@@ -41,9 +42,12 @@ from errand_gateway.domain.health import Probe, ReadinessMonitor
 from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import ConcurrencyLimiter
+from errand_gateway.domain.personal_data import MaskedResponses, PersonalDataPolicy
+from errand_gateway.domain.ports import AgentBackend
 from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
+from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.domain.sessions import Sessions
 from errand_gateway.settings import GatewaySettings
 from errand_gateway.storage.concurrency import ConcurrencyLimits, LocalConcurrencyLimiter, ValkeyConcurrencyLimiter
@@ -198,7 +202,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             new_id=new_id,
         )
         external = ExternalTokens(_issuers(settings), tenants.get)
-        agents = GrpcAgentBackend(channels["agent"])
+        agents, responses = _screened(settings.personal_data, channels["agent"], database)
         workflows = GrpcWorkflowBackend(channels["agent"])
         tokens = InternalTokens(signer)
         background = BackgroundRuns(agents, workflows, tokens, recorder)
@@ -214,7 +218,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             external=external,
             idempotency=Idempotency(SqlAnswerRepository(database), AesSeal(pepper.derived("kept answers")), utc_now),
             records=records,
-            responses=SqlResponseRepository(database),
+            responses=responses,
             files=SqlFileRepository(database),
             quotas=quotas,
             keeper=keeper,
@@ -290,6 +294,15 @@ def read_signer(settings: GatewaySettings) -> TokenSigner:
     else:
         pem = settings.signing_key_file.read_bytes()
     return TokenSigner.from_pem(pem, issuer="errand-gateway")
+
+
+def _screened(
+    policy: PersonalDataPolicy, agent: grpc.aio.Channel, database: Database
+) -> tuple[AgentBackend, ResponseStore]:
+    responses = SqlResponseRepository(database)
+    if policy is PersonalDataPolicy.OFF:
+        return GrpcAgentBackend(agent), responses
+    return ScreenedAgentBackend(agent, policy), MaskedResponses(responses)
 
 
 def _issuers(settings: GatewaySettings) -> list[Issuer]:

@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from errand_gateway.domain.keys import parse_key
 from errand_gateway.domain.permissions import Role
+from errand_gateway.domain.personal_data import PersonalDataPolicy
 
 Mebibytes = Annotated[int, Field(ge=1, le=1024)]
 
@@ -126,6 +127,11 @@ class GatewaySettings(ServiceSettings):
         default=0.5, ge=0.05, le=60, description="longest that usage and audit rows wait in memory"
     )
 
+    personal_data: PersonalDataPolicy = Field(
+        default=PersonalDataPolicy.OFF,
+        description="what happens to e-mail addresses, phone numbers, payment cards, bank accounts and social "
+        "security numbers in messages to agents: nothing, masked, or refused",
+    )
     prices: dict[ModelName, PriceSetting] = Field(
         default_factory=dict,
         max_length=1000,
