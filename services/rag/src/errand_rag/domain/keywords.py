@@ -93,16 +93,20 @@ def coverage(terms: Sequence[str], text: str) -> float:
     """
     if not terms:
         return 0.0
-    words = set(_WORD.findall(text.lower()))
-    return sum(_holds(words, term) for term in terms) / len(terms)
+    lowered = text.lower()
+    words = set(_WORD.findall(lowered))
+    return sum(_holds(lowered, words, term) for term in terms) / len(terms)
 
 
-def _holds(words: set[str], term: str) -> bool:
+def _holds(text: str, words: set[str], term: str) -> bool:
     if term in words:
         return True
     # Codes and numbers have no other forms.
     if len(term) < _MIN_STEM_CHARACTERS or not term.isalpha():
         return False
     stem = term[: max(_MIN_STEM_CHARACTERS, len(term) - _ENDING_CHARACTERS)]
+    # Most passages hold no form of the word: that is seen without looking at each word.
+    if stem not in text:
+        return False
     longest = len(term) + _ENDING_CHARACTERS
     return any(word.startswith(stem) and len(word) <= longest for word in words)

@@ -131,8 +131,11 @@ class SearchService:
 
     async def _answer(self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery) -> SearchResult:
         found = await self._find(tenant_id, collections, query)
-        await self._fill_similarities(found)
-        hits = _hits(query, found, await self._ranked(query, found))
+        if query.min_similarity:
+            await self._fill_similarities(found, found.passages)
+        scores = dict(islice((await self._ranked(query, found)).items(), query.top_k))
+        await self._fill_similarities(found, scores)
+        hits = _hits(found, scores)
         if query.neighbours:
             around = await self._passages.around(tenant_id, [hit.passage for hit in hits], query.neighbours)
             hits = tuple(with_neighbours(hit, around) for hit in hits)
@@ -242,13 +245,14 @@ class SearchService:
         )
         return {match.chunk_id: match.similarity for match in matches[:limit]}
 
-    async def _fill_similarities(self, found: _Found) -> None:
-        """Passages found by words alone get their similarity from the stored vectors."""
+    async def _fill_similarities(self, found: _Found, chunk_ids: Iterable[str]) -> None:
+        """Those of the passages found by words alone get their similarity from the stored vectors."""
         side = found.side
         missing: dict[str, list[str]] = {}
-        for id_, passage in found.passages.items():
-            if id_ not in side.similarity and passage.collection_id in side.vectors:
-                missing.setdefault(passage.collection_id, []).append(id_)
+        for id_ in chunk_ids:
+            collection_id = found.passages[id_].collection_id
+            if id_ not in side.similarity and collection_id in side.vectors:
+                missing.setdefault(collection_id, []).append(id_)
         try:
             for collection_id, ids in missing.items():
                 vector = side.vectors[collection_id]
@@ -257,13 +261,12 @@ class SearchService:
             side.away = True
 
 
-def _hits(query: SearchQuery, found: _Found, scores: Mapping[str, float]) -> tuple[SearchHit, ...]:
+def _hits(found: _Found, scores: Mapping[str, float]) -> tuple[SearchHit, ...]:
     similarity = found.side.similarity
-    hits = (
+    return tuple(
         SearchHit(passage=found.passages[id_], score=score, similarity=similarity.get(id_, 0.0))
         for id_, score in scores.items()
     )
-    return tuple(islice(hits, query.top_k))
 
 
 def _near_enough(query: SearchQuery, found: _Found, chunk_id: str) -> bool:

@@ -22,6 +22,7 @@ from errand_rag.domain.models import (
 )
 from errand_rag.storage.jobs import store_job
 from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, total
+from errand_rag.storage.reading import Queries
 
 _QUOTA_RETRY_SECONDS = 3600.0
 # Longer than a search may take.
@@ -33,6 +34,7 @@ class SqlCollections:
 
     def __init__(self, database: Database, *, owner: str) -> None:
         self._database = database
+        self._queries = Queries(database)
         self._owner = owner
 
     async def create(self, tenant_id: str, new: NewCollection, *, limit: int) -> Collection:
@@ -79,11 +81,11 @@ class SqlCollections:
 
     async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
         """The named ones, or all for none named, their counts left at 0. Raises NotFound for an unknown one."""
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            if names_or_ids:
-                return tuple(await _named(session, tenant_id, names_or_ids, _select_bare(tenant_id)))
-            rows = await session.execute(_select_bare(tenant_id).order_by(CollectionRow.id))
-            return tuple(row.to_domain(*sums) for row, *sums in rows)
+        names = _sendable(names_or_ids)
+        query = _select_bare(tenant_id).order_by(CollectionRow.id)
+        rows = await self._queries.rows(tenant_id, query.where(_is_named(names)) if names_or_ids else query)
+        found = [row.to_domain(*sums) for row, *sums in rows]
+        return tuple(_in_order(found, names) if names_or_ids else found)
 
     async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Collection]:
         """Oldest first."""
@@ -268,15 +270,23 @@ def _select_bare(tenant_id: str) -> sa.Select[Any]:
     return sa.select(*columns).where(CollectionRow.tenant_id == tenant_id)
 
 
-async def _named(
-    session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str], select: sa.Select[Any] | None = None
-) -> list[Collection]:
+async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str]) -> list[Collection]:
+    names = _sendable(names_or_ids)
+    rows = (await session.execute(_select(tenant_id).where(_is_named(names)))).all()
+    return _in_order([row.to_domain(*sums) for row, *sums in rows], names)
+
+
+def _sendable(names_or_ids: Sequence[str]) -> list[str]:
     # Postgres takes no NUL in a text; nothing is named so.
-    names = [name.replace("\x00", "") for name in dict.fromkeys(names_or_ids)]
-    either = sa.or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
-    chosen = _select(tenant_id) if select is None else select
-    rows = (await session.execute(chosen.where(either))).all()
-    found = [row.to_domain(*sums) for row, *sums in rows]
+    return [name.replace("\x00", "") for name in dict.fromkeys(names_or_ids)]
+
+
+def _is_named(names: Sequence[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
+
+
+def _in_order(found: Sequence[Collection], names: Sequence[str]) -> list[Collection]:
+    """One for each name, in their order. Raises NotFound."""
     known = {key: collection for collection in found for key in (collection.name, collection.id)}
     # An id wins over another collection's name that looks like it.
     known.update({collection.id: collection for collection in found})

@@ -10,6 +10,7 @@ from errand_rag.domain.filters import Filter
 from errand_rag.domain.models import Passage
 from errand_rag.storage.filtering import where as matching
 from errand_rag.storage.models import ChunkRow, DocumentRow
+from errand_rag.storage.reading import Queries
 
 # Bound variables of one statement, below SQLite's and asyncpg's limits.
 _MAX_IDS = 5000
@@ -33,7 +34,8 @@ class SqlPassages:
     """Chunks on SQLite (FTS5) or Postgres (full text)."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._queries = Queries(database)
+        self._is_postgres = database.is_postgres
 
     async def by_keywords(
         self,
@@ -44,10 +46,9 @@ class SqlPassages:
         where: Filter | None = None,
     ) -> list[tuple[Passage, float]]:
         """Passages that hold any of the terms with their rank score, best first."""
-        query = _postgres_query(terms) if self._database.is_postgres else _sqlite_query(terms)
+        query = _postgres_query(terms) if self._is_postgres else _sqlite_query(terms)
         query = query.where(*_in(tenant_id, collection_ids), *self._matching(where)).limit(limit)
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            rows = (await session.execute(query)).all()
+        rows = await self._queries.rows(tenant_id, query)
         return [(Passage(*row[:-1]), float(row[-1])) for row in rows]
 
     async def by_ids(
@@ -58,8 +59,7 @@ class SqlPassages:
         if not ids:
             return {}
         query = _select().where(*_in(tenant_id, collection_ids), ChunkRow.id.in_(ids), *self._matching(where))
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            rows = (await session.execute(query)).all()
+        rows = await self._queries.rows(tenant_id, query)
         return {row[0]: Passage(*row) for row in rows}
 
     async def documents_matching(
@@ -72,15 +72,13 @@ class SqlPassages:
             .where(*self._matching(where))
             .limit(limit + 1)
         )
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            ids = (await session.execute(query)).scalars().all()
+        ids = [id_ for (id_,) in await self._queries.rows(tenant_id, query)]
         return frozenset(ids) if len(ids) <= limit else None
 
     async def chunk_ids(self, tenant_id: str, collection_id: str) -> frozenset[str]:
         """All chunks of a collection."""
         query = sa.select(ChunkRow.id).where(*_in(tenant_id, [collection_id]))
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            return frozenset((await session.execute(query)).scalars())
+        return frozenset(id_ for (id_,) in await self._queries.rows(tenant_id, query))
 
     async def around(self, tenant_id: str, passages: Sequence[Passage], reach: int) -> Sequence[Passage]:
         """The chunks at most `reach` places before and after each passage in its document."""
@@ -95,12 +93,11 @@ class SqlPassages:
                 for passage in passages
             )
         )
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            rows = (await session.execute(_select().where(ChunkRow.tenant_id == tenant_id, near))).all()
+        rows = await self._queries.rows(tenant_id, _select().where(ChunkRow.tenant_id == tenant_id, near))
         return [Passage(*row) for row in rows]
 
     def _matching(self, where: Filter | None) -> tuple[sa.ColumnElement[bool], ...]:
-        return () if where is None else (matching(where, postgres=self._database.is_postgres),)
+        return () if where is None else (matching(where, postgres=self._is_postgres),)
 
 
 def _select(*more: sa.ColumnElement[float]) -> sa.Select[Any]:
