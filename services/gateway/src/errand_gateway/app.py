@@ -24,6 +24,7 @@ from errand_gateway.clients.agent import (
     GrpcExampleBackend,
     GrpcMemoryBackend,
     GrpcPrivacyBackend,
+    GrpcPromptBackend,
     GrpcScheduleBackend,
     GrpcWorkflowBackend,
 )
@@ -243,6 +244,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             examples=GrpcExampleBackend(channels["agent"]),
             privacy=GrpcPrivacyBackend(channels["agent"]),
             schedules=GrpcScheduleBackend(channels["agent"]),
+            prompts=GrpcPromptBackend(channels["agent"]),
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
             models=ObservedModels(GrpcModelBackend(channels["inference"])),

@@ -178,7 +178,7 @@ async def test_an_agent_keeps_all_of_its_definition(gateway: RunningGateway, nam
         "description": "Leads.", "instructions": "Be brief.", "model": "tiny", "tools": ["calculator"],
         "collections": ["handbook"], "max_steps": 4, "max_tokens": 1000, "max_seconds": 30, "max_errors": 2,
         "max_cost_micros": 500, "max_shown_tools": 8, "agents": ["helper"], "fallback_models": ["larger"],
-        "temperature": 0.3,
+        "temperature": 0.3, "prompt": "tone@live",
     }  # fmt: skip
     made = await gateway.http.post("/api/v1/agents", json={"name": name, **definition})
     assert made.json() == {"name": name, **definition, "version": 1, "is_default": False}

@@ -17,10 +17,15 @@ NOT_TENANTS = {
     "/v1/models/{model}": "models are the installation's; agents in it are tested below",
 }
 # Operations that make what their path names, in the caller's own tenant.
-MAKES = {("/api/v1/workflows/{workflow}", "put"), ("/api/v1/schedules/{schedule}", "put")}
+MAKES = {
+    ("/api/v1/prompts/{prompt}", "put"),
+    ("/api/v1/workflows/{workflow}", "put"),
+    ("/api/v1/schedules/{schedule}", "put"),
+}
 BODIES: dict[str, Any] = {
     "/api/v1/runs/{run_id}/fork": {"from_model_step": 1},
     "/api/v1/workflows/{workflow}/runs": {"input": "x"},
+    "/api/v1/prompts/{prompt}/aliases/{alias}": {"variants": [{"version": 1, "percent": 100}]},
     "/api/v1/runs/{run_id}/feedback": {"helpful": True},
     "/api/v1/agents/{name}": {"description": "x"},
     "/api/v1/tools/{name}": {"enabled": False},
@@ -64,6 +69,7 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
     await made(http, "/api/v1/mcp-servers", json={"name": "spy", "url": "https://example.com/mcp"})
     workflow = {"nodes": [{"id": "a", "agent": {"message": "x"}}], "max_tokens": 1, "max_seconds": 1}
     assert (await http.put("/api/v1/workflows/spy", json=workflow)).is_success
+    assert (await http.put("/api/v1/prompts/spy", json={"template": "x"})).is_success
     assert (await http.put("/api/v1/schedules/spy", json={"cron": "0 7 * * *", "message": "x"})).is_success
     conversation = run["conversation_id"]
     file = await made(http, "/v1/files", data={"purpose": "assistants"}, files={"file": ("b.txt", b"b")})
@@ -75,6 +81,8 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
         "name": agent["name"],
         "workflow": "spy",
         "schedule": "spy",
+        "prompt": "spy",
+        "alias": "live",
         "workflow_run_id": (await made(http, "/api/v1/workflows/spy/runs", json={"input": "x"}))["id"],
         "fact_id": (await made(http, "/api/v1/facts", json={"text": "x"}))["fact"]["id"],
         "effect_id": "eff_nobody",

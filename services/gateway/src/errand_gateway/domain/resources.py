@@ -167,6 +167,7 @@ class Run:
     cost_micros: int = 0
     forked_from: str = ""
     parent_run_id: str = ""
+    prompt: str = ""
     approvals: Sequence[Approval] = field(default_factory=tuple)
 
 
@@ -280,6 +281,7 @@ class Agent:
     agents: Sequence[str] = field(default_factory=tuple)
     fallback_models: Sequence[str] = field(default_factory=tuple)
     temperature: float = 0.0
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from errand.agent.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from errand.agent.v1.examples_pb2_grpc import add_ExampleServiceServicer_to_server
 from errand.agent.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
 from errand.agent.v1.privacy_pb2_grpc import add_PrivacyServiceServicer_to_server
+from errand.agent.v1.prompts_pb2_grpc import add_PromptServiceServicer_to_server
 from errand.agent.v1.schedules_pb2_grpc import add_ScheduleServiceServicer_to_server
 from errand.agent.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server
 from errand.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
@@ -22,6 +23,7 @@ from errand_gateway.testing.examples import FakeExamples
 from errand_gateway.testing.inference import FakeInference
 from errand_gateway.testing.memory import FakeMemory
 from errand_gateway.testing.privacy import FakePrivacy
+from errand_gateway.testing.prompts import FakePrompts
 from errand_gateway.testing.rag import FakeRag
 from errand_gateway.testing.schedules import FakeSchedules
 from errand_gateway.testing.tools import FakeTools
@@ -36,6 +38,7 @@ class FakeBackend:
     workflows: FakeWorkflows = field(default_factory=FakeWorkflows)
     memory: FakeMemory = field(default_factory=FakeMemory)
     examples: FakeExamples = field(default_factory=FakeExamples)
+    prompts: FakePrompts = field(default_factory=FakePrompts)
     schedules: FakeSchedules = field(default_factory=FakeSchedules)
     rag: FakeRag = field(default_factory=FakeRag)
     tools: FakeTools = field(default_factory=FakeTools)
@@ -64,6 +67,7 @@ class FakeBackend:
             Registration(add_MemoryServiceServicer_to_server, self.memory, "errand.agent.v1.MemoryService"),
             Registration(add_PrivacyServiceServicer_to_server, self.privacy, "errand.agent.v1.PrivacyService"),
             Registration(add_ScheduleServiceServicer_to_server, self.schedules, "errand.agent.v1.ScheduleService"),
+            Registration(add_PromptServiceServicer_to_server, self.prompts, "errand.agent.v1.PromptService"),
             Registration(add_ExampleServiceServicer_to_server, self.examples, "errand.agent.v1.ExampleService"),
             Registration(add_RagServiceServicer_to_server, self.rag, "errand.rag.v1.RagService"),
             Registration(add_ToolsServiceServicer_to_server, self.tools, "errand.tools.v1.ToolsService"),

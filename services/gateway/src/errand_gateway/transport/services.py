@@ -23,6 +23,7 @@ from errand_gateway.domain.memory import MemoryBackend
 from errand_gateway.domain.ports import AgentBackend, ToolBackend
 from errand_gateway.domain.pricing import PriceTable
 from errand_gateway.domain.privacy import PrivacyBackend
+from errand_gateway.domain.prompts import PromptBackend
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.quotas import QuotaAdmin
 from errand_gateway.domain.records import RecordReader
@@ -77,6 +78,7 @@ class Services:
     examples: ExampleBackend
     privacy: PrivacyBackend
     schedules: ScheduleBackend
+    prompts: PromptBackend
     documents: DocumentBackend
     tools: ToolBackend
     models: ModelBackend

@@ -5,6 +5,7 @@ from errand_gateway.clients.agent.definitions import DefinitionClient
 from errand_gateway.clients.agent.examples import GrpcExampleBackend
 from errand_gateway.clients.agent.memory import GrpcMemoryBackend
 from errand_gateway.clients.agent.privacy import GrpcPrivacyBackend
+from errand_gateway.clients.agent.prompts import GrpcPromptBackend
 from errand_gateway.clients.agent.runs import RunClient
 from errand_gateway.clients.agent.schedules import GrpcScheduleBackend
 from errand_gateway.clients.agent.workflows import GrpcWorkflowBackend
@@ -19,6 +20,7 @@ __all__ = [
     "GrpcExampleBackend",
     "GrpcMemoryBackend",
     "GrpcPrivacyBackend",
+    "GrpcPromptBackend",
     "GrpcScheduleBackend",
     "GrpcWorkflowBackend",
 ]

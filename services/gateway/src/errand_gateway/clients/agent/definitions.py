@@ -65,6 +65,7 @@ def _agent(message: pb.Agent) -> r.Agent:
         agents=list(message.agents),
         fallback_models=list(message.fallback_models),
         temperature=round(message.temperature, 6),
+        prompt=message.prompt,
     )
 
 
@@ -85,4 +86,5 @@ def _agent_message(agent: r.Agent) -> pb.Agent:
         agents=agent.agents,
         fallback_models=agent.fallback_models,
         temperature=agent.temperature,
+        prompt=agent.prompt,
     )

@@ -25,6 +25,7 @@ def run(message: pb.Run) -> r.Run:
         cost_micros=message.cost_micros,
         forked_from=message.forked_from,
         parent_run_id=message.parent_run_id,
+        prompt=message.prompt,
         approvals=[approval(item) for item in message.approvals],
     )
 

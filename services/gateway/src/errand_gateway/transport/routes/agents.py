@@ -70,6 +70,14 @@ class AgentDefinition(Body):
     )
     temperature: Annotated[float, Field(ge=0, le=2, description="0 takes the likeliest token each time.")] = 0.0
 
+    prompt: Annotated[
+        str,
+        Field(
+            pattern=r"^([A-Za-z0-9_-]{1,64}(@[A-Za-z0-9_-]{1,64})?)?$",
+            description="In place of the instructions: `NAME`, or `NAME@ALIAS`.",
+        ),
+    ] = ""
+
     def agent(self, name: str) -> Agent:
         """The agent of that name."""
         return Agent(
@@ -88,6 +96,7 @@ class AgentDefinition(Body):
             agents=list(dict.fromkeys(self.agents)),
             fallback_models=list(dict.fromkeys(self.fallback_models)),
             temperature=self.temperature,
+            prompt=self.prompt,
         )
 
 
