@@ -10,7 +10,7 @@ from errand_common.testing.keys import TestKeys
 from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import RunningGateway, running_gateway, test_settings
 
-from .test_admin import make_key
+from .test_admin import make_key, make_tenant
 
 
 async def test_key_is_refused_from_elsewhere(gateway: RunningGateway) -> None:
@@ -83,3 +83,27 @@ async def test_changed_audit_entry_is_found_from_the_command_line(
         await session.execute(sa.text("UPDATE audit_log SET status = 500 WHERE sequence = 2"))
     await database.close()
     assert await verify(tmp_path) == (1, "default: 3 entries, BROKEN at entry 2\n")
+
+
+async def test_a_tenants_networks_bind_keys_and_people(gateway: RunningGateway) -> None:
+    tenant = await make_tenant(gateway)
+    key = await make_key(gateway, tenant_id=tenant)
+    person = {"email": "ada@example.com", "password": "correct horse battery", "tenant_id": tenant}
+    await gateway.http.post("/api/v1/admin/users", json=person)
+    login = await gateway.http.post("/api/v1/auth/login", json=person)
+    bearer = {"Authorization": f"Bearer {login.json()['access_token']}"}
+    path = f"/api/v1/admin/tenants/{tenant}"
+    async with gateway.client(key["key"]) as keyed, gateway.client(None) as plain:
+        for networks, status in ((["203.0.113.0/24"], 403), (["203.0.113.0/24", "127.0.0.1"], 200), ([], 200)):
+            changed = await gateway.http.patch(path, json={"allowed_networks": networks})
+            assert changed.status_code == 200
+            assert (await keyed.get("/api/v1/agents")).status_code == status
+            assert (await plain.get("/api/v1/me", headers=bearer)).status_code == status
+    assert changed.json()["state"] == "active"
+
+
+async def test_the_operator_cannot_lock_itself_out(gateway: RunningGateway) -> None:
+    path = "/api/v1/admin/tenants/default"
+    refused = await gateway.http.patch(path, json={"allowed_networks": ["203.0.113.0/24"]})
+    assert refused.status_code == 403
+    assert (await gateway.http.get(path)).json()["allowed_networks"] == []

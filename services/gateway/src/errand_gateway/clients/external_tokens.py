@@ -65,18 +65,20 @@ class ExternalTokens:
         if not issuer.tenant_id and tenant_id == OPERATOR_TENANT:
             # Else whoever can set a claim at the issuer would run this installation.
             raise PermissionDenied("the operator's tenant cannot be named by a token", permission="tenant:active")
-        await self._check_active(tenant_id)
+        tenant = await self._active(tenant_id)
         roles = _roles(claims, issuer)
         if not roles:
             raise PermissionDenied("the token gives no role here; ask an administrator", permission="role")
-        return Caller(Principal(tenant_id, _subject(issuer, str(claims["sub"])), roles, ALL_SCOPES, request_id))
+        principal = Principal(tenant_id, _subject(issuer, str(claims["sub"])), roles, ALL_SCOPES, request_id)
+        return Caller(principal, (tenant.allowed_networks,))
 
-    async def _check_active(self, tenant_id: str) -> None:
+    async def _active(self, tenant_id: str) -> Tenant:
         tenant = await self._tenants.find(tenant_id)
         if tenant is None or tenant.state is not TenantState.ACTIVE:
             raise PermissionDenied(
                 "the token's tenant is not active; ask the operator of this installation", permission="tenant:active"
             )
+        return tenant
 
     def forget(self) -> None:
         """Tenants were changed: they are read anew."""

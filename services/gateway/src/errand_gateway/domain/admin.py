@@ -61,8 +61,10 @@ class TenantStore(Protocol):
         """All tenants, by id."""
         ...
 
-    async def set_state(self, tenant_id: str, state: TenantState) -> Tenant:
-        """Suspends or reactivates; raises NotFound."""
+    async def change(
+        self, tenant_id: str, *, state: TenantState | None = None, allowed_networks: tuple[str, ...] | None = None
+    ) -> Tenant:
+        """Sets what is given; raises NotFound."""
         ...
 
 

@@ -35,6 +35,7 @@ class Credential:
 
     key: ApiKey
     tenant_state: TenantState
+    tenant_networks: tuple[str, ...] = ()
 
 
 class CredentialStore(Protocol):
@@ -100,10 +101,13 @@ class CredentialCache(Recent[str, Credential]):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, from where it may, and, for a person, in which session."""
+    """Who calls, from where it may, and, for a person, in which session.
+
+    Each of `networks` is a list that the caller's address must be in; an empty one allows all.
+    """
 
     principal: Principal
-    allowed_networks: tuple[str, ...] = ()
+    networks: tuple[tuple[str, ...], ...] = ()
     session_id: str = ""
 
 
@@ -157,7 +161,7 @@ class Authenticator:
             scopes=key.scopes,
             request_id=request_id,
         )
-        return Caller(principal, key.allowed_networks)
+        return Caller(principal, (credential.tenant_networks, key.allowed_networks))
 
     def _check_usable(self, credential: Credential) -> None:
         key = credential.key

@@ -43,7 +43,7 @@ def check_allowed(address: Address | None, networks: Sequence[str]) -> None:
     """Raises PermissionDenied unless the address is allowed; no networks allow all."""
     if networks and (address is None or not is_in(address, networks)):
         raise PermissionDenied(
-            f"this key may not be used from {address or 'an unknown address'}; ask an administrator to allow it",
+            f"this may not be done from {address or 'an unknown address'}; ask an administrator to allow it",
             permission="address:allowed",
         )
 

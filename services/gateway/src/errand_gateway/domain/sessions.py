@@ -195,7 +195,7 @@ class Sessions:
         self._check(opened)
         user = opened.user
         principal = Principal(user.tenant_id, user.id, user.roles, ALL_SCOPES, request_id)
-        return Caller(principal, session_id=opened.session.id)
+        return Caller(principal, (opened.tenant_networks,), session_id=opened.session.id)
 
     def _check(self, opened: OpenSession) -> None:
         session = opened.session

@@ -14,3 +14,4 @@ class Tenant:
     display_name: str
     state: TenantState
     created_at: datetime
+    allowed_networks: tuple[str, ...] = ()

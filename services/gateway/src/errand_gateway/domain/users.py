@@ -61,6 +61,7 @@ class OpenSession:
     session: Session
     user: User
     tenant_state: TenantState
+    tenant_networks: tuple[str, ...] = ()
 
 
 class UserStore(Protocol):

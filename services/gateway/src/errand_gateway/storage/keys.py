@@ -28,13 +28,13 @@ class SqlKeyRepository:
         if tenant_id is None:
             return None
         query = (
-            sa.select(ApiKeyRow, TenantRow.state)
+            sa.select(ApiKeyRow, TenantRow.state, TenantRow.allowed_networks)
             .join(TenantRow, TenantRow.id == ApiKeyRow.tenant_id)
             .where(ApiKeyRow.prefix == prefix)
         )
         async with self._database.transaction(tenant_id) as session:
             row = (await session.execute(query)).first()
-        return Credential(_key(row[0]), TenantState(row[1])) if row else None
+        return Credential(_key(row[0]), TenantState(row[1]), tuple(row[2])) if row else None
 
     async def add(self, key: ApiKey) -> None:
         """Stores a key; raises AlreadyExists when its prefix is taken, NotFound without tenant."""

@@ -25,6 +25,7 @@ class TenantRow(Base):
     display_name: Mapped[str] = mapped_column(sa.String(200))
     state: Mapped[str] = mapped_column(sa.String(16))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    allowed_networks: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
 
 
 class KeyPrefixRow(Base):

@@ -24,6 +24,7 @@ class SqlTenantRepository:
             display_name=tenant.display_name,
             state=tenant.state.value,
             created_at=tenant.created_at,
+            allowed_networks=list(tenant.allowed_networks),
         )
         try:
             async with self._database.transaction(tenant.id) as session:
@@ -51,13 +52,20 @@ class SqlTenantRepository:
         token = encode_page_token([rows[size - 1].id]) if len(rows) > size else ""
         return Page([_tenant(row) for row in rows[:size]], token)
 
-    async def set_state(self, tenant_id: str, state: TenantState) -> Tenant:
-        """Suspends or reactivates; raises NotFound."""
-        statement = sa.update(TenantRow).where(TenantRow.id == tenant_id).values(state=state.value)
+    async def change(
+        self, tenant_id: str, *, state: TenantState | None = None, allowed_networks: tuple[str, ...] | None = None
+    ) -> Tenant:
+        """Sets what is given; raises NotFound."""
         async with self._database.transaction(tenant_id) as session:
-            await session.execute(statement)
-        return await self.get(tenant_id)
+            row = await session.get(TenantRow, tenant_id, with_for_update=True)
+            if row is None:
+                raise NotFound("tenant", tenant_id)
+            if state is not None:
+                row.state = state.value
+            if allowed_networks is not None:
+                row.allowed_networks = list(allowed_networks)
+            return _tenant(row)
 
 
 def _tenant(row: TenantRow) -> Tenant:
-    return Tenant(row.id, row.display_name, TenantState(row.state), row.created_at)
+    return Tenant(row.id, row.display_name, TenantState(row.state), row.created_at, tuple(row.allowed_networks))

@@ -105,7 +105,7 @@ class SqlSessionRepository:
     async def find(self, tenant_id: str, session_id: str) -> OpenSession | None:
         """A login with its user."""
         query = (
-            sa.select(SessionRow, UserRow, TenantRow.state)
+            sa.select(SessionRow, UserRow, TenantRow.state, TenantRow.allowed_networks)
             .join(UserRow, UserRow.id == SessionRow.user_id)
             .join(TenantRow, TenantRow.id == SessionRow.tenant_id)
             .where(SessionRow.id == session_id, SessionRow.tenant_id == tenant_id)
@@ -115,7 +115,7 @@ class SqlSessionRepository:
         if found is None:
             return None
         session = Session(**{name: getattr(found[0], name) for name in Session.__slots__})
-        return OpenSession(session, _user(found[1]), TenantState(found[2]))
+        return OpenSession(session, _user(found[1]), TenantState(found[2]), tuple(found[3]))
 
     async def rotate(self, session: Session) -> bool:
         """Lets the next refresh token be the newest; false when it is no longer the session's turn."""

@@ -123,8 +123,9 @@ def _credentials(request: Request) -> str | None:
 
 
 def _check_address(request: Request, services: Services, caller: Caller) -> None:
-    if caller.allowed_networks:
-        check_allowed(caller_address(request, services), caller.allowed_networks)
+    for networks in caller.networks:
+        if networks:
+            check_allowed(caller_address(request, services), networks)
 
 
 def caller_address(request: Request, services: Services) -> Address | None:

@@ -5,10 +5,11 @@ from typing import Annotated
 from errand_common.db import utc_now
 from errand_common.errors import Conflict
 from errand_common.principal import Principal
-from fastapi import Depends
+from fastapi import Depends, Request
 from pydantic import ConfigDict, Field
 
 from errand_gateway.domain.auth import TenantState
+from errand_gateway.domain.networks import check_allowed, parse_networks
 from errand_gateway.domain.permissions import OPERATOR_TENANT, Permission
 from errand_gateway.domain.resources import Page
 from errand_gateway.domain.tenants import Tenant
@@ -17,6 +18,7 @@ from errand_gateway.transport.access import (
     CONFLICT,
     NOT_FOUND,
     Requires,
+    caller_address,
     guarded_router,
 )
 from errand_gateway.transport.fields import Body, PageDep, ResourceId, Text
@@ -43,11 +45,17 @@ class NewTenant(Body):
 
 
 class TenantChange(Body):
-    """The state a tenant shall have."""
+    """What shall be different; what is left out stays."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"state": "suspended"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"state": "suspended"}, {"allowed_networks": ["203.0.113.0/24"]}]}
+    )
 
-    state: TenantState
+    state: TenantState | None = None
+    allowed_networks: Annotated[
+        list[Annotated[str, Field(max_length=64)]] | None,
+        Field(max_length=50, description="Where the tenant's keys and people may come from; none means anywhere."),
+    ] = None
 
 
 @router.post("", status_code=201, summary="Make a tenant", responses={**BODY_RESPONSES, **CONFLICT})
@@ -72,14 +80,20 @@ async def get_tenant(tenant_id: ResourceId, services: ServicesDep, _caller: Oper
 
 @router.patch(
     "/{tenant_id}",
-    summary="Suspend or reactivate a tenant",
+    summary="Change a tenant",
     responses={**BODY_RESPONSES, **NOT_FOUND, **CONFLICT},
 )
-async def change_tenant(tenant_id: ResourceId, body: TenantChange, services: ServicesDep, _caller: Operator) -> Tenant:
-    """A suspended tenant's keys are refused at once."""
-    if tenant_id == OPERATOR_TENANT and body.state is not TenantState.ACTIVE:
+async def change_tenant(
+    tenant_id: ResourceId, body: TenantChange, request: Request, services: ServicesDep, caller: Operator
+) -> Tenant:
+    """A suspended tenant's keys and people are refused at once, as are those who come from elsewhere."""
+    if tenant_id == OPERATOR_TENANT and body.state is TenantState.SUSPENDED:
         raise Conflict("the operator's own tenant cannot be suspended", resource="tenant", id=tenant_id)
-    tenant = await services.tenants.set_state(tenant_id, body.state)
+    networks = None if body.allowed_networks is None else parse_networks(body.allowed_networks, "allowed_networks")
+    if networks and tenant_id == caller.tenant_id:
+        # Else the operator could lock everybody out, and nobody could undo it.
+        check_allowed(caller_address(request, services), networks)
+    tenant = await services.tenants.change(tenant_id, state=body.state, allowed_networks=networks)
     services.credentials.forget()
     services.sessions.forget()
     services.external.forget()
