@@ -135,3 +135,22 @@ def test_the_table_of_tenants_does_not_grow_with_those_who_left() -> None:
         scheduler.plan(float(number))
         scheduler.finish(str(number), float(number))
     assert len(scheduler._served) <= 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3), st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(list(Priority))), max_size=25))
+def test_nobody_starves_while_others_keep_coming(slots: int, crowd: list[tuple[str, Priority]]) -> None:
+    """Each second one is served and a new interactive request of another tenant comes."""
+    scheduler = Scheduler(slots, capacity=1000, aging_seconds=5)
+    for number, (tenant, priority) in enumerate(crowd):
+        scheduler.submit(ticket(number, tenant, priority), 0.0)
+    patient = ticket(9999, "patient", Priority.BATCH)
+    scheduler.submit(patient, 0.0)
+    now, running = 0.0, [t.id for t in scheduler.plan(0.0).start]
+    while patient.id not in running:
+        now += 1
+        scheduler.submit(ticket(10_000 + int(now), f"new-{now}", Priority.INTERACTIVE), now)
+        scheduler.finish(running.pop(0), now)
+        running += [t.id for t in scheduler.plan(now).start]
+        # Ten seconds make an interactive request of it; then those who came before it go first, once each.
+        assert now <= 10 + len(crowd) + 15

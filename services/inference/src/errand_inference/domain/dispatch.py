@@ -76,14 +76,17 @@ class Dispatcher:
             raise
         self._turns[ticket.id] = turn
         self._start_next()
+        has_started = False
         try:
             async with asyncio.timeout(max(0.0, ticket.deadline - time.monotonic())):
                 await turn
+            # Not by the future: it may be done, and the caller cancelled before it could go on.
+            has_started = True
         except TimeoutError:
             raise DeadlineExceeded("The request waited for the model until its deadline.") from None
         finally:
             self._turns.pop(ticket.id, None)
-            if not (turn.done() and not turn.cancelled() and turn.exception() is None):
+            if not has_started:
                 self._give_up(ticket)
 
     def _give_up(self, ticket: Ticket) -> None:
