@@ -142,7 +142,7 @@ async def test_deleted_text_and_its_vector_are_nowhere_on_disk_after_compaction(
     ).tobytes()
     assert holders(settings.data_dir, needle), "the canary's vector is looked for in the form it is stored"
     with client.calling() as stub:
-        await stub.DeleteDocument(rag_pb2.DeleteDocumentRequest(id=document.id))
+        deleted = await stub.DeleteDocument(rag_pb2.DeleteDocumentRequest(id=document.id))
     await reindex(client)
 
     async def clean() -> bool:
@@ -152,6 +152,16 @@ async def test_deleted_text_and_its_vector_are_nowhere_on_disk_after_compaction(
     assert not (await client.search("zanzibarcanary", "shelf", mode=rag_pb2.SEARCH_MODE_KEYWORD)).hits
     hits = (await client.search("zanzibarcanary sentence", "shelf")).hits
     assert [hit.filename for hit in hits] == ["kept.txt"]
+    with client.calling() as stub:
+        proven = rag_pb2.GetDeletionCertificateRequest(id=deleted.certificate.id)
+        said = [
+            await stub.ListDocuments(rag_pb2.ListDocumentsRequest(collection_id="shelf")),
+            await stub.GetCollection(rag_pb2.GetCollectionRequest(id="shelf")),
+            await stub.GetDeletionCertificate(proven),
+            await stub.ListDeletionCertificates(rag_pb2.ListDeletionCertificatesRequest()),
+            await client.search("sentence", "shelf", top_k=50),
+        ]
+    assert not any("canary" in str(answer) for answer in said)
 
 
 def holders(folder: Path, needle: bytes) -> list[str]:
