@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 
 class Scripted:
@@ -94,3 +95,12 @@ async def test_a_call_is_a_span(spans: InMemorySpanExporter) -> None:
     assert attributes[genai.TOOL_CALL_ID] == "eff_1"
     assert attributes[genai.MLFLOW_INPUTS] == '{"expression": "1"}'
     assert attributes[genai.MLFLOW_OUTPUTS] == '{"error": "It broke."}'
+
+
+async def test_what_is_denied_is_told_to_the_operator() -> None:
+    with capture_logs() as logs:
+        await observed(failure(ExecutionStatus.DENIED, "The host is not allowed.")).execute("t1", call("mine"))
+        await observed(failure(ExecutionStatus.FAILED, "No.")).execute("t1", call("mine"))
+    [told] = logs
+    assert (told["event"], told["tenant_id"], told["tool"]) == ("tool call denied", "t1", "mine")
+    assert "not allowed" in told["reason"]

@@ -16,6 +16,7 @@ DURATION = histogram("tool_call_duration_seconds", "Time of a tool call with che
 _CUSTOM = "custom"
 _LONGEST_TEXT = 20_000
 _tracer = tracer(__name__)
+_log = structlog.get_logger(__name__)
 
 
 def configure(settings: ToolsSettings) -> None:
@@ -50,6 +51,9 @@ class ObservedExecutor:
             try:
                 outcome = await self._executor.execute(tenant_id, call)
                 status = outcome.status.value
+                if outcome.status is ExecutionStatus.DENIED:
+                    # What was held is an operator's business; the reason is a sentence of ours, not of the tool.
+                    _log.warning("tool call denied", tenant_id=tenant_id, tool=call.name, reason=outcome.result_json)
                 if span.is_recording():
                     _describe(span, call, outcome)
                 return outcome

@@ -9,6 +9,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from errand_tools.domain.schema import MAX_EXPANDED_NODES
 from errand_tools.domain.tools import JsonObject, ToolFailed
 
 MAX_DEPTH: Final = 8
@@ -85,7 +86,7 @@ class Method:
     @property
     def parameters(self) -> JsonObject:
         """JSON Schema of the arguments. Raises ToolFailed for messages that no schema can bound."""
-        return _object(self._input, ())
+        return _Schema().of(self._input)
 
     @property
     def artifact(self) -> bytes:
@@ -160,34 +161,42 @@ def in_order(files: Iterable[descriptor_pb2.FileDescriptorProto]) -> list[descri
     return list(ordered.values())
 
 
-def _object(message: Descriptor, above: tuple[str, ...]) -> JsonObject:
-    if message.full_name in above:
-        raise ToolFailed(f"The message {message.full_name} holds itself; such messages have no bounded schema.")
-    if len(above) >= MAX_DEPTH:
-        raise ToolFailed(f"The messages are nested deeper than {MAX_DEPTH} levels.")
-    inside = (*above, message.full_name)
-    properties = {field.name: _field(field, inside) for field in message.fields}
-    required = [field.name for field in message.fields if field.is_required]
-    schema: JsonObject = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {**schema, "required": required} if required else schema
+class _Schema:
+    """Writes messages out, every one in its place, within a bound: a few lines that nest double at each level."""
 
+    def __init__(self) -> None:
+        self._left = MAX_EXPANDED_NODES
 
-def _field(field: FieldDescriptor, above: tuple[str, ...]) -> JsonObject:
-    message = field.message_type
-    if message is not None and message.GetOptions().map_entry:
-        return {"type": "object", "additionalProperties": _value(message.fields_by_name["value"], above)}
-    value = _value(field, above)
-    return {"type": "array", "items": value} if field.is_repeated else value
+    def of(self, message: Descriptor, above: tuple[str, ...] = ()) -> JsonObject:
+        """The schema of a message that stands in those above it. Raises ToolFailed."""
+        if message.full_name in above:
+            raise ToolFailed(f"The message {message.full_name} holds itself; such messages have no bounded schema.")
+        if len(above) >= MAX_DEPTH:
+            raise ToolFailed(f"The messages are nested deeper than {MAX_DEPTH} levels.")
+        inside = (*above, message.full_name)
+        properties = {field.name: self._field(field, inside) for field in message.fields}
+        required = [field.name for field in message.fields if field.is_required]
+        schema: JsonObject = {"type": "object", "properties": properties, "additionalProperties": False}
+        return {**schema, "required": required} if required else schema
 
+    def _field(self, field: FieldDescriptor, above: tuple[str, ...]) -> JsonObject:
+        self._left -= 1
+        if self._left < 0:
+            raise ToolFailed(f"The method's messages have more than {MAX_EXPANDED_NODES} fields, written out.")
+        message = field.message_type
+        if message is not None and message.GetOptions().map_entry:
+            return {"type": "object", "additionalProperties": self._value(message.fields_by_name["value"], above)}
+        value = self._value(field, above)
+        return {"type": "array", "items": value} if field.is_repeated else value
 
-def _value(field: FieldDescriptor, above: tuple[str, ...]) -> JsonObject:
-    if field.enum_type is not None:
-        return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
-    if field.message_type is None:
-        return dict(_SCALARS[field.type])
-    known = _WELL_KNOWN.get(field.message_type.full_name)
-    if known is not None:
-        return dict(known)
-    if field.message_type.full_name == "google.protobuf.Any":
-        raise ToolFailed(f"The field {field.name} may hold any message; such fields have no schema.")
-    return _object(field.message_type, above)
+    def _value(self, field: FieldDescriptor, above: tuple[str, ...]) -> JsonObject:
+        if field.enum_type is not None:
+            return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+        if field.message_type is None:
+            return dict(_SCALARS[field.type])
+        known = _WELL_KNOWN.get(field.message_type.full_name)
+        if known is not None:
+            return dict(known)
+        if field.message_type.full_name == "google.protobuf.Any":
+            raise ToolFailed(f"The field {field.name} may hold any message; such fields have no schema.")
+        return self.of(field.message_type, above)
