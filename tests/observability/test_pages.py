@@ -30,6 +30,13 @@ def _blocks(page: Path, language: str) -> list[str]:
     return [text for kind, text in _BLOCK.findall(page.read_text()) if kind == language]
 
 
+def blocks_under(heading: str, language: str) -> list[str]:
+    """The operations guide's blocks below a heading of the second level."""
+    text = (PROJECT / "docs" / "operations" / "guide.md").read_text()
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [block for kind, block in _BLOCK.findall(section) if kind == language]
+
+
 def _lines(page: Path) -> list[str]:
     """The commands of a page's shell blocks, continued lines joined."""
     text = "\n".join(_blocks(page, "bash")).replace("\\\n", " ")
