@@ -11,6 +11,7 @@ SOURCES := protos/generate.py services tests conftest.py
 # A process a core; the end-to-end tests, which start the whole suite, share one.
 SPREAD := -n auto --maxprocesses 4 --dist loadgroup
 BUF_VERSION := 1.75.0
+AGENTS_SDK := .cache/openai-agents/.set-up
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 BUF := .cache/buf/node_modules/.bin/buf
 PACKAGES := common gateway agent inference rag tools cli
@@ -40,13 +41,13 @@ up: setup ## start the suite on this machine (Ctrl-C ends it)
 down: setup ## stop a suite that was started with `errand up --detach`
 	@$(BIN)/errand down
 
-test: setup $(PROMTOOL) browser ## run all tests: unit, integration, end to end
+test: setup $(PROMTOOL) $(AGENTS_SDK) browser ## run all tests: unit, integration, end to end
 	@$(BIN)/python -m pytest -q $(SPREAD)
 
 traces-test: setup ## 500 mixed requests, each one whole tree in MLflow
 	@ERRAND_TRACES_REQUESTS=500 $(BIN)/python -m pytest -q tests/e2e/test_traces.py -k tree
 
-test-fast: setup $(PROMTOOL) ## run the tests without the end-to-end ones
+test-fast: setup $(PROMTOOL) $(AGENTS_SDK) ## run the tests without the end-to-end ones
 	@$(BIN)/python -m pytest -q $(SPREAD) -m "not e2e"
 
 check: lint types imports protos-check buf-lint test ## everything CI runs
@@ -93,6 +94,10 @@ browser: ## install Chromium where no browser is; a test opens a run's trace in 
 	{ test "$$(id -u)" = 0 && as_root= || as_root=sudo; $$as_root apt-get install -y -qq --no-install-recommends chromium >/dev/null \
 	|| { $$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } \
 	|| echo "Chromium is missing: install it" >&2
+
+# The gateway's tests run a program on it; it wants an older websockets than the project has.
+$(AGENTS_SDK): services/gateway/tests/sdk/openai_agents.txt
+	@$(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet -r $< && touch $@
 
 eval: setup ## score the bundled model through the real service
 	@$(BIN)/python tests/evaluate.py $(EVAL_ARGS)
