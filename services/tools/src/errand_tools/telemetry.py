@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import structlog
 from errand_common.telemetry import configure_logging, configure_tracing, genai, tracer
 from errand_common.telemetry.metrics import CIRCUITS_OPEN, counter, exemplar, histogram, serve_metrics
 from opentelemetry.trace import Span, Status, StatusCode
