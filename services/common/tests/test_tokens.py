@@ -1,5 +1,6 @@
 """Internal tokens: who gets in and who does not."""
 
+import asyncio
 import base64
 import json
 import time
@@ -9,6 +10,7 @@ import httpx
 import jwt
 import pytest
 import respx
+from errand_common import tokens
 from errand_common.errors import Unauthenticated, Unavailable
 from errand_common.principal import Principal
 from errand_common.testing.keys import TestKeys, principal
@@ -186,3 +188,21 @@ class TestKnownTokens:
 
 def _expired(*_: object, **__: object) -> None:
     raise jwt.ExpiredSignatureError
+
+
+async def test_keys_that_come_late_are_waited_for(
+    keys: TestKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_RETRY_SECONDS", 0.01)
+    late = tmp_path / "late.json"
+    verifier = TokenVerifier(str(late))
+    waiting = asyncio.create_task(verifier.wait_for_keys())
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    late.write_text(keys.jwks_file.read_text())
+    await asyncio.wait_for(waiting, 5)
+    assert await verifier.verify(keys.signer.sign(principal())) == principal()
+
+
+async def test_without_a_source_there_is_nothing_to_wait_for() -> None:
+    await asyncio.wait_for(TokenVerifier("").wait_for_keys(), 1)

@@ -9,6 +9,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,15 @@ class KeySet:
             raise jwt.InvalidKeyError("unknown key")
         return self._keys[key_id]
 
+    async def wait(self) -> None:
+        """Returns once there are keys."""
+        while not self._keys:
+            with suppress(Unavailable):
+                async with self._lock:
+                    await self._reread("")
+            if not self._keys:
+                await asyncio.sleep(_RETRY_SECONDS)
+
     def _age(self) -> float:
         return time.monotonic() - self._read_at
 
@@ -151,8 +161,14 @@ class TokenVerifier:
     """Verifies tokens against a key set in a file or behind a URL."""
 
     def __init__(self, source: str) -> None:
+        self._source = source
         self._keys = KeySet(source)
         self._verified: OrderedDict[str, _Verified] = OrderedDict()
+
+    async def wait_for_keys(self) -> None:
+        """Returns once tokens can be verified; without a source, at once: then every call is refused."""
+        if self._source:
+            await self._keys.wait()
 
     async def verify(self, token: str) -> Principal:
         """The token's principal; raises Unauthenticated, or Unavailable when there are no keys yet.

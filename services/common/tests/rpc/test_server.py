@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,10 +21,12 @@ from errand_common.errors import (
 )
 from errand_common.principal import current_principal
 from errand_common.rpc.client import acting_as, create_channel, deadline_seconds, translate_errors
-from errand_common.rpc.server import Registration
+from errand_common.rpc.server import Registration, RpcServer
+from errand_common.settings import ServiceSettings
 from errand_common.telemetry.metrics import RPC_REQUESTS
 from errand_common.testing.keys import TestKeys, free_port, principal
 from errand_common.testing.rpc import rpc_pair, serving
+from errand_common.tokens import TokenVerifier
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -171,3 +174,22 @@ async def test_a_handler_that_failed_is_not_asked_again_in_silence(keys: TestKey
         with pytest.raises(Unavailable), translate_errors("rag"):
             await _search(channel, keys, "away")
     assert servicer.searches == 1
+
+
+async def test_a_server_is_not_ready_before_it_can_verify_tokens(keys: TestKeys, tmp_path: Path) -> None:
+    """In a rollout it would be sent calls that it refuses while others could answer them."""
+    late = tmp_path / "jwks.json"
+    server = RpcServer(ServiceSettings(), TokenVerifier(str(late)), [])
+    port = await server.start()
+    ready = asyncio.create_task(server.set_serving(True))
+    try:
+        async with create_channel(f"127.0.0.1:{port}") as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            before = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            assert before.status == health_pb2.HealthCheckResponse.NOT_SERVING
+            late.write_text(keys.jwks_file.read_text())
+            await asyncio.wait_for(ready, 10)
+            after = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            assert after.status == health_pb2.HealthCheckResponse.SERVING
+    finally:
+        await server.stop(0)

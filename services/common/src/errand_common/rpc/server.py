@@ -55,7 +55,7 @@ class RpcServer:
         *,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        self._settings = settings
+        self._settings, self._verifier = settings, verifier
         self._names = ["", *(registration.service_name for registration in registrations)]
         self._server = grpc.aio.server(
             interceptors=[ServiceInterceptor(verifier)],
@@ -85,7 +85,12 @@ class RpcServer:
         return port
 
     async def set_serving(self, serving: bool) -> None:
-        """What health answers from now on."""
+        """What health answers from now on; a server that cannot verify a token yet waits until it can.
+
+        It would be sent calls that it must refuse, while others could answer them.
+        """
+        if serving:
+            await self._verifier.wait_for_keys()
         status = health_pb2.HealthCheckResponse
         for name in self._names:
             await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
