@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -52,6 +54,7 @@ async def serve(settings: GatewaySettings) -> None:
     server = make_server(app, settings)
     serving = asyncio.create_task(server.serve())
     asked = asyncio.create_task(wait_for_shutdown())
+    renewing = asyncio.create_task(_renew_certificate(server.config, settings))
     try:
         await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
@@ -61,9 +64,34 @@ async def serve(settings: GatewaySettings) -> None:
         await serving
     finally:
         asked.cancel()
+        renewing.cancel()
         shutdown_tracing()
     if not server.started:
         raise SystemExit(1)
+
+
+async def _renew_certificate(config: uvicorn.Config, settings: GatewaySettings) -> None:
+    """Takes up a certificate that was renewed in its file; connections that are open keep the old one."""
+    certificate, key = settings.tls_certificate_file, settings.tls_key_file
+    if certificate is None or key is None:
+        return
+    seen = await asyncio.to_thread(_changed_at, certificate, key)
+    while True:
+        await asyncio.sleep(settings.tls_renew_seconds)
+        found = await asyncio.to_thread(_changed_at, certificate, key)
+        if found != seen and config.ssl is not None:
+            try:
+                config.ssl.load_cert_chain(certificate, key)
+            except (OSError, ssl.SSLError) as error:
+                # Its key may follow in a moment; until then the old pair serves on.
+                _log.warning("certificate_not_renewed", error=type(error).__name__)
+            else:
+                seen = found
+                _log.info("certificate_renewed")
+
+
+def _changed_at(*files: Path) -> tuple[float, ...]:
+    return tuple(file.stat().st_mtime if file.exists() else 0.0 for file in files)
 
 
 def make_server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
@@ -95,5 +123,7 @@ def _uvicorn_config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
         backlog=2048,
         h11_max_incomplete_event_size=_HEADER_BYTES,
         timeout_keep_alive=30,
+        ssl_certfile=settings.tls_certificate_file,
+        ssl_keyfile=settings.tls_key_file,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from errand_common.settings import ServiceSettings
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from errand_gateway.domain.keys import parse_key
@@ -67,6 +67,13 @@ class GatewaySettings(ServiceSettings):
     inference_target: str = Field(default="127.0.0.1:50052", description="... of inference")
     rag_target: str = Field(default="127.0.0.1:50053", description="gRPC target of rag")
     tools_target: str = Field(default="127.0.0.1:50054", description="gRPC target of tools")
+    tls_certificate_file: FilePath | None = Field(
+        default=None, description="PEM file of the certificate (with its chain) to serve HTTPS with; default is HTTP"
+    )
+    tls_key_file: FilePath | None = Field(default=None, description="PEM file of the certificate's key")
+    tls_renew_seconds: float = Field(
+        default=30, ge=0.1, le=3600, description="how often the files are looked at for a renewed certificate"
+    )
     bootstrap_admin_key: SecretStr | None = Field(
         default=None, description="API key (errand_PREFIX_SECRET) that the operator starts with"
     )
@@ -144,6 +151,12 @@ class GatewaySettings(ServiceSettings):
         le=10_000_000,
         description="tokens held against quotas while an agent runs; what it used is booked when it ends",
     )
+
+    @model_validator(mode="after")
+    def _both_tls_files(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("set tls_certificate_file and tls_key_file, or neither")
+        return self
 
     @field_validator("bootstrap_admin_key")
     @classmethod

@@ -33,6 +33,8 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+# Told over HTTPS alone: behind an ingress that ends TLS, saying so is the ingress's part.
+_STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
 _RAW_SECURITY_HEADERS: Final = tuple(
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
 )
@@ -72,7 +74,7 @@ class EdgeMiddleware:
         headers = Headers(scope=scope)
         context = RequestContext(request_id=_request_id(headers))
         bind_context(scope, context)
-        exchange = _Exchange(context, receive, send)
+        exchange = _Exchange(context, scope, receive, send)
         limit = self._limits.of(scope["path"])
         with (
             structlog.contextvars.bound_contextvars(request_id=context.request_id),
@@ -102,8 +104,9 @@ class EdgeMiddleware:
 class _Exchange:
     """Sends the answer with the headers every answer has."""
 
-    def __init__(self, context: RequestContext, receive: Receive, send: Send) -> None:
+    def __init__(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         self.context = context
+        self._is_secure = scope.get("scheme") == "https"
         self.status = 0
         self._receive = receive
         self._send = send
@@ -124,6 +127,8 @@ class _Exchange:
         headers += [header for header in _RAW_SECURITY_HEADERS if header[0] not in names]
         headers += [(name.lower().encode(), value.encode()) for name, value in self.context.headers.items()]
         headers.append((b"x-request-id", self.context.request_id.encode()))
+        if self._is_secure:
+            headers.append(_STRICT_TRANSPORT)
         return headers
 
 
