@@ -251,8 +251,29 @@ def _usage(title: str, unit: str, columns: str, by: str, kind: str = "table") ->
     return Panel(title, unit, ((query, ""),), kind, sql=True)
 
 
+# Today beside the days of the four weeks before on which the tenant worked, at least seven of them: more than three
+# standard deviations over their mean, and half as much again, is out of the usual.
+_UNUSUAL = """
+WITH days AS (
+  SELECT tenant_id, date_trunc('day', created_at) AS day,
+         sum(cost_micros) / 1000000.0 AS cost, sum(prompt_tokens + completion_tokens) AS tokens
+  FROM gateway.usage WHERE created_at >= date_trunc('day', now()) - interval '28 days' GROUP BY 1, 2
+), usual AS (
+  SELECT tenant_id, avg(cost) AS cost, avg(tokens) AS tokens,
+         greatest(3 * stddev_samp(cost), 0.5 * avg(cost)) AS cost_margin,
+         greatest(3 * stddev_samp(tokens), 0.5 * avg(tokens)) AS tokens_margin
+  FROM days WHERE day < date_trunc('day', now()) GROUP BY 1 HAVING count(*) >= 7
+)
+SELECT days.tenant_id, days.cost AS cost_today, usual.cost AS usual_cost,
+       days.tokens AS tokens_today, usual.tokens AS usual_tokens
+FROM days JOIN usual USING (tenant_id)
+WHERE days.day = date_trunc('day', now())
+  AND (days.cost > usual.cost + usual.cost_margin OR days.tokens > usual.tokens + usual.tokens_margin)
+ORDER BY days.cost - usual.cost DESC, days.tokens - usual.tokens DESC LIMIT 100
+""".strip()
 _COST_USD = "sum(cost_micros) / 1000000.0 AS cost"
 _COST = (
+    Panel("Spend out of the usual range today", "short", ((_UNUSUAL, ""),), "table", sql=True),
     _usage(
         "Cost by tenant",
         "currencyUSD",

@@ -84,8 +84,8 @@ _HEAD = """# Metrics
 Made by `make docs` from the code that exports them. The gateway answers at `/metrics` on its own port; every service at
 `/metrics` on `ERRAND_<SERVICE>_METRICS_PORT` (0, the default, turns it off). Durations are in seconds unless the name
 says otherwise. Labels have few values each; no label carries an id or a user's text, but for agents' names, of which
-the first 50 keep theirs and later ones are `other`. A histogram is stored as `_bucket` (with `le`), `_sum` and `_count`;
-to scrapers that ask for OpenMetrics its points carry the `trace_id` of a request.
+the first 50 keep theirs and later ones are `other`. A histogram is stored as `_bucket` (with `le`), `_sum` and
+`_count`; to scrapers that ask for OpenMetrics its points carry the `trace_id` of a request.
 """
 
 

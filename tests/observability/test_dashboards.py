@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from errand_common.db import Database, migrate
+from sqlalchemy.engine import make_url
 
 from charts.observability.dashboards import DASHBOARDS, Dashboard
 from charts.observability.expressions import faults
@@ -85,3 +87,33 @@ async def test_queries_of_cost_run_on_the_gateway_s_tables(postgres_url: str) ->
                 assert (columns[:2] == ["time", "metric"]) == (panel["type"] == "timeseries")
     finally:
         await database.close()
+
+
+async def test_a_tenant_that_leaves_its_usual_spend_is_noted_and_no_other(
+    postgres_url: str, postgres_server: str
+) -> None:
+    await asyncio.to_thread(migrate, postgres_url, package="errand_gateway.storage.migrations", schema="gateway")
+    whole = make_url(postgres_server).set(database=make_url(postgres_url).database)
+    spends = {
+        # Tokens of each of the last ten days, oldest first, and of today.
+        "steady": ([100] * 10, 130),
+        "jumps": ([100, 90, 110] * 3 + [100], 400),
+        "always-wild": ([10, 500, 20, 900, 30, 700, 15, 800, 40, 600], 900),
+        "new": ([100] * 3, 5000),
+    }
+    with psycopg.connect(whole.render_as_string(hide_password=False), autocommit=True) as connection:
+        for tenant, (days, today) in spends.items():
+            for age, tokens in enumerate([today, *reversed(days)]):
+                connection.execute(_INSERT, {"id": f"{tenant}-{age}", "tenant": tenant, "tokens": tokens, "age": age})
+        panel = next(panel for panel in _panels(FOLDER / "cost.json") if "usual range" in panel["title"])
+        found = connection.execute(panel["targets"][0]["rawSql"]).fetchall()
+    assert [row[0] for row in found] == ["jumps"]
+    assert [float(figure) for figure in found[0][3:]] == [400, 100]
+
+
+_INSERT = """
+INSERT INTO gateway.usage (id, tenant_id, key_id, request_id, action, agent, model, run_id, status, stop_reason,
+  prompt_tokens, completion_tokens, cached_tokens, duration_ms, cost_micros, project, created_at)
+VALUES (%(id)s, %(tenant)s, 'key', %(id)s, 'runs:create', 'default', 'tiny', '', 200, 'answer',
+  %(tokens)s, 0, 0, 1, 0, '', now() - make_interval(days => %(age)s))
+"""
