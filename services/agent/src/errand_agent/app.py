@@ -14,10 +14,12 @@ from errand.agent.v1 import (
     privacy_pb2_grpc,
     prompts_pb2_grpc,
     schedules_pb2_grpc,
+    webhooks_pb2_grpc,
     workflows_pb2_grpc,
 )
 from errand_common.db import Database
 from errand_common.db import migrate as migrate_database
+from errand_common.http import Reach
 from errand_common.main import wait_for_shutdown
 from errand_common.rpc.client import create_channel
 from errand_common.rpc.server import Registration, RpcServer
@@ -32,11 +34,13 @@ from errand_agent.clients.inference import InferenceModel
 from errand_agent.clients.mlflow import open_assessments
 from errand_agent.clients.rag import RagRetriever
 from errand_agent.clients.tools import ToolsToolbox
+from errand_agent.clients.webhooks import GuardedSender
 from errand_agent.domain.loop import LoopOptions
 from errand_agent.domain.runs import Prices
 from errand_agent.executor import Recall, RunExecutor
 from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
+from errand_agent.storage.webhooks import KIND as WEBHOOK
 from errand_agent.takeover import Takeover
 from errand_agent.telemetry import ObservedMemory, ObservedModel
 from errand_agent.timers import Timers, Work
@@ -46,6 +50,7 @@ from errand_agent.transport.privacy_servicer import PrivacyServicer
 from errand_agent.transport.prompt_servicer import PromptServicer
 from errand_agent.transport.schedule_servicer import ScheduleServicer
 from errand_agent.transport.servicer import AgentServicer
+from errand_agent.transport.webhook_servicer import WebhookServicer
 from errand_agent.transport.workflow_servicer import WorkflowServicer
 from errand_agent.use_cases.agents import AgentUseCases
 from errand_agent.use_cases.approvals import ApprovalUseCases
@@ -59,6 +64,7 @@ from errand_agent.use_cases.prompts import PromptUseCases
 from errand_agent.use_cases.runs import RunUseCases
 from errand_agent.use_cases.schedules import KIND as SCHEDULE
 from errand_agent.use_cases.schedules import ScheduleUseCases
+from errand_agent.use_cases.webhooks import WebhookUseCases
 from errand_agent.use_cases.workflows import WorkflowUseCases
 from errand_agent.workflow_runner import NAME as WORKFLOW_RUN
 from errand_agent.workflow_runner import WorkflowRunner
@@ -69,6 +75,7 @@ MEMORY_SERVICE_NAME = "errand.agent.v1.MemoryService"
 PRIVACY_SERVICE_NAME = "errand.agent.v1.PrivacyService"
 SCHEDULE_SERVICE_NAME = "errand.agent.v1.ScheduleService"
 PROMPT_SERVICE_NAME = "errand.agent.v1.PromptService"
+WEBHOOK_SERVICE_NAME = "errand.agent.v1.WebhookService"
 EXAMPLE_SERVICE_NAME = "errand.agent.v1.ExampleService"
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
@@ -148,8 +155,13 @@ async def serve(settings: AgentSettings) -> None:
             RUN: DueRuns(database, executor.submit).begin,
             SCHEDULE: schedules.fire,
         }
-        ticking = asyncio.create_task(Timers(database, works).run())
-        stack.callback(ticking.cancel)
+        sender = GuardedSender(Reach(settings.webhook_hosts, settings.webhook_private_networks))
+        stack.push_async_callback(sender.close)
+        webhooks = WebhookUseCases(database, sender, _webhook_seed(settings), settings.webhook_hosts)
+        # Receivers may be slow; what is due here does not wait for them.
+        for timers in (Timers(database, works), Timers(database, {WEBHOOK: webhooks.deliver})):
+            ticking = asyncio.create_task(timers.run())
+            stack.callback(ticking.cancel)
         facts = MemoryServicer(memory)
         registrations = [
             _registration(servicer),
@@ -158,6 +170,7 @@ async def serve(settings: AgentSettings) -> None:
             _example_registration(ExampleServicer(ExampleUseCases(database))),
             _privacy_registration(PrivacyServicer(privacy)),
             _schedule_registration(ScheduleServicer(schedules)),
+            _webhook_registration(WebhookServicer(webhooks)),
             _prompt_registration(PromptServicer(PromptUseCases(database))),
         ]
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
@@ -225,6 +238,15 @@ def _schedule_registration(servicer: ScheduleServicer) -> Registration:
 
 def _prompt_registration(servicer: PromptServicer) -> Registration:
     return Registration(prompts_pb2_grpc.add_PromptServiceServicer_to_server, servicer, PROMPT_SERVICE_NAME)
+
+
+def _webhook_registration(servicer: WebhookServicer) -> Registration:
+    return Registration(webhooks_pb2_grpc.add_WebhookServiceServicer_to_server, servicer, WEBHOOK_SERVICE_NAME)
+
+
+def _webhook_seed(settings: AgentSettings) -> bytes:
+    """What webhooks' secrets are derived from: kept as safely as the key that signs tokens, by being it."""
+    return Path(str(settings.signing_key_file)).read_bytes()
 
 
 def _signer(settings: AgentSettings) -> TokenSigner:

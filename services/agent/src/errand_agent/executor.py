@@ -38,11 +38,13 @@ from errand_agent.domain.loop import LoopOptions, ReActLoop, Task
 from errand_agent.domain.memory import with_facts
 from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UserTurn
 from errand_agent.domain.runs import EventKind, Outcome, Priority, RunState, StopReason
+from errand_agent.domain.webhooks import WebhookEvent
 from errand_agent.journal import Bell, DbosJournal
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of
+from errand_agent.storage.webhooks import WebhookRepository
 from errand_agent.telemetry import STORED, WORKFLOWS, TracingObserver, count_run
 
 # Replays must meet the code that recorded the steps; raise it when the order of steps changes.
@@ -364,6 +366,10 @@ class RunExecutor:
                 approvals.decide(approval, ApprovalState.CANCELLED, utc_now())
             runs.end(row, outcome, utc_now())
             await runs.append(row, "ended", [(EventKind.ENDED, {})])
+            told = {"run_id": run_id, "conversation_id": row.conversation_id, "agent": row.agent}
+            await WebhookRepository(session, tenant_id).tell(
+                WebhookEvent.RUN_ENDED, run_id, {**told, "stop_reason": outcome.stop_reason.value}
+            )
             count_run(outcome, len(await runs.steps(tenant_id, run_id)))
         self._bell.ring(run_id, rests=True)
         self._bell.forget(run_id)

@@ -16,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.ports import Call, Decision, RunCancelled
 from errand_agent.domain.runs import EventKind, RunState, Step
+from errand_agent.domain.webhooks import WebhookEvent
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.models import ApprovalRow, RunRow
 from errand_agent.storage.runs import RunRepository
+from errand_agent.storage.webhooks import WebhookRepository
 
 # Pieces of an answer that come within this time become one event.
 _COALESCE_SECONDS = 0.04
@@ -194,6 +196,10 @@ class DbosJournal:
             await self._tell_approvals(session, run, f"{step}.asked", asked)
             if await approvals.pending(self._run_id):
                 run.state = RunState.WAITING.value
+            for approval in asked:
+                await WebhookRepository(session, self._tenant_id).tell(
+                    WebhookEvent.APPROVAL_REQUESTED, self._run_id, _told(run, approval)
+                )
         self._bell.ring(self._run_id, rests=True)
 
     async def _decided(self, step: int) -> dict[int, ApprovalRow] | None:
@@ -227,6 +233,17 @@ class DbosJournal:
 
     def _saw(self, row: RunRow | None) -> None:
         self._seen_at, self._seen_cancelled = time.monotonic(), row is None or row.cancel_requested
+
+
+def _told(run: RunRow, approval: ApprovalRow) -> dict[str, Any]:
+    return {
+        "approval_id": approval.id,
+        "run_id": run.id,
+        "agent": run.agent,
+        "tool_name": approval.tool_name,
+        "arguments_json": approval.arguments_json,
+        "expires_at": approval.expires_at.isoformat(),
+    }
 
 
 async def rung(watcher: asyncio.Event, seconds: float) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from errand_common.settings import ServiceSettings
-from pydantic import Field, SecretStr, model_validator
+from errand_common.http import checked_hosts, checked_networks
+from errand_common.settings import CommaList, ServiceSettings
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 
@@ -26,6 +27,13 @@ class AgentSettings(ServiceSettings):
     queued_runs_at_once: int = Field(
         default=16, ge=1, le=1024, description="runs with a priority that one replica executes at once"
     )
+    webhook_hosts: CommaList = Field(
+        default=(),
+        description="hosts that webhooks may tell: 'hooks.example.com', '*.example.com', '10.0.0.7:80'; empty for none",
+    )
+    webhook_private_networks: CommaList = Field(
+        default=(), description="private networks that webhooks may reach, such as '10.20.0.0/16'"
+    )
     price_prompt_usd_per_million: float = Field(
         default=0, ge=0, le=10_000, description="what a million prompt tokens cost, for limits of cost"
     )
@@ -39,6 +47,16 @@ class AgentSettings(ServiceSettings):
     recall_min_similarity: float = Field(default=0.4, ge=-1, le=1, description="facts less similar are left out")
     retrieval_top_k: int = Field(default=3, ge=1, le=16, description="passages put before a question")
     retrieval_min_similarity: float = Field(default=0.22, ge=-1, le=1, description="passages less similar are left out")
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_hosts(hosts)
+
+    @field_validator("webhook_private_networks")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_networks(networks)
 
     @model_validator(mode="after")
     def _keys_are_given(self) -> AgentSettings:

@@ -1,12 +1,14 @@
 """Does what is due: each timer's work, and then its next time.
 
-Replicas may do the same timer's work at once, so the work of every kind changes nothing the second time.
+A timer is taken for a while before its work is done, so that replicas do not do the same at once. A crash
+leads to the work being done again: the work of every kind changes nothing the second time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -18,16 +20,17 @@ from errand_agent.storage.timers import Timer, TimerRepository
 
 FAILED = counter("agent_timers_failed_total", "Work that was due and failed; it is tried again", "kind")
 _LOOK_SECONDS = 2.0
-_AT_ONCE = 50
+_AT_ONCE = 16
+_TAKEN = timedelta(minutes=5)
 _RETRY = timedelta(minutes=1)
 _log = structlog.get_logger(__name__)
 
-# Does what is due at this moment; gives when it is next, None for never again.
+# Does what is due; gives when it is next, None for never again.
 Work = Callable[[Timer], Awaitable[datetime | None]]
 
 
 class Timers:
-    """Timers of all tenants, and who does which kind of work."""
+    """Timers of all tenants, of the kinds that there is work for."""
 
     def __init__(self, database: Database, works: Mapping[str, Work]) -> None:
         self._database, self._works = database, works
@@ -44,14 +47,17 @@ class Timers:
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def turn(self) -> bool:
-        """Does what is due now, so many at most; whether there may be more."""
+        """Does what is due now, so many at once; whether there may be more."""
         async with self._database.transaction(read_only=True) as session:
-            due = await TimerRepository(session).due(utc_now(), _AT_ONCE)
-        for timer in due:
-            await self._do(timer)
+            due = await TimerRepository(session).due(utc_now(), list(self._works), _AT_ONCE)
+        await asyncio.gather(*(self._do(timer) for timer in due))
         return len(due) == _AT_ONCE
 
     async def _do(self, timer: Timer) -> None:
+        taken = replace(timer, due_at=utc_now() + _TAKEN)
+        async with self._database.transaction() as session:
+            if not await TimerRepository(session).move(timer, taken.due_at):
+                return
         try:
             following = await self._works[timer.kind](timer)
         except Exception as error:
@@ -62,6 +68,6 @@ class Timers:
         async with self._database.transaction() as session:
             timers = TimerRepository(session)
             if following is None:
-                await timers.remove(timer.kind, timer.tenant, timer.thing)
+                await timers.remove_taken(taken)
             else:
-                await timers.move(timer, following)
+                await timers.move(taken, following)

@@ -15,6 +15,7 @@ from errand_agent.domain.prompts import Prompt, Variant
 from errand_agent.domain.retention import Retention
 from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunState, Step, StepKind, StopReason, Usage
 from errand_agent.domain.schedules import Schedule
+from errand_agent.domain.webhooks import Webhook, WebhookEvent
 from errand_agent.domain.workflows import JoinWork, Node, Workflow
 from errand_agent.storage.agents import AgentRepository
 from errand_agent.storage.approvals import ApprovalRepository
@@ -26,6 +27,7 @@ from errand_agent.storage.prompts import PromptRepository
 from errand_agent.storage.retention import RetentionRepository
 from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
 from errand_agent.storage.schedules import ScheduleRepository
+from errand_agent.storage.webhooks import WebhookRepository
 from errand_agent.storage.workflows import WorkflowRepository
 from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import Conflict
@@ -211,6 +213,9 @@ async def fill(database: Database) -> None:
         await WorkflowRepository(session).begin(PERSON, workflow, "tea")
         await ExampleRepository(session).set_consent(PERSON, True)
         await RetentionRepository(session, TENANT).put(Retention(1))
+        webhooks = WebhookRepository(session, TENANT)
+        await webhooks.put(Webhook("hook", "https://example.com", (WebhookEvent.RUN_ENDED,)))
+        await webhooks.tell(WebhookEvent.RUN_ENDED, run_id, {})
         await PromptRepository(session, TENANT).put(Prompt("tone", "Be kind."), 1)
         await PromptRepository(session, TENANT).set_alias("tone", "live", [Variant(1, 100)])
         await ScheduleRepository(session, TENANT).put(Schedule("daily", "0 7 * * *", "hello"), PERSON)

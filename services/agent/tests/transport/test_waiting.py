@@ -114,7 +114,8 @@ async def test_a_schedule_begins_a_run_each_time_and_none_twice(tmp_path: Path, 
         following = stored.next_at.ToDatetime(UTC)
         assert (following.hour, following.minute) == (22, 0), "seven in Tokyo"
         with closing(sqlite3.connect(tmp_path / "agent.db", timeout=10)) as connection, connection:
-            connection.execute("UPDATE timers SET due_at = '2020-01-01 07:00:00' WHERE kind = 'schedule'")
+            connection.execute("UPDATE schedules SET next_at = '2020-01-01 07:00:00.000000'")
+            connection.execute("UPDATE timers SET due_at = '2020-01-01 07:00:00.000000' WHERE kind = 'schedule'")
         async with asyncio.timeout(30):
             while not (found := await _schedule(kept, "morning")).last_run_id:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)

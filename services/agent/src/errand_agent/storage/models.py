@@ -250,6 +250,36 @@ class ScheduleRow(Base):  # type: ignore[valid-type, misc]
     last_error: Mapped[str] = mapped_column(sa.Text, default="")
 
 
+class WebhookRow(Base):  # type: ignore[valid-type, misc]
+    """An address that is told what happens; its secret is derived from `key` and never stored."""
+
+    __tablename__ = "webhooks"
+
+    tenant_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    url: Mapped[str] = mapped_column(sa.Text)
+    events: Mapped[list[str]] = mapped_column(sa.JSON)
+    paused: Mapped[bool] = mapped_column(sa.Boolean)
+    key: Mapped[str] = mapped_column(sa.Text)
+
+
+class DeliveryRow(Base):  # type: ignore[valid-type, misc]
+    """One event for one webhook."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.Text)
+    webhook: Mapped[str] = mapped_column(sa.Text)
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"))
+    event: Mapped[str] = mapped_column(sa.Text)
+    data: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    state: Mapped[str] = mapped_column(sa.Text)
+    attempts: Mapped[int] = mapped_column(sa.Integer)
+    last_error: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class RetentionRow(Base):  # type: ignore[valid-type, misc]
     """How many days a tenant's things are kept since they were last used; 0 for ever."""
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from errand_agent.storage.models import Base, ConversationRow
 
 # The tenant's own definitions and rules.
-SHARED = frozenset({"agents", "workflows", "retentions", "prompts", "prompt_aliases"})
+SHARED = frozenset({"agents", "workflows", "retentions", "prompts", "prompt_aliases", "webhooks"})
 # Columns that name a person beside the owner; erasing empties them.
 _MENTIONS = ("decided_by",)
 # Made from other columns, and for machines only.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,17 +41,26 @@ class TimerRepository:
             sa.delete(TimerRow).where(TimerRow.kind == kind, TimerRow.tenant == tenant, TimerRow.thing == thing)
         )
 
-    async def due(self, now: datetime, count: int) -> list[Timer]:
-        """Those that are due, the oldest first."""
-        query = sa.select(TimerRow).where(TimerRow.due_at <= now).order_by(TimerRow.due_at).limit(count)
-        return [Timer(row.kind, row.tenant, row.thing, row.due_at) for row in await self._session.scalars(query)]
+    async def due(self, now: datetime, kinds: Sequence[str], count: int) -> list[Timer]:
+        """Those of these kinds that are due, the oldest first."""
+        query = sa.select(TimerRow).where(TimerRow.due_at <= now, TimerRow.kind.in_(kinds))
+        rows = await self._session.scalars(query.order_by(TimerRow.due_at).limit(count))
+        return [Timer(row.kind, row.tenant, row.thing, row.due_at) for row in rows]
 
-    async def move(self, timer: Timer, due_at: datetime) -> None:
-        """Sets a timer anew, unless somebody else has changed it."""
-        mine = sa.and_(
-            TimerRow.kind == timer.kind,
-            TimerRow.tenant == timer.tenant,
-            TimerRow.thing == timer.thing,
-            TimerRow.due_at == timer.due_at,
-        )
-        await self._session.execute(sa.update(TimerRow).where(mine).values(due_at=due_at))
+    async def move(self, timer: Timer, due_at: datetime) -> bool:
+        """Sets a timer anew; false when somebody else has changed it."""
+        result: Any = await self._session.execute(sa.update(TimerRow).where(_still(timer)).values(due_at=due_at))
+        return bool(result.rowcount)
+
+    async def remove_taken(self, timer: Timer) -> None:
+        """Unsets a timer, unless somebody else has changed it."""
+        await self._session.execute(sa.delete(TimerRow).where(_still(timer)))
+
+
+def _still(timer: Timer) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        TimerRow.kind == timer.kind,
+        TimerRow.tenant == timer.tenant,
+        TimerRow.thing == timer.thing,
+        TimerRow.due_at == timer.due_at,
+    )

@@ -97,7 +97,10 @@ class ScheduleUseCases:
             row = await session.get(ScheduleRow, (timer.tenant, timer.thing))
         if row is None or row.next_at is None:
             return None
-        run_id, error = await self._begin(row, timer.due_at)
+        if row.next_at > utc_now():
+            # Its run was begun, and then the process died before the timer was set anew.
+            return row.next_at
+        run_id, error = await self._begin(row, row.next_at)
         following = next_time(to_schedule(row), utc_now())
         async with self._database.transaction(timer.tenant) as session:
             stored = await ScheduleRepository(session, timer.tenant).row(timer.thing)
