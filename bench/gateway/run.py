@@ -213,6 +213,7 @@ async def steady(peer: Peer, rate: int, seconds: int) -> dict[str, float]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
+    load_before = round(os.getloadavg()[1], 1)
     with tempfile.TemporaryDirectory() as name, peers(options, Path(name)) as found:
         rounds: dict[tuple[str, int], list[dict[str, float]]] = {}
         for _ in range(options.rounds):
@@ -220,7 +221,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 for peer in found:
                     figures = load(peer, options.wrk, connections, options.seconds)
                     rounds.setdefault((peer.name, connections), []).append(figures)
-        result: dict[str, Any] = {"cores": os.cpu_count(), "peers": {}}
+        result: dict[str, Any] = {"cores": os.cpu_count(), "load_before": load_before, "peers": {}}
         for peer in found:
             rows = [{"connections": count} | median(rounds[peer.name, count]) for count in CONNECTIONS]
             result["peers"][peer.name] = {"loads": rows, "megabytes": peer.megabytes()}
@@ -250,7 +251,9 @@ def write_report(figures: dict[str, Any]) -> None:
 medians of interleaved rounds. Errand does its whole work: key, rate limit, a quota, prices, usage and audit rows in
 SQLite, one gRPC hop to an agent that answers at once. The hop does nothing but that call, bare FastAPI not even
 that; LiteLLM answers from a mock, without a database. CPU is the server process's own time for a request: unlike
-the other figures it hardly depends on what else the machine does.
+the other figures it hardly depends on what else the machine does. Before the run its load over five minutes was
+{figures["load_before"]}: below 0.5 the machine is idle, and requests a second and latencies mean what they say; above
+the number of cores only comparisons within a row of rounds and CPU do.
 
 | server | connections | requests/s | p50 ms | p99 ms | CPU ms | MB |
 |---|---:|---:|---:|---:|---:|---:|
