@@ -26,6 +26,7 @@ from errand_gateway.clients.agent import (
     GrpcPrivacyBackend,
     GrpcPromptBackend,
     GrpcScheduleBackend,
+    GrpcWebhookBackend,
     GrpcWorkflowBackend,
 )
 from errand_gateway.clients.circuits import Circuit, guarding
@@ -245,6 +246,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             privacy=GrpcPrivacyBackend(channels["agent"]),
             schedules=GrpcScheduleBackend(channels["agent"]),
             prompts=GrpcPromptBackend(channels["agent"]),
+            webhooks=GrpcWebhookBackend(channels["agent"]),
             documents=GrpcDocumentBackend(channels["rag"]),
             tools=GrpcToolBackend(channels["tools"]),
             models=ObservedModels(GrpcModelBackend(channels["inference"])),

@@ -19,6 +19,7 @@ NOT_TENANTS = {
 # Operations that make what their path names, in the caller's own tenant.
 MAKES = {
     ("/api/v1/prompts/{prompt}", "put"),
+    ("/api/v1/webhooks/{webhook}", "put"),
     ("/api/v1/workflows/{workflow}", "put"),
     ("/api/v1/schedules/{schedule}", "put"),
 }
@@ -69,6 +70,8 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
     await made(http, "/api/v1/mcp-servers", json={"name": "spy", "url": "https://example.com/mcp"})
     workflow = {"nodes": [{"id": "a", "agent": {"message": "x"}}], "max_tokens": 1, "max_seconds": 1}
     assert (await http.put("/api/v1/workflows/spy", json=workflow)).is_success
+    hook = {"url": "https://example.com/hook", "events": ["run_ended"]}
+    assert (await http.put("/api/v1/webhooks/spy", json=hook)).is_success
     assert (await http.put("/api/v1/prompts/spy", json={"template": "x"})).is_success
     assert (await http.put("/api/v1/schedules/spy", json={"cron": "0 7 * * *", "message": "x"})).is_success
     conversation = run["conversation_id"]
@@ -82,6 +85,7 @@ async def belongings(gateway: RunningGateway, http: httpx.AsyncClient, tenant: s
         "workflow": "spy",
         "schedule": "spy",
         "prompt": "spy",
+        "webhook": "spy",
         "alias": "live",
         "workflow_run_id": (await made(http, "/api/v1/workflows/spy/runs", json={"input": "x"}))["id"],
         "fact_id": (await made(http, "/api/v1/facts", json={"text": "x"}))["fact"]["id"],

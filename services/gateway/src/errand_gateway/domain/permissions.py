@@ -30,6 +30,7 @@ class Permission(StrEnum):
     EXAMPLES_EXPORT = "examples:export"
     RETENTION_WRITE = "retention:write"
     SCHEDULES_WRITE = "schedules:write"
+    WEBHOOKS_WRITE = "webhooks:write"
     DOCUMENTS_READ = "documents:read"
     DOCUMENTS_WRITE = "documents:write"
     DATA_DELETE = "data:delete"
@@ -105,6 +106,7 @@ _ADMIN: Final = _DEVELOPER | {
     P.EFFECTS_SETTLE,
     P.EXAMPLES_EXPORT,
     P.RETENTION_WRITE,
+    P.WEBHOOKS_WRITE,
     P.KEYS_READ,
     P.KEYS_WRITE,
     P.USERS_READ,
@@ -169,6 +171,7 @@ SCOPE_PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType
                 P.WORKFLOWS_WRITE,
                 P.EXAMPLES_EXPORT,
                 P.RETENTION_WRITE,
+                P.WEBHOOKS_WRITE,
                 P.USAGE_READ,
                 P.QUOTAS_READ,
                 P.QUOTAS_WRITE,

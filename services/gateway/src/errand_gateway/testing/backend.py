@@ -10,6 +10,7 @@ from errand.agent.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
 from errand.agent.v1.privacy_pb2_grpc import add_PrivacyServiceServicer_to_server
 from errand.agent.v1.prompts_pb2_grpc import add_PromptServiceServicer_to_server
 from errand.agent.v1.schedules_pb2_grpc import add_ScheduleServiceServicer_to_server
+from errand.agent.v1.webhooks_pb2_grpc import add_WebhookServiceServicer_to_server
 from errand.agent.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server
 from errand.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from errand.rag.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
@@ -27,6 +28,7 @@ from errand_gateway.testing.prompts import FakePrompts
 from errand_gateway.testing.rag import FakeRag
 from errand_gateway.testing.schedules import FakeSchedules
 from errand_gateway.testing.tools import FakeTools
+from errand_gateway.testing.webhooks import FakeWebhooks
 from errand_gateway.testing.workflows import FakeWorkflows
 
 
@@ -38,6 +40,7 @@ class FakeBackend:
     workflows: FakeWorkflows = field(default_factory=FakeWorkflows)
     memory: FakeMemory = field(default_factory=FakeMemory)
     examples: FakeExamples = field(default_factory=FakeExamples)
+    webhooks: FakeWebhooks = field(default_factory=FakeWebhooks)
     prompts: FakePrompts = field(default_factory=FakePrompts)
     schedules: FakeSchedules = field(default_factory=FakeSchedules)
     rag: FakeRag = field(default_factory=FakeRag)
@@ -68,6 +71,7 @@ class FakeBackend:
             Registration(add_PrivacyServiceServicer_to_server, self.privacy, "errand.agent.v1.PrivacyService"),
             Registration(add_ScheduleServiceServicer_to_server, self.schedules, "errand.agent.v1.ScheduleService"),
             Registration(add_PromptServiceServicer_to_server, self.prompts, "errand.agent.v1.PromptService"),
+            Registration(add_WebhookServiceServicer_to_server, self.webhooks, "errand.agent.v1.WebhookService"),
             Registration(add_ExampleServiceServicer_to_server, self.examples, "errand.agent.v1.ExampleService"),
             Registration(add_RagServiceServicer_to_server, self.rag, "errand.rag.v1.RagService"),
             Registration(add_ToolsServiceServicer_to_server, self.tools, "errand.tools.v1.ToolsService"),

@@ -31,6 +31,7 @@ from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.domain.schedules import ScheduleBackend
 from errand_gateway.domain.sessions import Sessions
 from errand_gateway.domain.users import UserStore
+from errand_gateway.domain.webhooks import WebhookBackend
 from errand_gateway.domain.workflows import WorkflowBackend
 from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.context import RequestContext
@@ -79,6 +80,7 @@ class Services:
     privacy: PrivacyBackend
     schedules: ScheduleBackend
     prompts: PromptBackend
+    webhooks: WebhookBackend
     documents: DocumentBackend
     tools: ToolBackend
     models: ModelBackend

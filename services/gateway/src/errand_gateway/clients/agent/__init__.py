@@ -8,6 +8,7 @@ from errand_gateway.clients.agent.privacy import GrpcPrivacyBackend
 from errand_gateway.clients.agent.prompts import GrpcPromptBackend
 from errand_gateway.clients.agent.runs import RunClient
 from errand_gateway.clients.agent.schedules import GrpcScheduleBackend
+from errand_gateway.clients.agent.webhooks import GrpcWebhookBackend
 from errand_gateway.clients.agent.workflows import GrpcWorkflowBackend
 
 
@@ -22,5 +23,6 @@ __all__ = [
     "GrpcPrivacyBackend",
     "GrpcPromptBackend",
     "GrpcScheduleBackend",
+    "GrpcWebhookBackend",
     "GrpcWorkflowBackend",
 ]

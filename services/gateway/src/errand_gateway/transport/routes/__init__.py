@@ -41,6 +41,7 @@ from errand_gateway.transport.routes import (
     tool_reports,
     tools,
     usage,
+    webhooks,
     workflow_runs,
     workflows,
 )
@@ -57,6 +58,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     examples.router,
     privacy.router,
     prompts.router,
+    webhooks.router,
     schedules.router,
     tools.router,
     tool_reports.router,
