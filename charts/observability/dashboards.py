@@ -176,6 +176,19 @@ _INFERENCE = (
     _rate("Requests in the batch", "sum by (model) (llm_batch_size)", "{{model}}", "short"),
     _rate("Turns by finish", "sum by (finish) (rate(llm_generations_total[$__rate_interval]))", "{{finish}}"),
     _share("Grammar cache, share of hits", "llm_grammars_total", 'result="hit"', "hits"),
+    _rate(
+        "Prompt tokens from the prefix cache, share",
+        "sum(rate(llm_cached_tokens_total[$__rate_interval]))"
+        ' / sum(rate(llm_tokens_total{direction="prompt"}[$__rate_interval]))',
+        "cached",
+        "percentunit",
+    ),
+    _rate(
+        "Attempts that a model failed",
+        "sum by (model, reason) (increase(llm_failed_attempts_total[$__rate_interval]))",
+        "{{model}} {{reason}}",
+        "short",
+    ),
     _rate("Calls that break their schema", "sum(rate(llm_rejected_calls_total[$__rate_interval]))", "calls"),
     _rate("Texts embedded", "sum(rate(llm_embedded_texts_total[$__rate_interval]))", "texts"),
 )
@@ -183,6 +196,7 @@ _RAG = (
     _rate("Searches", "sum by (mode) (rate(rag_searches_total[$__rate_interval]))", "{{mode}}"),
     _share("Searches without vectors", "rag_searches_total", 'degraded="true"', "degraded"),
     _quantiles("Time of a search", "rag_search_duration_seconds"),
+    _share("Query cache, share of hits", "rag_query_cache_total", 'result="hit"', "hits"),
     _rate("Ingestions", "sum by (outcome) (rate(rag_ingestion_attempts_total[$__rate_interval]))", "{{outcome}}"),
     _quantiles("Time of an ingestion", "rag_ingestion_duration_seconds"),
 )

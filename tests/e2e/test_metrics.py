@@ -52,6 +52,7 @@ MOVED = (
 QUIET_PANELS = frozenset(
     {
         "Budget left of 30 days",
+        "Attempts that a model failed",
         "Calls that fail",
         "Share of 5xx",
         "Questions that another agent took",

@@ -47,7 +47,7 @@ async def test_circuits_are_counted_while_they_are_open() -> None:
     telemetry.watch_circuits(lambda: breaker.open)
 
     def open_circuits() -> float | None:
-        return REGISTRY.get_sample_value("circuits_open", {"target": "tools"})
+        return REGISTRY.get_sample_value("circuits_open", {"target": "tool endpoints"})
 
     for tool in ("a", "a", "b"):
         with pytest.raises(ServiceDown), breaker.guard(tool):

@@ -8,6 +8,7 @@ from errand_common.telemetry.metrics import counter, exemplar, gauge, histogram
 from errand_inference.domain.generation import GenerationResult
 
 TOKENS = counter("llm_tokens_total", "Tokens, by direction (prompt, completion)", "direction")
+CACHED = counter("llm_cached_tokens_total", "Prompt tokens that the prefix cache had already")
 FIRST_TOKEN = histogram("llm_first_token_seconds", "Time from a request's arrival to its first token")
 GENERATION = histogram("llm_generation_seconds", "Time from a request's arrival to the end of its turn")
 QUEUE_WAIT = histogram("llm_queue_wait_seconds", "Time a request waited for a slot in the batch")
@@ -39,6 +40,7 @@ class PrometheusObserver:
     def finished(self, result: GenerationResult) -> None:
         TOKENS.labels("prompt").inc(result.prompt_tokens)
         TOKENS.labels("completion").inc(result.completion_tokens)
+        CACHED.inc(result.cached_tokens)
         FIRST_TOKEN.observe(result.first_token_ms / 1000, exemplar())
         GENERATION.observe(result.total_ms / 1000, exemplar())
         QUEUE_WAIT.observe(result.queue_ms / 1000, exemplar())

@@ -22,7 +22,6 @@ from errand_rag.domain.ingestion import Ingestion, IngestionLimits
 from errand_rag.domain.models import JobKind, Quota
 from errand_rag.domain.ports import DocumentReader, Embedder, VectorStore, WebFetcher
 from errand_rag.domain.purging import Purger
-from errand_rag.domain.query_cache import QueryCache
 from errand_rag.domain.reindexing import Reindexing
 from errand_rag.domain.tokens import default_counter
 from errand_rag.domain.worker import Worker, WorkerLimits
@@ -36,7 +35,7 @@ from errand_rag.storage.jobs import SqlJobs
 from errand_rag.storage.passages import SqlPassages
 from errand_rag.storage.pgvector import PgVectorStore, install_extension
 from errand_rag.storage.scrubbing import SqlScrubber
-from errand_rag.telemetry import ObservedSearch, observed_ingestion
+from errand_rag.telemetry import ObservedCache, ObservedSearch, observed_ingestion
 from errand_rag.transport.servicer import RagServicer
 from errand_rag.transport.uploads import UploadReader
 
@@ -92,7 +91,7 @@ def build(
     collections = SqlCollections(database, owner=owner)
     documents = SqlDocuments(database, owner=owner)
     jobs = SqlJobs(database)
-    cache = QueryCache(max_entries=settings.query_cache_entries)
+    cache = ObservedCache(max_entries=settings.query_cache_entries)
     purger = Purger(collections, jobs, vectors, SqlScrubber(database), caches=(cache, cached), owner=owner)
     ingestion = Ingestion(
         collections=collections,

@@ -8,11 +8,13 @@ from errand_common.telemetry.metrics import counter, exemplar, histogram, serve_
 
 from errand_rag.domain.errors import DocumentRejected
 from errand_rag.domain.models import Job, SearchQuery, SearchResult
+from errand_rag.domain.query_cache import Key, QueryCache
 from errand_rag.domain.search import SearchService
 from errand_rag.settings import RagSettings
 
 SEARCHES = counter("rag_searches_total", "Searches answered, by mode and whether vectors were away", "mode", "degraded")
 SEARCH_DURATION = histogram("rag_search_duration_seconds", "Time of a search with the query's embedding", "mode")
+CACHE = counter("rag_query_cache_total", "Searches looked up among earlier answers, by result (hit, miss)", "result")
 INGESTIONS = counter("rag_ingestion_attempts_total", "Attempts to ingest a document, by how they ended", "outcome")
 INGESTION_DURATION = histogram("rag_ingestion_duration_seconds", "Time of an attempt to ingest a document", "outcome")
 
@@ -34,6 +36,16 @@ class ObservedSearch(SearchService):
         SEARCHES.labels(query.mode.value, str(result.degraded).lower()).inc()
         SEARCH_DURATION.labels(query.mode.value).observe(time.monotonic() - began, exemplar())
         return result
+
+
+class ObservedCache(QueryCache):
+    """A query cache whose look-ups are counted."""
+
+    def get(self, key: Key) -> SearchResult | None:
+        """As the cache's own."""
+        answer = super().get(key)
+        CACHE.labels("miss" if answer is None else "hit").inc()
+        return answer
 
 
 def observed_ingestion(run: Callable[[Job], Awaitable[None]]) -> Callable[[Job], Awaitable[None]]:

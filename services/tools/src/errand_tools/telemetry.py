@@ -29,7 +29,7 @@ def configure(settings: ToolsSettings) -> None:
 
 def watch_circuits(count: Callable[[], int]) -> None:
     """Asks at each scrape how many tools' circuits are open: one closes by time alone."""
-    CIRCUITS_OPEN.labels("tools").set_function(count)
+    CIRCUITS_OPEN.labels("tool endpoints").set_function(count)
 
 
 class ObservedExecutor:
