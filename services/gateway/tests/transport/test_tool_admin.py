@@ -125,6 +125,8 @@ async def test_a_tool_is_changed_only_at_the_version_seen(gateway: RunningGatewa
         "limits": {"calls_per_minute": 30, "concurrent_calls": 2},
         "cost_micros": 5,
         "role_policies": {"viewer": "deny"},
+        "result_schema": {"type": "object"},
+        "examples": [{"id": 7}],
     }
     changed = await gateway.http.put(path, json={**body, **rules}, headers={"If-Match": seen})
     assert (seen, changed.headers["etag"]) == ('"1"', '"2"')

@@ -227,6 +227,17 @@ class TestChanges:
             await registry.register(ADMIN, tool(**changes))
         assert raised.value.metadata["field"] == field
 
+    @pytest.mark.parametrize(
+        ("example", "words"),
+        [("[1]", "JSON object"), ("{", "JSON object"), ('{"id": 5}', "'id' is not valid"), ("{}", "missing")],
+    )
+    async def test_examples_fit_the_schema(self, registry: ToolRegistry, example: str, words: str) -> None:
+        good = '{"id": "a"}'
+        assert (await registry.register(ADMIN, tool(examples=(good,)))).examples == (good,)
+        with pytest.raises(InvalidArgument, match=words) as raised:
+            await registry.update(ADMIN, tool(examples=(good, example)))
+        assert raised.value.metadata["field"] == "tool.examples_json[1]"
+
     async def test_built_in_ones_are_found_by_words_and_kind(self, registry: ToolRegistry) -> None:
         await registry.register(ADMIN, tool())
 

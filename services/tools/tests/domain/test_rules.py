@@ -71,6 +71,18 @@ class TestRules:
         call = Call("send", '{"to": "ann"}', CallPosition("run_1", 1, 0), roles=frozenset(roles))
         assert (await bench.executor.execute("t1", call)).status is status
 
+    async def test_an_answer_that_breaks_its_schema_is_a_failure_where_nothing_changed(self, bench: Bench) -> None:
+        schema = {"type": "object", "required": ["id"]}
+        await bench.add("send", result_schema=schema)
+        await bench.add("book", SideEffect.ASK, result_schema=schema)
+        bench.http.behaviours["send"] = [{"status": 200, "body": {"id": 1}}, {"status": 200, "body": {"ok": True}}]
+        assert (await bench.run("send", index=1)).status is ExecutionStatus.SUCCEEDED
+        broken = await bench.run("send", index=2)
+        assert broken.status is ExecutionStatus.FAILED
+        assert "not as it should be" in error(broken)
+        # It has happened: told as a failure, the model would do it again.
+        assert (await bench.run("book", index=3)).status is ExecutionStatus.SUCCEEDED
+
     async def test_what_was_sent_costs(self, bench: Bench) -> None:
         bench.http.behaviours["send"] = [1, ToolFailed("No."), ToolDenied("No.")]
         await bench.add("send", cost_micros=50)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from errand_common.errors import InvalidArgument
-from errand_tools.domain.schema import check_arguments, parse_parameters
+from errand_tools.domain.schema import check_arguments, check_result, parse_parameters, parse_result_schema
 
 ORDER = {
     "type": "object",
@@ -175,3 +175,28 @@ def test_local_references_work() -> None:
 def test_a_property_named_like_a_keyword_is_no_keyword() -> None:
     schema = {"type": "object", "properties": {"enum": {"type": "string"}, "id": {"type": "string"}}}
     assert parse_parameters(json.dumps(schema)) == schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "[]",
+        "{",
+        '{"type": 5}',
+        '{"$ref": "https://evil.example/schema.json"}',
+        '{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}',
+        '{"pattern": "' + "a" * 600 + '"}',
+    ],
+)
+def test_bad_result_schemas_are_refused(schema: str) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        parse_result_schema(schema)
+    assert raised.value.metadata["field"] == "tool.result_schema_json"
+    assert "parameters_json" not in raised.value.message
+
+
+def test_a_result_is_held_to_its_schema() -> None:
+    schema = parse_result_schema('{"type": "array", "items": {"type": "integer"}}')
+    assert check_result(schema, [1, 2]) == ""
+    assert check_result(schema, [1, "x"]).startswith("1: ")
+    assert check_result(schema, None)

@@ -15,9 +15,16 @@ from .conftest import Stores, tool
 
 class TestVersions:
     async def test_a_change_makes_one_and_the_same_again_none(self, stores: Stores) -> None:
-        await stores.tools.add("t1", tool(limits=ToolLimits(5, 2), cost_micros=7), most=10)
+        await stores.tools.add(
+            "t1",
+            tool(limits=ToolLimits(5, 2), cost_micros=7, examples=("{}",), result_schema={"type": "array"}),
+            most=10,
+        )
         await stores.tools.set_enabled("t1", "send_mail", enabled=False)
-        same = await stores.tools.update("t1", tool(limits=ToolLimits(5, 2), cost_micros=7), expected_version=1)
+        known = await stores.tools.get("t1", "send_mail")
+        assert known is not None
+        assert (known.examples, known.result_schema) == (("{}",), {"type": "array"})
+        same = await stores.tools.update("t1", known, expected_version=1)
         changed = tool(policy=ToolPolicy.DENY, role_policies=(("admin", ToolPolicy.AUTO),))
         stored = await stores.tools.update("t1", changed, expected_version=1)
         assert (same.version, stored.version, stored.enabled) == (1, 2, False)

@@ -33,6 +33,8 @@ def tool(message: pb.Tool) -> t.Tool:
         cost_micros=message.cost_micros,
         role_policies={one.role: _policy(one.policy) for one in message.role_policies},
         effective_policy=_policy(message.effective_policy or message.policy),
+        result_schema=convert.json_object(message.result_schema_json),
+        examples=[convert.json_object(text) or {} for text in message.examples_json],
         version=message.version,
         updated_at=convert.moment(message, "updated_at"),
     )
@@ -59,6 +61,8 @@ def tool_message(resource: t.Tool, module: bytes = b"") -> pb.Tool:
         role_policies=[
             pb.RolePolicy(role=role, policy=policy_number(policy)) for role, policy in resource.role_policies.items()
         ],
+        result_schema_json=convert.json_text(resource.result_schema) if resource.result_schema else "",
+        examples_json=[convert.json_text(example) for example in resource.examples],
     )
     if resource.grpc is not None:
         # The server's reflection gives them.

@@ -150,6 +150,8 @@ class Tool:
     cost_micros: int = 0
     role_policies: Mapping[str, ToolPolicy] = field(default_factory=dict)
     effective_policy: ToolPolicy = ToolPolicy.AUTO
+    result_schema: JsonObject | None = None
+    examples: Sequence[JsonObject] = field(default_factory=tuple)
     version: int = 0
     updated_at: datetime | None = None
 

@@ -209,6 +209,16 @@ class ToolDefinition(Body):
         ),
     ]
 
+    result_schema: Annotated[
+        dict[str, Any] | None,
+        AfterValidator(bounded_json(65_536)),
+        Field(description="JSON Schema of a result, of an HTTP answer's body; a read that breaks it fails."),
+    ] = None
+    examples: Annotated[
+        tuple[Annotated[dict[str, Any], AfterValidator(bounded_json(4096))], ...],
+        Field(max_length=8, description="Arguments of calls that make sense; each fits the schema."),
+    ] = ()
+
     def tool(self, name: str) -> Tool:
         """The tool under a name."""
         return Tool(
@@ -229,6 +239,8 @@ class ToolDefinition(Body):
             limits=ToolLimits(self.limits.calls_per_minute, self.limits.concurrent_calls),
             cost_micros=self.cost_micros,
             role_policies=self.role_policies,
+            result_schema=self.result_schema,
+            examples=self.examples,
         )
 
     @property

@@ -17,7 +17,7 @@ from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit, RateLim
 from errand_tools.domain.ports import Runner, ToolCaller
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.sanitise import clean_text, to_result
-from errand_tools.domain.schema import check_arguments
+from errand_tools.domain.schema import check_arguments, check_result
 from errand_tools.domain.tools import (
     CallContext,
     ExecutionStatus,
@@ -168,6 +168,7 @@ class ToolExecutor:
         started = time.perf_counter()
         try:
             value = await self._guarded(ready.tenant_id, ready.tool, ready.arguments, context)
+            _check_result(ready.tool, value)
             text, truncated = to_result(value)
         except ToolError as error:
             message = clean_text(error.message)[:MAX_ERROR_CHARACTERS]
@@ -272,6 +273,19 @@ def _unknown(name: str) -> Outcome:
         ExecutionStatus.UNKNOWN_TOOL,
         f"There is no tool named '{clean_text(name)}'; use one of the tools that were given.",
     )
+
+
+def _check_result(tool: Tool, value: Any) -> None:
+    """Raises ToolFailed for a result that breaks the tool's schema.
+
+    What changes something has happened, whatever its answer looks like: a failure would be tried again.
+    """
+    if tool.result_schema is None or tool.side_effect is not SideEffect.NONE:
+        return
+    told = value.get("body") if tool.http is not None and isinstance(value, dict) else value
+    problem = check_result(tool.result_schema, told)
+    if problem:
+        raise ToolFailed(f"The tool's answer is not as it should be: {problem}.")
 
 
 def _says_absent(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """A tenant's tools: the built-in ones and those it registered."""
 
 import asyncio
+import json
 import re
 import time
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from errand_common.principal import Principal
 from errand_tools.domain.access import require_editor
 from errand_tools.domain.lint import Rating, rate
 from errand_tools.domain.ports import EVERY_TOOL, Page, ToolFilter, ToolStore
+from errand_tools.domain.schema import check_arguments
 from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.templates import check_binding
 from errand_tools.domain.tools import (
@@ -222,6 +224,7 @@ class ToolRegistry:
         if tool.http is not None:
             check_binding(tool.http, tool.parameters)
         _check_side_effect(tool)
+        _check_examples(tool)
         return replace(
             tool,
             kind=kind,
@@ -295,6 +298,20 @@ def _ruled(known: Tool, tool: Tool) -> Tool:
         cost_micros=tool.cost_micros,
         role_policies=tool.role_policies,
     )
+
+
+def _check_examples(tool: Tool) -> None:
+    for number, text in enumerate(tool.examples):
+        field = f"tool.examples_json[{number}]"
+        try:
+            arguments = json.loads(text)
+        except (ValueError, RecursionError):
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise InvalidArgument("an example is the arguments of a call, a JSON object", field=field, rule="json")
+        _, problem = check_arguments(tool.parameters, arguments)
+        if problem:
+            raise InvalidArgument(problem.sentence, field=field, rule="schema")
 
 
 # What surely changes nothing outside has nothing that could be sent twice.

@@ -17,6 +17,7 @@ MAX_ARGUMENTS = 64
 MAX_PATTERN_CHARACTERS = 512
 MAX_ARGUMENT_DEPTH = 32
 _FIELD = "tool.parameters_json"
+_RESULT_FIELD = "tool.result_schema_json"
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")
 _INTEGER = re.compile(r"^[+-]?\d{1,18}$")
 _NUMBER = re.compile(r"^[+-]?(\d{1,18}(\.\d{0,18})?|\.\d{1,18})([eE][+-]?\d{1,3})?$")
@@ -47,6 +48,36 @@ def parse_parameters(text: str) -> JsonObject:
     except (ValueError, jsonschema_rs.ValidationError) as error:
         raise _refused(f"is not a valid JSON Schema: {_first_line(error)}", "schema") from None
     return schema
+
+
+def parse_result_schema(text: str) -> JsonObject:
+    """Read and check the schema of a tool's result, held to the same bounds as that of its arguments.
+
+    Raises InvalidArgument (field tool.result_schema_json).
+    """
+    try:
+        schema = json.loads(text)
+        if not isinstance(schema, dict):
+            raise _refused("must be an object", "object")
+        _Expansion(schema).check()
+        _compile(schema)
+    except InvalidArgument as error:
+        message = error.message.replace("parameters_json", "result_schema_json")
+        raise InvalidArgument(message, field=_RESULT_FIELD, rule=error.metadata.get("rule", "")) from None
+    except (ValueError, RecursionError, jsonschema_rs.ValidationError) as error:
+        raise InvalidArgument(
+            f"result_schema_json is not a valid JSON Schema: {_first_line(error)}", field=_RESULT_FIELD, rule="schema"
+        ) from None
+    return schema
+
+
+def check_result(schema: Mapping[str, Any], value: Any) -> str:
+    """What is wrong with a result, in a few words; empty for nothing."""
+    error = next(iter(_VALIDATORS.get(schema, "").iter_errors(value)), None)
+    if error is None:
+        return ""
+    where = ".".join(str(part) for part in error.instance_path)
+    return f"{where}: {error.message[:200]}" if where else error.message[:200]
 
 
 class Problem(NamedTuple):

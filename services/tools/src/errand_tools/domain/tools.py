@@ -150,7 +150,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as a tenant sees it. `cost_micros` of a call are millionths of a US dollar."""
+    """A tool as a tenant sees it.
+
+    `cost_micros` of a call are millionths of a US dollar; `examples` are arguments as JSON text.
+    """
 
     name: str
     description: str
@@ -171,6 +174,8 @@ class Tool:
     limits: ToolLimits = ToolLimits()
     cost_micros: int = 0
     role_policies: tuple[tuple[str, ToolPolicy], ...] = ()
+    result_schema: JsonObject | None = None
+    examples: tuple[str, ...] = ()
     version: int = 1
     # When the version was made: two that were made at different times are equal all the same.
     updated_at: datetime | None = field(default=None, compare=False)

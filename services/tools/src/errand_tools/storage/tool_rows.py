@@ -72,6 +72,8 @@ def from_columns(row: Any) -> Tool:
         limits=ToolLimits(**rules.get("limits", {})),
         cost_micros=rules.get("cost_micros", 0),
         role_policies=tuple((role, ToolPolicy(policy)) for role, policy in rules.get("role_policies", ())),
+        result_schema=rules.get("result_schema"),
+        examples=tuple(rules.get("examples", ())),
         version=row["version"],
         updated_at=datetime.fromisoformat(made) if isinstance(made, str) else made,
     )
@@ -92,7 +94,13 @@ def _binding(tool: Tool) -> dict[str, Any]:
 
 
 def _rules(tool: Tool) -> dict[str, Any]:
-    return {"limits": asdict(tool.limits), "cost_micros": tool.cost_micros, "role_policies": tool.role_policies}
+    return {
+        "limits": asdict(tool.limits),
+        "cost_micros": tool.cost_micros,
+        "role_policies": tool.role_policies,
+        "result_schema": tool.result_schema,
+        "examples": tool.examples,
+    }
 
 
 def _http(row: Any, binding: dict[str, Any]) -> HttpBinding:

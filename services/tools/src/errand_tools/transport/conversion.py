@@ -22,7 +22,7 @@ from errand_tools.domain.execution import Call
 from errand_tools.domain.lint import Rating
 from errand_tools.domain.openapi import ImportOptions, Operations, Skipped
 from errand_tools.domain.ports import Page, ToolFilter
-from errand_tools.domain.schema import parse_parameters
+from errand_tools.domain.schema import parse_parameters, parse_result_schema
 from errand_tools.domain.secrets import Secret
 from errand_tools.domain.tools import (
     DEFAULT_MEMORY_MIB,
@@ -117,6 +117,8 @@ def tool_from_proto(message: tools_pb2.Tool) -> Tool:
         limits=ToolLimits(message.limits.calls_per_minute, message.limits.concurrent_calls),
         cost_micros=message.cost_micros,
         role_policies=_role_policies_from_proto(message),
+        result_schema=parse_result_schema(message.result_schema_json) if message.result_schema_json else None,
+        examples=tuple(message.examples_json),
     )
 
 
@@ -204,6 +206,8 @@ def tool_to_proto(tool: Tool, roles: frozenset[str]) -> tools_pb2.Tool:
         grpc=_grpc_to_proto(tool.grpc) if tool.grpc else None,
         wasm=_wasm_to_proto(tool.wasm) if tool.wasm else None,
         python=tools_pb2.PythonBinding(code=tool.python.code) if tool.python else None,
+        result_schema_json=json.dumps(tool.result_schema, ensure_ascii=False) if tool.result_schema else "",
+        examples_json=tool.examples,
         version=tool.version,
         limits=limits if tool.limits != ToolLimits() else None,
         cost_micros=tool.cost_micros,
