@@ -21,6 +21,7 @@ from errand_common.db import Database
 from errand_common.db import migrate as migrate_database
 from errand_common.http import Reach
 from errand_common.main import wait_for_shutdown
+from errand_common.principal import current_principal
 from errand_common.rpc.client import create_channel
 from errand_common.rpc.server import Registration, RpcServer
 from errand_common.telemetry import configure_tracing, shutdown_tracing
@@ -35,9 +36,11 @@ from errand_agent.clients.mlflow import open_assessments
 from errand_agent.clients.rag import RagRetriever
 from errand_agent.clients.tools import ToolsToolbox
 from errand_agent.clients.webhooks import GuardedSender
+from errand_agent.domain.flags import Flag
 from errand_agent.domain.loop import LoopOptions
-from errand_agent.domain.runs import Prices
+from errand_agent.domain.runs import Opinion, Prices
 from errand_agent.executor import Recall, RunExecutor
+from errand_agent.flags import Flags
 from errand_agent.journal import Bell
 from errand_agent.settings import AgentSettings
 from errand_agent.storage.webhooks import KIND as WEBHOOK
@@ -103,7 +106,7 @@ async def serve(settings: AgentSettings) -> None:
             RagRetriever(channels[2]),
         )
         model = ObservedModel(inference, "agent")
-        bell = Bell()
+        bell, flags = Bell(), Flags(settings.flags_file)
         options = LoopOptions(
             settings.retrieval_top_k,
             settings.retrieval_min_similarity,
@@ -120,15 +123,15 @@ async def serve(settings: AgentSettings) -> None:
             retriever,
             options,
             approval_seconds=settings.approval_seconds,
-            recall=_recall(memory, settings),
+            recall=_recall(memory, settings, flags),
             queued_at_once=settings.queued_runs_at_once,
         )
         agents = AgentUseCases(database, toolbox, retriever)
         assessments = await open_assessments(
             stack, settings.mlflow_endpoint, settings.mlflow_headers, executor.trace_of, settings.trace_content
         )
-        told = (assessments.tell,) if assessments is not None else ()
-        runs = RunUseCases(database, bell, executor, agents, *told)
+        tell = assessments.tell if assessments is not None else _nobody
+        runs = RunUseCases(database, bell, executor, agents, tell, flags.is_on)
         executor.call_agents_by(RunCallees(agents, runs))
         executor.add_workflow(WORKFLOW_RUN, WorkflowRunner(database, runs).run)
         takeover = await _watched(stack, settings)
@@ -193,11 +196,15 @@ async def _watched(stack: AsyncExitStack, settings: AgentSettings) -> Takeover |
     return takeover
 
 
-def _recall(memory: MemoryUseCases, settings: AgentSettings) -> Recall:
+def _nobody(_: Opinion) -> None:
+    """Who is told of opinions where no MLflow is."""
+
+
+def _recall(memory: MemoryUseCases, settings: AgentSettings, flags: Flags) -> Recall:
     """How a run comes by what its person's agents know."""
 
     async def recall(message: str, agent: str, conversation_id: str) -> list[str]:
-        if not settings.recalled_facts:
+        if not settings.recalled_facts or not flags.is_on(Flag.RECALL_FACTS, current_principal().tenant_id):
             return []
         matches = await memory.query(
             text=message[:4096],

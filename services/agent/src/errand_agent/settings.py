@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from errand_common.http import checked_hosts, checked_networks
 from errand_common.settings import CommaList, ServiceSettings
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -26,6 +28,9 @@ class AgentSettings(ServiceSettings):
     )
     queued_runs_at_once: int = Field(
         default=16, ge=1, le=1024, description="runs with a priority that one replica executes at once"
+    )
+    flags_file: Path | None = Field(
+        default=None, description="JSON file of flags, followed while it changes; none turns everything on"
     )
     webhook_hosts: CommaList = Field(
         default=(),

@@ -17,6 +17,7 @@ from errand_agent.domain.agents import Agent
 from errand_agent.domain.approvals import Approval
 from errand_agent.domain.callees import MOST_DEEP
 from errand_agent.domain.conversations import title_of
+from errand_agent.domain.flags import Flag
 from errand_agent.domain.runs import Budget, EventKind, Opinion, Outcome, Priority, Run, RunEvent, RunState, StopReason
 from errand_agent.executor import RunExecutor
 from errand_agent.journal import Bell, rung
@@ -46,8 +47,10 @@ class RunUseCases:
         executor: RunExecutor,
         agents: AgentUseCases,
         tell: Callable[[Opinion], None] = lambda _: None,
+        is_on: Callable[[Flag, str], bool] = lambda *_: True,
     ) -> None:
-        """`tell` is told of each opinion that was stored."""
+        """`tell` is told of each opinion that was stored; `is_on` says whether a tenant has what a flag switches."""
+        self._is_on = is_on
         self._database, self._bell, self._executor, self._agents = database, bell, executor, agents
         self._tell = tell
 
@@ -79,6 +82,10 @@ class RunUseCases:
         named = await (self._agents.get(agent) if agent else self._agent_of(conversation_id))
         if budget is not None:
             named = named.within(budget)
+        if not self._is_on(Flag.CALL_AGENTS, principal.tenant_id):
+            named = replace(named, agents=())
+        if not self._is_on(Flag.PROMPTS, principal.tenant_id):
+            named = replace(named, prompt="")
         async with self._database.transaction(principal.tenant_id) as session:
             runs = RunRepository(session)
             if idempotency_key and (known := await runs.by_key(principal, idempotency_key)) is not None:
