@@ -49,6 +49,7 @@ class Service:
             "ERRAND_INFERENCE_JWKS": str(self.keys.jwks_file),
             "ERRAND_INFERENCE_MODEL_PATH": str(folder),
             "ERRAND_INFERENCE_CACHE_DIR": str(cache),
+            "ERRAND_INFERENCE_DATA_DIR": str(home),
             "ERRAND_INFERENCE_PRECISION": precision,
         }
         command = [sys.executable, "-m", "errand_inference", "serve"]

@@ -63,6 +63,7 @@ async def test_models_have_their_own_settings_and_come_and_go_without_disturbing
         model_path=tiny_model,
         models_dir=tmp_path.parent,
         cache_dir=tmp_path,
+        data_dir=tmp_path,
         models={"other": ModelSettings(path=other_model, max_batch=2, queue_capacity=5, threads=1)},
     )
     models = ModelRegistry(settings)
@@ -89,6 +90,7 @@ async def test_a_model_that_does_not_load_leaves_the_others_and_is_tried_again(
         model_name="base",
         model_path=tiny_model,
         cache_dir=tmp_path,
+        data_dir=tmp_path,
         poll_seconds=1,
         models={"late": ModelSettings(path=late)},
     )
@@ -182,6 +184,7 @@ async def test_an_alias_is_followed_and_a_corrupt_version_changes_nothing(
         engine="transformers",
         model_name="tiny",
         cache_dir=tmp_path / "cache",
+        data_dir=tmp_path,
         poll_seconds=1,
         mlflow_registry=mlflow.url,
         models={"tiny": ModelSettings(uri="models:/tiny@production")},
@@ -251,6 +254,7 @@ async def test_an_adapter_is_served_beside_its_base(tiny_model: Path, tmp_path: 
         model_name="base",
         model_path=tiny_model,
         cache_dir=tmp_path / "cache",
+        data_dir=tmp_path,
         models={"tuned": ModelSettings(path=tiny_model, adapter=adapter)},
     )
     models = ModelRegistry(settings)
@@ -323,6 +327,7 @@ async def test_a_provider_is_a_model_like_others_and_its_key_is_not_shown(tiny_m
             model_name="base",
             model_path=tiny_model,
             cache_dir=tmp_path,
+            data_dir=tmp_path,
             models={
                 "base": ModelSettings(fallbacks=("big",), shadow="big", shadow_percent=50),
                 "big": ModelSettings(engine="remote", url=provider.url, remote_model="gpt", max_batch=3),

@@ -5,27 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from errand_common.errors import Conflict, ErrandError, ModelUnavailable, NotFound, PermissionDenied
 
-from errand_inference.domain.chat import PromptInput, ToolDeclaration, UserMessage
+from errand_inference.domain.chat import PromptInput
 from errand_inference.domain.dispatch import Dispatcher
 from errand_inference.domain.engine import Engine, EngineRequest
-from errand_inference.domain.format import render_prompt
-from errand_inference.domain.grammar import build_grammar
+from errand_inference.domain.prefixes import Prefix, SeenPrefixes, plain_warm_up
 from errand_inference.engines.remote import RemoteEngine
 from errand_inference.loading import ModelLoader
 from errand_inference.metrics import LOADS
 from errand_inference.mlflow_models import ModelVersion
+from errand_inference.prefix_file import PrefixFile
 from errand_inference.settings import InferenceSettings
 
 _log = structlog.get_logger(__name__)
 # Long enough for what runs on a replaced model, short enough that its memory does not stay for ever.
 _REPLACED_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 3600.0
+_WARM_UP_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class ModelRegistry:
 
     def __init__(self, settings: InferenceSettings) -> None:
         self._settings, self._loader = settings, ModelLoader(settings)
+        self._prefixes = PrefixFile(settings.data_dir / "inference-prefixes.json")
         self._models: dict[str, ServedModel] = {}
         self._failures: dict[str, _Failure] = {}
         self._loading = asyncio.Lock()
@@ -79,6 +82,10 @@ class ModelRegistry:
         own = self._settings.of(model.name)
         shadow = self._models.get(own.shadow)
         return (shadow, own.shadow_percent / 100) if shadow else None
+
+    def note(self, model: ServedModel, prompt: PromptInput) -> None:
+        """Remembers what the prompt's agent sends with every question, for the model's next start."""
+        self._prefixes.seen.note(Prefix.of(model.name, prompt))
 
     def all(self) -> list[ServedModel]:
         """All models, the default first."""
@@ -124,11 +131,12 @@ class ModelRegistry:
         model = ServedModel(name, loaded.content_hash, dispatcher, loaded.version)
         # A provider would send a bill for it.
         if not isinstance(loaded.engine, RemoteEngine):
-            await _warm_up(model)
+            await _warm_up(model, self._prefixes.seen)
         return model
 
     async def load_named(self) -> None:
         """Loads every model the settings name; raises for the default one, the others are tried again by `keep`."""
+        self._prefixes.load()
         await self.load(self._settings.model_name)
         for name in self._others():
             await self._try(name, None)
@@ -140,6 +148,7 @@ class ModelRegistry:
         """For ever: follows the registry's aliases and loads what did not load yet."""
         while True:
             await asyncio.sleep(self._settings.poll_seconds)
+            await self._prefixes.save()
             for name in (self._settings.model_name, *self._others()):
                 await self._look_after(name)
 
@@ -198,18 +207,39 @@ class ModelRegistry:
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(model.engine.close() for model in self._models.values()))
         self._loader.close()
+        await self._prefixes.save()
 
 
-async def _warm_up(model: ServedModel) -> None:
-    """One generation, so that the first caller does not pay for it and a model that cannot generate is refused."""
-    tool = ToolDeclaration("warm_up", "Warms up.", {"type": "object", "properties": {"text": {"type": "string"}}})
-    prompt = render_prompt(PromptInput((UserMessage("Hello"),), (tool,)))
+async def _warm_up(model: ServedModel, prefixes: SeenPrefixes) -> None:
+    """Reads what agents will send, as far as there is time: so the first caller does not pay for it, and a model
+    that cannot generate is refused."""
+    until = time.monotonic() + _WARM_UP_SECONDS
     try:
-        async for _ in model.engine.generate(EngineRequest(prompt, 4, grammar=build_grammar((tool,)))):
-            pass
+        await _generate(model, plain_warm_up())
+        for prefix in prefixes.of(model.name):
+            if time.monotonic() > until:
+                return
+            if not await _is_read(model, prefix):
+                prefixes.forget(prefix)
     except Exception as error:
         await model.engine.close()
         raise ModelUnavailable(f"The model was loaded but cannot generate: {error}", model=model.name) from error
+
+
+async def _is_read(model: ServedModel, prefix: Prefix) -> bool:
+    """False for one that fails, perhaps as the model is another by now: it must not fail at every start."""
+    try:
+        await _generate(model, prefix.request())
+    except ErrandError as error:
+        _log.warning("a remembered prefix cannot be read", model=model.name, reason=error.message)
+        return False
+    return True
+
+
+async def _generate(model: ServedModel, request: EngineRequest) -> None:
+    async with aclosing(model.engine.generate(request)) as deltas:
+        async for _ in deltas:
+            pass
 
 
 async def _close_when_idle(model: ServedModel) -> None:

@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "errand_inference"]
 
 
 @pytest.fixture
-def environment(tiny_model: Path, tiny_openvino: Path, keys: TestKeys) -> dict[str, str]:
+def environment(tiny_model: Path, tiny_openvino: Path, keys: TestKeys, tmp_path: Path) -> dict[str, str]:
     """Settings whose models are converted already."""
     return {
         **os.environ,
@@ -32,6 +32,7 @@ def environment(tiny_model: Path, tiny_openvino: Path, keys: TestKeys) -> dict[s
         "ERRAND_INFERENCE_MODEL_NAME": "tiny",
         "ERRAND_INFERENCE_MODEL_PATH": str(tiny_model),
         "ERRAND_INFERENCE_CACHE_DIR": str(tiny_openvino.parent.parent),
+        "ERRAND_INFERENCE_DATA_DIR": str(tmp_path),
     }
 
 

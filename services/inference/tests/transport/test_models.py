@@ -50,6 +50,7 @@ async def stub(tmp_path: Path, keys: TestKeys, provider: Provider) -> AsyncItera
         engine="scripted",
         script_file=script,
         model_name="here",
+        data_dir=tmp_path,
         models={"here": ModelSettings(shadow="far", shadow_percent=100), "far": remote, "locked": remote},
         provider_keys={"far": "hush", "locked": "wrong"},  # type: ignore[dict-item]
     )

@@ -72,7 +72,13 @@ async def served(tmp_path: Path, keys: TestKeys) -> AsyncIterator[tuple[Stub, Mo
     script = tmp_path / "script.json"
     script.write_text(json.dumps(SCRIPT))
     settings = InferenceSettings(
-        engine="scripted", script_file=script, model_name="scripted", max_batch=2, queue_capacity=3, max_models=2
+        engine="scripted",
+        script_file=script,
+        model_name="scripted",
+        data_dir=tmp_path,
+        max_batch=2,
+        queue_capacity=3,
+        max_models=2,
     )
     models = ModelRegistry(settings)
     await models.load("scripted", tmp_path)

@@ -81,6 +81,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 async with aclosing(self._generation.stream(wanted, *chain)) as events:
                     async for event in events:
                         if isinstance(event, GenerationResult):
+                            self._models.note(model, wanted.prompt)
                             self._shadows.follow(model, wanted, event)
                             span.set_attributes(_attributes(event))
                             yield convert.response_message(event)
