@@ -43,9 +43,9 @@ from errand_agent.journal import Bell, DbosJournal
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
-from errand_agent.storage.runs import RunRepository, agent_of, principal_of
+from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
 from errand_agent.storage.webhooks import WebhookRepository
-from errand_agent.telemetry import STORED, WORKFLOWS, TracingObserver, count_run
+from errand_agent.telemetry import STORED, WORKFLOWS, TracingObserver, count_run, describe_run
 
 # Replays must meet the code that recorded the steps; raise it when the order of steps changes.
 APPLICATION_VERSION = "agent-3"
@@ -238,11 +238,7 @@ class RunExecutor:
             task = await self._remembering(principal, task)
             outcome = await self._outcome(task, journal)
             await self._end(tenant_id, run_id, outcome, task.history_ids)
-            span.set_attribute(
-                genai.MLFLOW_OUTPUTS, genai.as_attribute({"answer": outcome.answer, "stop": outcome.stop_reason})
-            )
-            span.set_attribute(genai.INPUT_TOKENS, outcome.usage.prompt_tokens)
-            span.set_attribute(genai.OUTPUT_TOKENS, outcome.usage.completion_tokens)
+            describe_run(span, outcome, self._options.prices)
         return outcome.stop_reason.value
 
     @contextmanager
@@ -266,6 +262,7 @@ class RunExecutor:
             "errand.tenant_id": tenant_id,
             "errand.request_id": principal.request_id,
             genai.SESSION_ID: task.conversation_id,
+            "errand.prompt": task.prompt,
         }
         with (
             structlog.contextvars.bound_contextvars(
@@ -342,6 +339,7 @@ class RunExecutor:
                 row.conversation_id,
                 conversation.brief,
                 tuple(message.id for message in messages),
+                to_run(row).prompt,
             )
 
     async def _end(self, tenant_id: str, run_id: str, outcome: Outcome, history_ids: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from prometheus_client import Counter
 from errand_agent.domain.context import Plan
 from errand_agent.domain.memory import Fact, Match
 from errand_agent.domain.ports import Model, Thought, ToolSpec, Turn
-from errand_agent.domain.runs import Outcome, StepKind
+from errand_agent.domain.runs import Outcome, Prices, StepKind, Usage
 from errand_agent.use_cases.memory import MemoryUseCases
 
 RUNS = counter("agent_runs_total", "Runs that ended, by stop reason", "stop_reason")
@@ -214,6 +214,20 @@ def _result(span: Span, result: Any) -> None:
         span.set_attribute(genai.OUTPUT_TOKENS, result.usage.completion_tokens)
         result = {"text": result.text, "calls": [f"{call.name}({call.arguments_json})" for call in result.calls]}
     span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute(result))
+
+
+def describe_run(span: Span, outcome: Outcome, prices: Prices) -> None:
+    """What a run's span tells at its end: answer, tokens, cost in US dollars where there are prices."""
+    usage = outcome.usage
+    said = {"answer": outcome.answer, "stop": outcome.stop_reason}
+    span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute(said))
+    span.set_attribute(genai.INPUT_TOKENS, usage.prompt_tokens)
+    span.set_attribute(genai.OUTPUT_TOKENS, usage.completion_tokens)
+    if outcome.cost_micros:
+        read = prices.cost_micros(Usage(prompt_tokens=usage.prompt_tokens)) / 1e6
+        whole = outcome.cost_micros / 1e6
+        parts = {"input_cost": read, "output_cost": round(whole - read, 6), "total_cost": whole}
+        span.set_attribute(genai.MLFLOW_COST, genai.as_attribute(parts))
 
 
 def count_run(outcome: Outcome, steps: int) -> None:

@@ -45,7 +45,7 @@ class Task:
     """What a run works on.
 
     `history` holds earlier turns of the conversation, oldest first, `history_ids` their messages;
-    `brief` tells of those before.
+    `brief` tells of those before. `prompt` names the version that its instructions come from.
     """
 
     run_id: str
@@ -56,6 +56,7 @@ class Task:
     conversation_id: str = ""
     brief: str = ""
     history_ids: tuple[str, ...] = ()
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
