@@ -132,6 +132,24 @@ def test_rows_come_back_and_old_backups_go(databases: tuple[str, dict[str, str]]
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (100,)
 
 
+def test_a_restore_waits_for_nobody(databases: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    """A service that is in the middle of something would block the restore, or be blocked by it, for ever."""
+    url, settings = databases
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE runs AS SELECT generate_series(1, 100) AS id")
+    assert _rows(settings, "dump", str(tmp_path), "2").returncode == 0
+    with psycopg.connect(url) as busy:
+        busy.execute("UPDATE runs SET id = 0")
+        done = _rows(settings, "restore", str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        with pytest.raises(psycopg.OperationalError):
+            busy.execute("SELECT 1")
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT sum(id) FROM runs").fetchone() == (5050,)
+        limits = connection.execute("SELECT count(*) FROM pg_database WHERE datconnlimit = 0").fetchone()
+        assert limits == (0,)
+
+
 def test_a_database_backup_that_is_not_there_is_named(databases: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     (tmp_path / "20261121T021700Z").mkdir()
     done = _rows(databases[1], "restore", str(tmp_path), "20251121T021700Z")

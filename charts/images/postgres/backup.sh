@@ -19,6 +19,15 @@ dump() {
     ls -1d "$folder"/*Z | sort -r | tail -n +$((keep + 1)) | xargs -r rm -rf
 }
 
+# How many sessions of the services a database takes: 0 ends those there are, -1 is no limit. Superusers do not count.
+let_in() {
+    psql --quiet --no-psqlrc --dbname=postgres --command="ALTER DATABASE $1 CONNECTION LIMIT $2"
+    if [ "$2" = 0 ]; then
+        psql --quiet --no-psqlrc --tuples-only --dbname=postgres --output=/dev/null \
+            --command="SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '$1' AND pid <> pg_backend_pid()"
+    fi
+}
+
 restore() {
     folder=$1 name=${2:-latest}
     if [ "$name" = latest ]; then name=$(basename "$(ls -1d "$folder"/*Z 2> /dev/null | sort | tail -n 1)"); fi
@@ -27,8 +36,13 @@ restore() {
         exit 1
     fi
     for database in errand mlflow; do
+        # Services that go on asking would hold locks that the restore waits for, and wait for its own.
+        trap "let_in $database -1" EXIT
+        let_in $database 0
         # All or nothing: a database is as it was, or as the backup is.
         pg_restore --clean --if-exists --single-transaction --dbname="$database" "$folder/$name/$database.dump"
+        let_in $database -1
+        trap - EXIT
     done
     echo "restored $folder/$name"
 }
