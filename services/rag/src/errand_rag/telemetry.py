@@ -41,6 +41,12 @@ class ObservedSearch(SearchService):
 class ObservedCache(QueryCache):
     """A query cache whose look-ups are counted."""
 
+    def __init__(self, *, max_entries: int) -> None:
+        super().__init__(max_entries=max_entries)
+        # A series that is there from the start has a rate at its first hit.
+        for result in ("hit", "miss"):
+            CACHE.labels(result)
+
     def get(self, key: Key) -> SearchResult | None:
         """As the cache's own."""
         answer = super().get(key)
