@@ -46,8 +46,14 @@ class SqlPassages:
         where: Filter | None = None,
     ) -> list[tuple[Passage, float]]:
         """Passages that hold any of the terms with their rank score, best first."""
-        query = _postgres_query(terms) if self._is_postgres else _sqlite_query(terms)
-        query = query.where(*_in(tenant_id, collection_ids), *self._matching(where)).limit(limit)
+        ranked = _postgres_query(terms) if self._is_postgres else _sqlite_query(terms)
+        ranked = ranked.where(*_in(tenant_id, collection_ids))
+        if where is not None:
+            ranked = ranked.join(DocumentRow, DocumentRow.id == ChunkRow.document_id).where(*self._matching(where))
+        # Thousands may match: their texts are read only of the few that are given.
+        best = ranked.order_by(sa.desc("score"), ChunkRow.serial).limit(limit).subquery("best")
+        query = _select(best.c.score).join(best, best.c.serial == ChunkRow.serial)
+        query = query.order_by(best.c.score.desc(), ChunkRow.serial)
         rows = await self._queries.rows(tenant_id, query)
         return [(Passage(*row[:-1]), float(row[-1])) for row in rows]
 
@@ -113,12 +119,11 @@ def _sqlite_query(terms: Sequence[str]) -> sa.Select[Any]:
     words = sa.table("chunk_words", sa.column("rowid", sa.Integer))
     match = " OR ".join(_quoted(term, '"') for term in terms)
     # Title and heading tell more of a passage than a word of its text; bm25 is better when smaller.
-    rank = sa.literal_column("bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
+    score = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
     return (
-        _select(-rank)
+        sa.select(ChunkRow.serial, score.label("score"))
         .join(words, words.c.rowid == ChunkRow.serial)
         .where(sa.text("chunk_words MATCH :match").bindparams(match=match))
-        .order_by(rank, ChunkRow.serial)
     )
 
 
@@ -128,8 +133,8 @@ def _postgres_query(terms: Sequence[str]) -> sa.Select[Any]:
     match = " | ".join(_quoted(term.replace("\\", " "), "'") for term in terms)
     wanted = sa.func.to_tsquery(sa.literal_column("'english'"), match)
     # 1: divided by 1 + log of the length, so that long passages do not win by length.
-    rank = sa.func.ts_rank_cd(words, wanted, 1, type_=sa.Float)
-    return _select(rank).where(words.op("@@", is_comparison=True)(wanted)).order_by(rank.desc(), ChunkRow.serial)
+    score = sa.func.ts_rank_cd(words, wanted, 1, type_=sa.Float)
+    return sa.select(ChunkRow.serial, score.label("score")).where(words.op("@@", is_comparison=True)(wanted))
 
 
 def _quoted(term: str, quote: str) -> str:
