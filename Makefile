@@ -18,7 +18,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test traces-test test-fast check lint format types imports protos protos-check buf-lint docs browser eval train bench-chat bench-gateway bench-rag bench-telemetry bench-tools bench-scaling images chart-test cluster-test chaos clean
+.PHONY: help setup up down test traces-test test-fast check lint format types imports protos protos-check buf-lint docs browser eval train bench-chat bench-gateway bench-rag bench-telemetry bench-tools bench-scaling images chart-test cluster-test chaos bench-streams clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -146,6 +146,9 @@ chaos: setup ## 50 runs with side effects on Postgres while a replica is killed 
 
 bench-telemetry: setup $(WRK) ## what spans cost the gateway, and what happens when nobody takes them
 	@$(BIN)/python -m bench.telemetry --wrk $(WRK) $(BENCH_ARGS)
+
+bench-streams: setup ## streaming runs on one agent process: time to the first event, and 200 at once
+	@$(BIN)/python bench/agent_streams.py $(BENCH_ARGS)
 
 bench-tools: setup ## calls a second of the tools service beside a bare gRPC hop, cost of the ledger
 	@$(BIN)/python bench/tools/run.py

@@ -42,6 +42,8 @@ _READ_ONLY = "errand_read_only"
 _MIGRATION_LOCK = 0x0E44A4D
 _MIGRATION_WAIT_SECONDS = 300
 _LOCK_WAIT_SECONDS = 5.0
+# Writers of this process are served in their order: hundreds that come at once all have their turn.
+_TURN_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _IDLE_SECONDS = 2.0
 _STATEMENT_SECONDS = 60.0
@@ -162,7 +164,7 @@ class Database:
             yield
             return
         try:
-            async with asyncio.timeout(_LOCK_WAIT_SECONDS):
+            async with asyncio.timeout(_TURN_SECONDS):
                 await self._writer.acquire()
         except TimeoutError as error:
             raise Unavailable("database", "The database is busy; try again.") from error
