@@ -76,27 +76,27 @@ async def test_claims_become_tenant_id_and_roles(gateway: RunningGateway) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "status"),
+    ("wrong", "status"),
     [
-        (token(exp=int(time.time()) - 120), 401),
-        (token(aud="another"), 401),
-        (token(iss="https://evil.example"), 401),
-        (token(OTHER_KEY), 401),
-        (token(kid="k2"), 401),
-        (token(sub=None), 401),
-        (token(exp=None), 401),
-        (token("secret" * 10, "HS256"), 401),
-        (token(None, "none"), 401),
-        (token(ec.generate_private_key(ec.SECP256R1()), "ES256"), 401),
-        (token(org="nobody"), 403),
-        (token(org=None), 403),
-        (token(org="default"), 403),
-        (token(realm_access={"roles": ["others"]}), 403),
-        (token(realm_access="staff"), 403),
+        ({"exp": 1}, 401),
+        ({"aud": "another"}, 401),
+        ({"iss": "https://evil.example"}, 401),
+        ({"key": OTHER_KEY}, 401),
+        ({"kid": "k2"}, 401),
+        ({"sub": None}, 401),
+        ({"exp": None}, 401),
+        ({"key": "secret" * 10, "algorithm": "HS256"}, 401),
+        ({"key": None, "algorithm": "none"}, 401),
+        ({"key": ec.generate_private_key(ec.SECP256R1()), "algorithm": "ES256"}, 401),
+        ({"org": "nobody"}, 403),
+        ({"org": None}, 403),
+        ({"org": "default"}, 403),
+        ({"realm_access": {"roles": ["others"]}}, 403),
+        ({"realm_access": "staff"}, 403),
     ],
 )
-async def test_tokens_that_are_refused(gateway: RunningGateway, text: str, status: int) -> None:
-    assert (await ask(gateway, text)).status_code == status
+async def test_tokens_that_are_refused(gateway: RunningGateway, wrong: dict[str, Any], status: int) -> None:
+    assert (await ask(gateway, token(**wrong))).status_code == status
 
 
 async def test_a_suspended_tenants_people_are_out_at_once(gateway: RunningGateway) -> None:

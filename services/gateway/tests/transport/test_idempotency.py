@@ -75,6 +75,8 @@ async def test_a_request_that_failed_may_be_sent_again(gateway: RunningGateway) 
     assert (await gateway.http.post("/api/v1/chat", json=asked, headers=headers)).status_code == 404
     await gateway.http.post("/api/v1/agents", json=agent)
     assert (await gateway.http.post("/api/v1/chat", json=asked, headers=headers)).status_code == 200
+    # Other tests list this tenant's agents.
+    await gateway.http.delete(f"/api/v1/agents/{agent['name']}")
 
 
 async def test_a_request_whose_client_went_away_may_be_sent_again(gateway: RunningGateway) -> None:
