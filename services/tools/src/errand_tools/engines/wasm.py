@@ -1,13 +1,19 @@
 """WebAssembly modules: instances without imports, bounded in fuel, memory, stack, tables and time.
 
+Compiling is bounded too: some lines make a compiler work for minutes, so it does in a process of its own.
+
 A module exports `memory`, `alloc(length) -> pointer` and `run(pointer, length) -> pointer << 32 | length`. It is given
 the arguments and gives the result, both as JSON in UTF-8. Each call has an instance of its own, which nothing outlives.
 """
 
 import asyncio
 import json
+import os
+import resource
+import sys
 import threading
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +27,7 @@ from wasmtime import (
     FuncType,
     Instance,
     Memory,
+    MemoryType,
     Module,
     Store,
     Trap,
@@ -41,6 +48,10 @@ _TABLE_ELEMENTS: Final = 10_000
 _TICK_SECONDS: Final = 0.01
 _KEPT_MODULES: Final = 32
 _PAGE_BYTES: Final = 65_536
+_COMPILE_SECONDS: Final = 60.0
+_COMPILE_CPU_SECONDS: Final = 10
+_COMPILE_BYTES: Final = 2 * 1024 * 1024 * 1024
+_REFUSED: Final = 3
 _EXPORTS: Final = {
     "alloc": FuncType([ValType.i32()], [ValType.i32()]),
     "run": FuncType([ValType.i32(), ValType.i32()], [ValType.i64()]),
@@ -54,8 +65,8 @@ class WasmtimeEngine:
         self._engine = Engine(_config())
         self._fuel = fuel
         self._threads = ThreadPoolExecutor(threads, "wasm")
-        # One at a time, and beside the calls: compiling takes the most memory and cannot be stopped.
-        self._compiling = ThreadPoolExecutor(1, "wasm-compile")
+        # One at a time: compiling takes the most memory.
+        self._compiling = asyncio.Semaphore(1)
         self._modules: OrderedDict[str, Module] = OrderedDict()
         self._ticker = _Ticker(self._engine)
 
@@ -65,18 +76,19 @@ class WasmtimeEngine:
     def __exit__(self, *exception: object) -> None:
         self._ticker.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._compiling.shutdown(wait=False, cancel_futures=True)
 
     async def compiled(self, module: bytes) -> bytes:
         """The binary form of a module in binary or text form. Raises ToolFailed for what cannot be a tool."""
-        return await asyncio.get_running_loop().run_in_executor(self._compiling, self._check, module)
+        binary, ready = await self._compile(module)
+        _check(ready)
+        return binary
 
     async def run(self, binary: bytes, sha256: str, memory_mib: int, arguments: JsonObject, seconds: float) -> Any:
         """What the module makes of the arguments. Raises ToolFailed, ToolTimedOut."""
         loop = asyncio.get_running_loop()
         module = self._modules.get(sha256)
         if module is None:
-            module = await loop.run_in_executor(self._compiling, self._module, binary)
+            _, module = await self._compile(binary)
             self._keep(sha256, module)
         self._modules.move_to_end(sha256)
         data = json.dumps(arguments, ensure_ascii=False).encode()
@@ -91,25 +103,15 @@ class WasmtimeEngine:
         while len(self._modules) > _KEPT_MODULES:
             self._modules.popitem(last=False)
 
-    def _check(self, given: bytes) -> bytes:
-        binary = _binary(given)
-        module = self._module(binary)
-        if module.imports:
-            names = ", ".join(f"{one.module}.{one.name}" for one in module.imports[:5])
-            raise ToolFailed(f"The module imports {names}, and nothing is granted; build it without imports.")
-        exported = {export.name: export.type for export in module.exports}
-        if type(exported.get("memory")).__name__ != "MemoryType":
-            raise ToolFailed("The module must export its memory as 'memory'.")
-        for name, wanted in _EXPORTS.items():
-            if _signature(exported.get(name)) != _signature(wanted):
-                raise ToolFailed(f"The module must export the function {name}: {_told(wanted)}.")
-        return binary
-
-    def _module(self, binary: bytes) -> Module:
-        try:
-            return Module(self._engine, binary)
-        except WasmtimeError as error:
-            raise ToolFailed(f"The module cannot be read: {_first_line(error)}.") from None
+    async def _compile(self, given: bytes) -> tuple[bytes, Module]:
+        """The binary form, and the module ready to run. Raises ToolFailed."""
+        async with self._compiling:
+            told = await _in_a_process(given)
+        size = int.from_bytes(told[:4], "big")
+        binary, code = told[4 : 4 + size], told[4 + size :]
+        loop = asyncio.get_running_loop()
+        # Only our own process's output is taken for code.
+        return binary, await loop.run_in_executor(self._threads, Module.deserialize, self._engine, code)
 
     def _call(self, module: Module, memory_mib: int, data: bytes, seconds: float) -> bytes:
         with self._ticker.running(), _told_traps(seconds):
@@ -199,6 +201,59 @@ class _Ticker:
                     ticks += 1
 
 
+def _check(module: Module) -> None:
+    if module.imports:
+        names = ", ".join(f"{one.module}.{one.name}" for one in module.imports[:5])
+        raise ToolFailed(f"The module imports {names}, and nothing is granted; build it without imports.")
+    exported = {export.name: export.type for export in module.exports}
+    if not isinstance(exported.get("memory"), MemoryType):
+        raise ToolFailed("The module must export its memory as 'memory'.")
+    for name, wanted in _EXPORTS.items():
+        if _signature(exported.get(name)) != _signature(wanted):
+            raise ToolFailed(f"The module must export the function {name}: {_told(wanted)}.")
+
+
+async def _in_a_process(given: bytes) -> bytes:
+    """What `main` tells of a module. Raises ToolFailed."""
+    # Nothing of this process's environment, where keys may be, goes with it.
+    environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "errand_tools.engines.wasm"), stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment
+    )
+    try:
+        async with asyncio.timeout(_COMPILE_SECONDS):
+            told, _ = await process.communicate(given)
+    except TimeoutError:
+        raise ToolFailed("The module takes too long to compile.") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == _REFUSED:
+        raise ToolFailed(told.decode(errors="replace")[:500])
+    if process.returncode != 0:
+        raise ToolFailed("The module takes too long or too much memory to compile.")
+    return told
+
+
+def main() -> None:
+    """Compiles the module that stands on the input, within limits of its own: its binary form and its code."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_COMPILE_CPU_SECONDS, _COMPILE_CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_COMPILE_BYTES, _COMPILE_BYTES))
+    try:
+        binary = _binary(sys.stdin.buffer.read())
+        code = Module(Engine(_config()), binary).serialize()
+    except (ToolFailed, WasmtimeError) as error:
+        reason = error.message if isinstance(error, ToolFailed) else _unread(error)
+        sys.stdout.buffer.write(reason.encode())
+        sys.exit(_REFUSED)
+    sys.stdout.buffer.write(len(binary).to_bytes(4, "big") + binary + bytes(code))
+
+
+def _unread(error: WasmtimeError) -> str:
+    return f"The module cannot be read: {_first_line(error)}."
+
+
 def _config() -> Config:
     config = Config()
     config.consume_fuel = True
@@ -260,3 +315,7 @@ def _told(kind: FuncType) -> str:
 
 def _first_line(error: WasmtimeError) -> str:
     return str(error).strip().split("\n", maxsplit=1)[0][:200].rstrip(".")
+
+
+if __name__ == "__main__":
+    main()
