@@ -22,7 +22,7 @@ def prompt(instructions: str, tools: tuple[ToolDeclaration, ...] = TOOLS) -> Pro
 
 async def test_prefixes_outlive_the_process_in_a_file_that_only_it_may_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "prefixes.json"
-    kept = PrefixFile(path)
+    kept = PrefixFile(path, 16)
     kept.load()
     for number in range(20):
         kept.seen.note(Prefix.of("m", prompt(f"agent {number}")))
@@ -33,7 +33,7 @@ async def test_prefixes_outlive_the_process_in_a_file_that_only_it_may_read(tmp_
     await kept.save()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "a question" not in path.read_text()
-    again = PrefixFile(path)
+    again = PrefixFile(path, 16)
     again.load()
     latest = [prefix.instructions for prefix in again.seen.of("m")]
     assert latest[:2] == ["agent 7", "agent 19"]
@@ -47,7 +47,7 @@ async def test_prefixes_outlive_the_process_in_a_file_that_only_it_may_read(tmp_
 async def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, content: str) -> None:
     path = tmp_path / "prefixes.json"
     path.write_text(content)
-    kept = PrefixFile(path)
+    kept = PrefixFile(path, 16)
     kept.load()
     assert list(kept.seen.of("m")) == []
 
@@ -73,3 +73,13 @@ async def test_a_model_reads_its_agents_prefixes_before_it_serves_and_survives_o
     await again.load_named()
     assert again.get("").engine.asked == 2  # type: ignore[attr-defined]
     await again.close()
+
+
+async def test_none_are_kept_where_none_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "prefixes.json"
+    path.write_text("[]")
+    kept = PrefixFile(path, 0)
+    kept.load()
+    kept.seen.note(Prefix.of("m", prompt("secret")))
+    await kept.save()
+    assert not path.exists()

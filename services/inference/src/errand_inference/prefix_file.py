@@ -18,12 +18,15 @@ _log = structlog.get_logger(__name__)
 class PrefixFile:
     """A file that only the service may read: it holds agents' instructions. Losing it costs warmth, nothing else."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int) -> None:
         self._path = path
-        self.seen = SeenPrefixes()
+        self.seen = SeenPrefixes(most)
 
     def load(self) -> None:
         """Reads the file; one that is missing or damaged is as good as empty."""
+        if not self.seen.most:
+            self._path.unlink(missing_ok=True)
+            return
         try:
             self.seen.load(json.loads(self._path.read_text(encoding="utf-8")))
         except FileNotFoundError:

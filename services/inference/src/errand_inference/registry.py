@@ -59,7 +59,7 @@ class ModelRegistry:
 
     def __init__(self, settings: InferenceSettings) -> None:
         self._settings, self._loader = settings, ModelLoader(settings)
-        self._prefixes = PrefixFile(settings.data_dir / "inference-prefixes.json")
+        self._prefixes = PrefixFile(settings.data_dir / "inference-prefixes.json", settings.remembered_prefixes)
         self._models: dict[str, ServedModel] = {}
         self._failures: dict[str, _Failure] = {}
         self._loading = asyncio.Lock()

@@ -110,6 +110,12 @@ class InferenceSettings(ServiceSettings):
     max_batch: int = Field(default=64, ge=1, le=1024, description="requests that run at once")
     queue_capacity: int = Field(default=256, ge=1, le=100_000, description="requests that may wait")
     max_models: int = Field(default=4, ge=1, le=64, description="models served at once")
+    remembered_prefixes: int = Field(
+        default=16,
+        ge=0,
+        le=64,
+        description="agents' instructions and tools kept in data_dir to be read at the next start; 0 keeps none",
+    )
     attempts: int = Field(default=3, ge=1, le=10, description="attempts of a request at one model that fails")
     max_answer_characters: int = Field(
         default=50_000, ge=100, le=1_000_000, description="longest answer; a longer one is cut and says so"

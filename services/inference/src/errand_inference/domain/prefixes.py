@@ -17,7 +17,6 @@ from errand_inference.domain.format import render_prompt
 from errand_inference.domain.grammar import build_grammar
 from errand_inference.domain.names import NameMap
 
-_KEPT = 16
 # A longer one is rare, and reading it would hold up the start.
 _MOST_CHARACTERS = 65_536
 _WARM_UP = ToolDeclaration("warm_up", "Warms up.", {"type": "object", "properties": {"text": {"type": "string"}}})
@@ -53,20 +52,25 @@ def plain_warm_up() -> EngineRequest:
 
 
 class SeenPrefixes:
-    """The latest prefixes, bounded."""
+    """The latest `most` prefixes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self._seen: OrderedDict[Prefix, None] = OrderedDict()
         self.has_changed = False
 
     def note(self, prefix: Prefix) -> None:
         """Remembers a prefix as the latest one; one without tools is too short to matter."""
-        if prefix.tools_json == "[]" or len(prefix.instructions) + len(prefix.tools_json) > _MOST_CHARACTERS:
+        if (
+            not self.most
+            or prefix.tools_json == "[]"
+            or len(prefix.instructions) + len(prefix.tools_json) > _MOST_CHARACTERS
+        ):
             return
         self.has_changed = self.has_changed or prefix not in self._seen
         self._seen[prefix] = None
         self._seen.move_to_end(prefix)
-        if len(self._seen) > _KEPT:
+        if len(self._seen) > self.most:
             self._seen.popitem(last=False)
 
     def forget(self, prefix: Prefix) -> None:
