@@ -19,6 +19,9 @@ import httpx
 import pytest
 from errand_common.testing.keys import free_port
 
+DOLLARS_A_MILLION = 10
+"""What the suite's tokens cost, read or written."""
+
 ERRAND = [sys.executable, "-m", "errand_cli"]
 
 
@@ -124,6 +127,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory, target: str) -> Iterator[Sui
     environment = {
         **os.environ,
         **{f"ERRAND_{name.upper()}_METRICS_PORT": str(number) for name, number in metrics_ports.items()},
+        "ERRAND_AGENT_PRICE_PROMPT_USD_PER_MILLION": str(DOLLARS_A_MILLION),
+        "ERRAND_AGENT_PRICE_COMPLETION_USD_PER_MILLION": str(DOLLARS_A_MILLION),
         "ERRAND_TOOLS_HTTP_PRIVATE_NETWORKS": "127.0.0.0/8",
         "ERRAND_TOOLS_HTTP_PORTS": f"80,443,{port}",
         "ERRAND_TOOLS_HTTP_ALLOW_LIST": f"127.0.0.1:{port}",

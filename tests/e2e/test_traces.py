@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Suite
+from tests.e2e.conftest import DOLLARS_A_MILLION, Suite
 from tests.e2e.traces import assert_complete, assert_whole, traces_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -113,6 +114,9 @@ def test_a_run_reads_as_a_story(suite: Suite) -> None:
     root = next(span for span in spans.values() if span.parent_id is None)
     assert "Convert 3 miles" in str(root.inputs)
     assert run["answer"] in str(root.outputs)
+    cost = json.loads(trace.info.trace_metadata["mlflow.trace.cost"])["total_cost"]
+    tokens = run["usage"]["prompt_tokens"] + run["usage"]["completion_tokens"]
+    assert cost == pytest.approx(tokens * DOLLARS_A_MILLION / 1e6, abs=1e-5)
     model = [span for span in spans.values() if span.name.startswith("chat errand-tiny")]
     assert len(model) == 2
     assert all(int(span.attributes["gen_ai.usage.input_tokens"]) > 0 for span in model)
