@@ -2,11 +2,13 @@
 
 import json
 
+from errand_agent.domain.context import Plan
 from errand_agent.domain.runs import Outcome, Prices, StopReason, Usage
-from errand_agent.telemetry import describe_run
+from errand_agent.telemetry import TracingObserver, describe_run
 from errand_common.telemetry import genai
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.util.types import AttributeValue
+from prometheus_client import REGISTRY
 
 USAGE = Usage(prompt_tokens=1000, completion_tokens=100)
 
@@ -30,3 +32,26 @@ def test_answer_tokens_and_cost_are_told() -> None:
 
 def test_without_prices_no_cost_is_told() -> None:
     assert genai.MLFLOW_COST not in _told(Outcome(StopReason.ANSWER, "42.", (), USAGE), Prices())
+
+
+def _value(name: str) -> float:
+    return REGISTRY.get_sample_value(name) or 0.0
+
+
+def test_how_a_context_was_filled_is_counted() -> None:
+    names = (
+        "token_budget_used_sum",
+        "token_budget_remaining_sum",
+        "token_budget_overflows_total",
+        "token_budget_summarizations_total",
+        "agent_citations_removed_total",
+    )
+    before = [_value(name) for name in names]
+    observer = TracingObserver("default")
+    observer.context(Plan(turns=2, passages=1, used_tokens=300, remaining_tokens=700, overflowed=True), summarised=True)
+    observer.context(
+        Plan(turns=9, passages=1, used_tokens=50, remaining_tokens=950, overflowed=False), summarised=False
+    )
+    observer.citations_removed(3)
+    moved = [_value(name) - known for name, known in zip(names, before, strict=True)]
+    assert moved == [350, 1650, 1, 1, 3]
