@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from errand_agent.domain import thinking
@@ -383,3 +384,21 @@ async def test_what_a_called_agent_used_counts_against_the_limit() -> None:
     assert (outcome.stop_reason, outcome.usage.total) == (StopReason.MAX_TOKENS, 100)
     assert outcome.paused_seconds == 3.0
     assert case.journal.steps[2].run_id == "run-2"
+
+
+class _BreaksOff(ScriptedModel):
+    """Is away after its first words; answers when it is asked again."""
+
+    async def think(self, *args: Any, on_text: Callable[[str], Awaitable[None]], **more: Any) -> Thought:
+        if not self.asked:
+            self.asked.append(((), True))
+            await on_text("It is ")
+            raise Unavailable("inference")
+        return await ScriptedModel.think(self, *args, on_text=on_text, **more)
+
+
+async def test_an_answer_that_broke_off_is_not_told_twice() -> None:
+    case = Case([])
+    case.model = _BreaksOff([said("It is 42.")])
+    assert (await case.run()).answer == "It is 42."
+    assert case.journal.told == ["It is "], "the whole answer comes with the run's end"

@@ -42,7 +42,7 @@ _READ_ONLY = "errand_read_only"
 _MIGRATION_LOCK = 0x0E44A4D
 _MIGRATION_WAIT_SECONDS = 300
 _LOCK_WAIT_SECONDS = 5.0
-# Writers of this process are served in their order: hundreds that come at once all have their turn.
+# Who waits for a connection, or for SQLite's one writer, is served in order: hundreds at once all have their turn.
 _TURN_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _IDLE_SECONDS = 2.0
@@ -120,7 +120,7 @@ class Database:
             options: dict[str, Any] = {
                 "pool_size": 10,
                 "max_overflow": 10,
-                "pool_timeout": _CONNECT_SECONDS,
+                "pool_timeout": _TURN_SECONDS,
                 "connect_args": {
                     "server_settings": {"search_path": schema},
                     "timeout": _CONNECT_SECONDS,

@@ -31,6 +31,28 @@ class Prompt:
     may_call: bool
 
 
+@dataclass(slots=True)
+class _Voice:
+    """Tells an answer piece by piece, of the first attempt that says anything: readers cannot unread."""
+
+    journal: Journal
+    key: str
+    _speaker: int = 0
+    _attempts: int = 0
+
+    def begin(self) -> Callable[[str], Awaitable[None]]:
+        """What the next attempt says goes here."""
+        self._attempts += 1
+        attempt = self._attempts
+
+        async def tell(text: str) -> None:
+            self._speaker = self._speaker or attempt
+            if self._speaker == attempt:
+                await self.journal.tell(self.key, text)
+
+        return tell
+
+
 @dataclass(frozen=True, slots=True)
 class Thinker:
     """Asks an agent's models."""
@@ -43,21 +65,22 @@ class Thinker:
     async def think(self, prompt: Prompt, *, key: str, step: str, models: Sequence[str], deadline: float) -> Thought:
         """The turn of the first of the models that gives one. Raises what the last one raised."""
         last: ErrandError | None = None
+        voice = _Voice(self.journal, key)
         for model in models:
             try:
-                return await self._asked(prompt, key, step, model, deadline)
+                return await self._asked(prompt, voice, step, model, deadline)
             except _ELSEWHERE as error:
                 last = error
                 if time.time() > deadline or await self.journal.is_cancelled():
                     break
         raise last or Unavailable("inference")
 
-    async def _asked(self, prompt: Prompt, key: str, step: str, model: str, deadline: float) -> Thought:
+    async def _asked(self, prompt: Prompt, voice: _Voice, step: str, model: str, deadline: float) -> Thought:
         """The model's turn, tried again while it is away, busy or late."""
         for pause in (*_RETRY_SECONDS, None):
             try:
                 with self.observer.step(StepKind.THINK, f"{step}.{pause}", {"turns": prompt.turns}) as span:
-                    thought = await self._turn(prompt, model, lambda text: self.journal.tell(key, text))
+                    thought = await self._turn(prompt, model, voice.begin())
                     span(thought)
                     return thought
             except RETRYABLE:
