@@ -83,6 +83,8 @@ def checked_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
                 raise ValueError(
                     f"{network} holds {metadata}, where clouds keep credentials; name a network without it"
                 )
+    # The guard refuses more: a network that only translates addresses stands for all of them.
+    Reach(None, networks).policy(redirects=0)
     return networks
 
 
