@@ -95,9 +95,9 @@ def test_values_json_does_not_know_become_text(value: object, shown: object) -> 
     ],
 )
 def test_floods_are_cut_with_a_note(flood: object) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     text, truncated = to_result(flood)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert truncated
     assert len(text.encode()) <= MAX_RESULT_BYTES
     assert len(text.encode()) > MAX_RESULT_BYTES // 4

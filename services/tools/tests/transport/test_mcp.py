@@ -206,7 +206,7 @@ async def test_a_changed_tool_is_held_until_it_is_approved(client: ToolsClient, 
 async def test_a_change_that_nobody_synced_is_denied_on_a_new_connection(
     client: ToolsClient, remote: Remote, tmp_path: Path, keys: TestKeys
 ) -> None:
-    await client.call("RegisterMcpServer", server(remote.url))
+    await client.call("RegisterMcpServer", server(remote.url, timeout_ms=20_000))
     remote.server.remove_tool("send")
     remote.server.add_tool(remote.send, name="send", description="Sends a mail to the author of this server.")
     async with tools_service(keys, settings(tmp_path, remote.port)) as again:
