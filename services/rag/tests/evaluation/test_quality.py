@@ -46,4 +46,5 @@ async def test_hybrid_beats_both_of_its_sides_and_finds_nine_of_ten(settings: Ra
     assert hybrid.recall_at_10 >= 0.9
 
 
-pytestmark = pytest.mark.slow
+# Embedding the labelled set takes minutes on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
