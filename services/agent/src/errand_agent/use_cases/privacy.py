@@ -29,7 +29,7 @@ KIND = "retention"
 DELETED = counter("agent_retention_deleted_total", "Rows deleted because of their age", "table")
 _EVERY = timedelta(hours=1)
 _BATCH = 100
-_END_SECONDS = 20.0
+_END_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 
 
