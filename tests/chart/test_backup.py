@@ -116,6 +116,8 @@ def test_rows_come_back_and_old_backups_go(databases: tuple[str, dict[str, str]]
     url, settings = databases
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE runs AS SELECT generate_series(1, 100) AS id")
+        connection.execute("CREATE SCHEMA gateway")
+        connection.execute("CREATE TABLE gateway.users (id int PRIMARY KEY)")
     for day in ("01", "02", "03"):
         (tmp_path / f"202611{day}T021700Z").mkdir()
     (tmp_path / "20261104T021700Z.partial").mkdir()
@@ -126,10 +128,28 @@ def test_rows_come_back_and_old_backups_go(databases: tuple[str, dict[str, str]]
     assert len(kept) == 2
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DELETE FROM runs WHERE id > 3")
+        # What a newer version made in the meantime.
+        connection.execute("CREATE TABLE gateway.sessions (id int REFERENCES gateway.users (id))")
     done = _rows(settings, "restore", str(tmp_path), "latest")
     assert done.returncode == 0, done.stderr
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (100,)
+        assert connection.execute("SELECT to_regclass('gateway.sessions')").fetchone() == (None,)
+        assert connection.execute("SELECT count(*) FROM gateway.users").fetchone() == (0,)
+
+
+def test_a_damaged_backup_changes_nothing(databases: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    url, settings = databases
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE runs AS SELECT generate_series(1, 50000) AS id")
+    assert _rows(settings, "dump", str(tmp_path), "2").returncode == 0
+    (backup,) = tmp_path.glob("*Z/errand.dump")
+    backup.write_bytes(backup.read_bytes()[:-20_000])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM runs WHERE id > 7")
+    assert _rows(settings, "restore", str(tmp_path)).returncode != 0
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (7,)
 
 
 def test_a_restore_waits_for_nobody(databases: tuple[str, dict[str, str]], tmp_path: Path) -> None:

@@ -28,6 +28,22 @@ let_in() {
     fi
 }
 
+# The backup as SQL, after everything that is there now: a newer version's tables too. What cannot be read to its end
+# ends in an error, so that nothing of it stays.
+whole() {
+    cat <<'SQL'
+DO $$
+DECLARE name text;
+BEGIN
+    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
+    LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP;
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
+    LOOP EXECUTE format('DROP TABLE public.%I CASCADE', name); END LOOP;
+END $$;
+SQL
+    pg_restore --file=- "$1" || echo "SELECT 1 / 0 AS the_backup_cannot_be_read;"
+}
+
 restore() {
     folder=$1 name=${2:-latest}
     if [ "$name" = latest ]; then name=$(basename "$(ls -1d "$folder"/*Z 2> /dev/null | sort | tail -n 1)"); fi
@@ -40,7 +56,8 @@ restore() {
         trap "let_in $database -1" EXIT
         let_in $database 0
         # All or nothing: a database is as it was, or as the backup is.
-        pg_restore --clean --if-exists --single-transaction --dbname="$database" "$folder/$name/$database.dump"
+        whole "$folder/$name/$database.dump" | psql --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --single-transaction \
+            --output=/dev/null --dbname="$database" --file=-
         let_in $database -1
         trap - EXIT
     done
