@@ -30,7 +30,17 @@ from errand_inference.domain.engine import Capability, Delta, EngineRequest, Fin
 from errand_inference.domain.format import STOP_TOKENS
 from errand_inference.engines.decoding import IncrementalDecoder
 from errand_inference.engines.encoding import PromptTokenizer
-from errand_inference.engines.wire import Cancel, Command, Event, Failed, LoadFailed, OpenVinoOptions, Output, Start
+from errand_inference.engines.wire import (
+    Cancel,
+    Command,
+    Ending,
+    Event,
+    Failed,
+    LoadFailed,
+    OpenVinoOptions,
+    Output,
+    Start,
+)
 
 _LOADING_SECONDS = 300.0
 _CLOSING_SECONDS = 5.0
@@ -149,11 +159,15 @@ class _Worker:
     def _receive(self) -> None:
         while True:
             try:
-                events: list[Event] = self._connection.recv()
+                received: list[Event | Ending] = self._connection.recv()
             except (EOFError, OSError):
                 if self._ending or not self._restart():
                     return
                 continue
+            events = [event for event in received if not isinstance(event, Ending)]
+            if len(events) < len(received):
+                # Before anyone is told: who asks again at once must wait for the next process.
+                self._up.clear()
             self._give(events)
 
     def _give(self, events: Sequence[Event]) -> None:

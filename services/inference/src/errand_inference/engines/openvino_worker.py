@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from errand_inference.engines.wire import (
     Cancel,
     Command,
+    Ending,
     Event,
     Failed,
     LoadFailed,
@@ -117,7 +118,7 @@ class Worker:
             if self._jobs:
                 events.extend(self._step())
             if events:
-                self._connection.send(events)
+                self._connection.send([*events, Ending()] if self._broken else events)
 
     def _commands(self) -> Iterator[Command]:
         """What arrived; waits when there is nothing else to do."""

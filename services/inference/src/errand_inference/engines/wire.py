@@ -74,5 +74,10 @@ class Failed:
     rejected: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The process ends, as its pipeline is broken: what is sent to it now would be lost."""
+
+
 Command = Start | Cancel
 Event = Output | Failed
