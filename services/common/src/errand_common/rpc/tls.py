@@ -56,9 +56,10 @@ _own: TlsFiles | None = None
 def configure_tls(folder: Path | None) -> None:
     """What channels of this process show from now on; None is plain text. Raises SettingsError as `read` does."""
     global _own  # noqa: PLW0603 - a process is one service with one certificate
-    _own = TlsFiles(folder) if folder else None
-    if _own:
-        _own.read()
+    files = TlsFiles(folder) if folder else None
+    if files:
+        files.read()
+    _own = files
 
 
 def own_files() -> TlsFiles | None:
