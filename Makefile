@@ -9,7 +9,7 @@ STAMP := $(VENV)/.set-up
 SET_UP_FROM := $(wildcard requirements/*.txt protos/pyproject.toml services/*/pyproject.toml models/errand-tiny/model.safetensors)
 SOURCES := protos/generate.py services tests conftest.py
 # A process a core; the end-to-end tests, which start the whole suite, share one.
-SPREAD := -n auto --maxprocesses 4 --dist loadgroup
+SPREAD := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 BUF_VERSION := 1.75.0
 AGENTS_SDK := .cache/openai-agents/.set-up
 PROMTOOL := .cache/prometheus/usr/bin/promtool

@@ -170,7 +170,8 @@ def test_a_point_of_a_latency_leads_to_a_trace_in_mlflow(suite: Suite, prometheu
         start=str(now - 600),
         end=str(now),
     )
-    ids = {point["labels"]["trace_id"] for series in found for point in series["exemplars"]}
-    assert ids, "no exemplar was stored"
-    roots = [root_of(trace_in_mlflow(suite, trace_id)) for trace_id in ids]
-    assert {root.name for root in roots} == {"chat request"}
+    points = [point for series in found for point in series["exemplars"]]
+    assert points, "no exemplar was stored"
+    # Older ones may be of chats whose services other tests killed.
+    newest = max(points, key=lambda point: float(point["timestamp"]))
+    assert root_of(trace_in_mlflow(suite, newest["labels"]["trace_id"])).name == "chat request"

@@ -85,6 +85,33 @@ def test_what_ignores_sigterm_is_killed(layout: Layout, monkeypatch: pytest.Monk
     assert not is_alive(pid)
 
 
+def test_what_hears_the_others_ends_after_them(layout: Layout) -> None:
+    """Both write when they are told to end; the others take a while for it."""
+    told = layout.root / "told"
+    script = textwrap.dedent("""
+        import signal, sys, time
+        def end(*_):
+            time.sleep(float(sys.argv[1]))
+            with open(sys.argv[3], "a") as file:
+                file.write(sys.argv[2])
+            raise SystemExit
+        signal.signal(signal.SIGTERM, end)
+        print("up", flush=True)
+        time.sleep(60)
+    """)
+    command = (sys.executable, "-c", script)
+    specs = [
+        ServiceSpec("hears", (*command, "0", "hears", str(told)), ends_last=True),
+        ServiceSpec("tells", (*command, "0.5", "tells ", str(told))),
+    ]
+    supervisor = Supervisor(layout, _PORTS, specs)
+    supervisor.start()
+    logs = [layout.logs / f"{spec.name}.log" for spec in specs]
+    _until(lambda: all(log.exists() and b"up" in log.read_bytes() for log in logs), supervisor)
+    supervisor.stop()
+    assert told.read_text() == "tells hears"
+
+
 def test_no_process_outlives_a_killed_supervisor(layout: Layout) -> None:
     script = textwrap.dedent(f"""
         from pathlib import Path

@@ -17,12 +17,13 @@ PROJECT = Path(__file__).parents[4]
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One process of the suite."""
+    """One process of the suite. With `ends_last` it hears what the others still tell when they stop."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     port: int = 0
+    ends_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,4 +126,4 @@ def _mlflow_spec(layout: Layout, ports: Ports) -> ServiceSpec:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "GIT_PYTHON_REFRESH": "quiet",
     }
-    return ServiceSpec("mlflow", command, environment, ports.mlflow)
+    return ServiceSpec("mlflow", command, environment, ports.mlflow, ends_last=True)

@@ -133,17 +133,21 @@ class Supervisor:
             self._written = state
 
     def stop(self) -> None:
-        """SIGTERM to all, then SIGKILL to what is left after the grace."""
-        for child in self._children:
+        """SIGTERM to all, SIGKILL to what is left after the grace; what hears the others ends after them."""
+        for is_last in (False, True):
+            self._stop([child for child in self._children if child.spec.ends_last is is_last])
+        self._layout.state_file.unlink(missing_ok=True)
+
+    def _stop(self, children: list[Child]) -> None:
+        for child in children:
             self._signal(child, signal.SIGTERM)
         until = time.monotonic() + _STOP_SECONDS
-        while any(child.pid for child in self._children) and time.monotonic() < until:
+        while any(child.pid for child in children) and time.monotonic() < until:
             time.sleep(0.05)
-        for child in self._children:
+        for child in children:
             self._signal(child, signal.SIGKILL)
             if child.process is not None:
                 child.process.wait()
-        self._layout.state_file.unlink(missing_ok=True)
 
     def _signal(self, child: Child, number: signal.Signals) -> None:
         """To the whole group: MLflow's server has workers of its own."""

@@ -9,7 +9,7 @@ from errand_inference.domain.chat import PromptInput, ToolDeclaration, UserMessa
 from errand_inference.domain.format import render_prompt
 from errand_inference.engines.decoding import IncrementalDecoder
 from errand_inference.engines.encoding import PromptTokenizer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 
@@ -45,6 +45,7 @@ def test_a_tokenizer_that_treats_the_beginning_specially_reads_whole_prompts(tin
 
 @settings(max_examples=60, deadline=None)
 @given(TEXTS, st.integers(1, 20))
+@example("0000000\x800\x80\x80\u0800", 8)
 def test_decoding_in_pieces_of_any_size_gives_the_whole_text(plain: Tokenizer, text: str, size: int) -> None:
     ids = ids_of(plain, text)
     decoder = IncrementalDecoder(lambda some: plain.decode(some, skip_special_tokens=False))

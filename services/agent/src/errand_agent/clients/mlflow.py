@@ -18,6 +18,7 @@ from errand_agent.domain.runs import Opinion
 DROPPED = counter("agent_assessments_dropped_total", "Feedback that did not reach MLflow; the agent's tables have it")
 _TRACES = "/v1/traces"
 _MOST_WAITING = 256
+_CLOSE_SECONDS = 1.0
 # A trace comes some seconds after its run, and MLflow itself may be away for a while.
 _PAUSES_SECONDS = (0.0, 2.0, 10.0, 30.0, 120.0)
 _log = structlog.get_logger(__name__)
@@ -66,16 +67,18 @@ class MlflowAssessments:
         """Gives up what is on its way."""
         tasks = list(self._tasks.values())
         DROPPED.inc(len(tasks))
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(2):
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
 
     async def _deliver(self, opinion: Opinion) -> None:
         reason = ""
         for pause in self._pauses_seconds:
             await asyncio.sleep(pause)
             try:
-                await self._send(opinion)
+                await _to_its_end(self._send(opinion))
             except Exception as error:
                 reason = type(error).__name__
             else:
@@ -122,6 +125,20 @@ class MlflowAssessments:
         if self._content == "off":
             return ""
         return text if self._content == "on" else str(redacted("content", text))
+
+
+async def _to_its_end(work: Awaitable[None]) -> None:
+    """A cancel waits for the work: what is sent while nobody waits for it could arrive after its successor."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        raise
 
 
 async def open_assessments(

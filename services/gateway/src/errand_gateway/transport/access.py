@@ -192,7 +192,8 @@ def guarded_router(**options: Any) -> APIRouter:
 
 def openai_router(**options: Any) -> APIRouter:
     """The same for OpenAI's routes: errors have OpenAI's shape, and wrong requests are 400."""
-    texts = {code: row["description"] for code, row in {**GUARDED_RESPONSES, **BODY_RESPONSES, **NOT_FOUND}.items()}
+    rows = {**GUARDED_RESPONSES, **BODY_RESPONSES, **NOT_FOUND, **CONFLICT}
+    texts = {code: row["description"] for code, row in rows.items()}
     texts[400] = "The request is not valid; `error.param` names the parameter."
     responses: dict[int | str, dict[str, Any]] = {
         code: {"model": OpenAiErrorBody, "description": text} for code, text in texts.items() if code != 422

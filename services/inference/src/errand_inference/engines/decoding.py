@@ -20,7 +20,6 @@ class IncrementalDecoder:
         self._context: list[int] = []
         self._context_characters = 0
         self._new: list[int] = []
-        self._waited_ids = 0
         self._pending = ""
         self.stopped = False
 
@@ -30,7 +29,7 @@ class IncrementalDecoder:
             return ""
         self._new.extend(ids)
         if self._new:
-            self._read(len(ids), last=last)
+            self._read(last=last)
         cut = min((position for stop in self._stop if (position := self._pending.find(stop)) >= 0), default=-1)
         if cut >= 0:
             self.stopped = True
@@ -39,25 +38,34 @@ class IncrementalDecoder:
         piece, self._pending = self._pending[:certain], self._pending[certain:]
         return piece
 
-    def _read(self, count: int, *, last: bool) -> None:
+    def _read(self, *, last: bool) -> None:
         """Decodes with the ids before, as a token's text may hang on its neighbour's."""
         text = self._decode(self._context + self._new)
-        if text.endswith(_UNFINISHED) and not last and self._is_worth_waiting(count):
-            return
+        whole = len(self._new)
+        if text.endswith(_UNFINISHED) and not last:
+            text, whole = self._whole(text)
+        held = self._new[whole:]
         self._pending += text[self._context_characters :]
-        self._keep_context(len(text))
+        self._keep_context(self._new[:whole], len(text))
+        self._new = held
 
-    def _is_worth_waiting(self, count: int) -> bool:
-        self._waited_ids += count if self._waited_ids else 1
-        return self._waited_ids < _LONGEST_CHARACTER
+    def _whole(self, text: str) -> tuple[str, int]:
+        """The text up to a last character that is not whole, and how many of the new ids make it.
 
-    def _keep_context(self, characters: int) -> None:
-        self._context += self._new
+        When leaving out as many ids as a character may still wait with does not help, the bytes are no text.
+        """
+        for count in range(len(self._new) - 1, max(len(self._new) - _LONGEST_CHARACTER, -1), -1):
+            shorter = self._decode(self._context + self._new[:count])
+            if not shorter.endswith(_UNFINISHED):
+                return shorter, count
+        return text, len(self._new)
+
+    def _keep_context(self, ids: list[int], characters: int) -> None:
+        self._context += ids
         self._context_characters = characters
-        if len(self._context) > _CONTEXT_IDS:
-            self._context = self._new
-            self._context_characters = len(self._decode(self._context))
-        self._new, self._waited_ids = [], 0
+        if len(self._context) > _CONTEXT_IDS and ids:
+            self._context = ids
+            self._context_characters = len(self._decode(ids))
 
     def _begun_stop(self) -> int:
         """Characters at the end that may begin a stop text."""
