@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 SET_UP_FROM := $(wildcard requirements/*.txt protos/pyproject.toml services/*/pyproject.toml models/errand-tiny/model.safetensors)
 SOURCES := protos/generate.py services tests conftest.py
-# A process a core; the end-to-end tests, which start the whole suite, share one.
-SPREAD := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# A process a core, a file's tests in one of them; the end-to-end tests come after, in one, with one suite.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 BUF_VERSION := 1.75.0
 AGENTS_SDK := .cache/openai-agents/.set-up
 PROMTOOL := .cache/prometheus/usr/bin/promtool
@@ -42,7 +42,8 @@ down: setup ## stop a suite that was started with `errand up --detach`
 	@$(BIN)/errand down
 
 test: setup $(PROMTOOL) $(AGENTS_SDK) browser ## run all tests: unit, integration, end to end
-	@$(BIN)/python -m pytest -q $(SPREAD)
+	@$(BIN)/python -m pytest -q $(SPREAD) -m "not e2e"
+	@$(BIN)/python -m pytest -q -m e2e
 
 traces-test: setup ## 500 mixed requests, each one whole tree in MLflow
 	@ERRAND_TRACES_REQUESTS=500 $(BIN)/python -m pytest -q tests/e2e/test_traces.py -k tree
