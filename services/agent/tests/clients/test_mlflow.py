@@ -95,6 +95,32 @@ async def test_what_is_said_while_the_first_opinion_waits_is_what_counts() -> No
     ]
 
 
+async def test_an_opinion_that_is_being_stored_is_replaced_all_the_same() -> None:
+    """A server goes on with what it has read, whether its caller still waits or not."""
+    mlflow, is_storing = FakeMlflow(), asyncio.Event()
+    stored: list[asyncio.Task[httpx.Response]] = []
+
+    async def slowly(request: httpx.Request) -> httpx.Response:
+        async def store() -> httpx.Response:
+            await asyncio.sleep(0.1)
+            return mlflow(request)
+
+        if request.method != "POST":
+            return mlflow(request)
+        stored.append(asyncio.create_task(store()))
+        is_storing.set()
+        return await asyncio.shield(stored[-1])
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(slowly), base_url="http://mlflow") as http:
+        sender = MlflowAssessments(http, "http://mlflow", _trace_of(TRACE), content="on", pauses_seconds=(0, 0))
+        sender.tell(replace(OPINION, comment="", correction=""))
+        await is_storing.wait()
+        sender.tell(replace(OPINION, helpful=True, comment="", correction=""))
+        await asyncio.gather(*sender._tasks.values())
+        await asyncio.gather(*stored)
+    assert [item["feedback"] for item in mlflow.assessments] == [{"value": True}]
+
+
 async def test_a_trace_that_comes_late_is_waited_for() -> None:
     mlflow = FakeMlflow(away=2)
     assert await _told(mlflow, OPINION) == 0
