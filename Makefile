@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 SET_UP_FROM := $(wildcard requirements/*.txt protos/pyproject.toml services/*/pyproject.toml models/errand-tiny/model.safetensors)
 SOURCES := protos/generate.py services tests conftest.py
-# A process a core, a file's tests in one of them; the end-to-end tests come after, in one, with one suite.
-SPREAD := -n auto --maxprocesses 4 --dist loadfile
+# A process a core; the end-to-end tests come after, in one process with one suite.
+SPREAD := -n auto --maxprocesses 4 --dist load
 BUF_VERSION := 1.75.0
 AGENTS_SDK := .cache/openai-agents/.set-up
 PROMTOOL := .cache/prometheus/usr/bin/promtool
