@@ -79,9 +79,9 @@ async def _search(channel: grpc.aio.Channel, keys: TestKeys, query: str, seconds
 
 async def test_principal_request_id_and_deadline_reach_the_handler(keys: TestKeys) -> None:
     async with rpc_pair([_registration(_Rag())], keys) as channel:
-        hit = (await _search(channel, keys, "hello", seconds=7)).hits[0]
+        hit = (await _search(channel, keys, "hello", seconds=60)).hits[0]
     assert hit.text == "default/user-1/req-test"
-    assert 5 < hit.score <= 7
+    assert 30 < hit.score < 61
 
 
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer wrong"),), (("authorization", "Basic dTpw"),)])
