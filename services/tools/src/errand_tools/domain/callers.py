@@ -8,11 +8,9 @@ from errand_tools.domain.secrets import SecretBook
 from errand_tools.domain.tools import (
     CallContext,
     JsonObject,
-    OutcomeUnknown,
     SideEffect,
     Tool,
     ToolDenied,
-    ToolError,
 )
 
 
@@ -37,12 +35,8 @@ class HttpTools:
             raise ToolDenied("The tool has no endpoint.")
         used = await self.secrets.credentials(tenant_id, binding.auth, binding.url_template)
         keyed = tool.side_effect is SideEffect.IDEMPOTENT
-        try:
-            answer = await self.http.call(binding, arguments, context, keyed=keyed, headers=used.headers)
-        except (ToolError, OutcomeUnknown) as error:
-            error.message = used.scrub(error.message)
-            raise
-        return used.scrub(answer)
+        with used.scrubbed_errors():
+            return used.scrub(await self.http.call(binding, arguments, context, keyed=keyed, headers=used.headers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +54,8 @@ class GrpcTools:
         if binding is None or artifact is None:
             raise ToolDenied("The tool's descriptors are gone; an editor must register it again.")
         used = await self.secrets.credentials(tenant_id, binding.auth, binding.url)
-        try:
-            answer = await self.grpc.call(binding, artifact, arguments, context, headers=used.headers)
-        except (ToolError, OutcomeUnknown) as error:
-            error.message = used.scrub(error.message)
-            raise
-        return used.scrub(answer)
+        with used.scrubbed_errors():
+            return used.scrub(await self.grpc.call(binding, artifact, arguments, context, headers=used.headers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from errand_tools.domain.tools import (
     JsonObject,
     McpBinding,
     Offer,
-    OutcomeUnknown,
     SideEffect,
     Tool,
     ToolDenied,
@@ -220,12 +219,8 @@ class McpBook:
             raise ToolDenied("The tool's server was removed.")
         used = await self._secrets.credentials(tenant_id, server.auth, server.url)
         remote = Remote(tenant_id, server, tuple(used.headers.items()))
-        try:
-            answer = await self._connections.call(remote, binding.tool, tool.schema_hash, arguments, context)
-        except (ToolError, OutcomeUnknown) as error:
-            error.message = used.scrub(error.message)
-            raise
-        return used.scrub(answer)
+        with used.scrubbed_errors():
+            return used.scrub(await self._connections.call(remote, binding.tool, tool.schema_hash, arguments, context))
 
     async def _server(self, tenant_id: str, name: str) -> McpServer:
         server = await self._servers.get(tenant_id, name)

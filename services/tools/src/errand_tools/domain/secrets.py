@@ -3,7 +3,8 @@
 import base64
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from errand_common.principal import Principal
 
 from errand_tools.domain.access import require_editor
 from errand_tools.domain.tokens import AccessTokens
-from errand_tools.domain.tools import AuthScheme, HttpAuth, ToolDenied
+from errand_tools.domain.tools import AuthScheme, HttpAuth, OutcomeUnknown, ToolDenied, ToolError
 
 MAX_SECRETS = 200
 # Shorter ones would be found by chance in ordinary answers, and are no secrets.
@@ -92,6 +93,15 @@ class Credentials:
         if isinstance(value, list | tuple):
             return [self.scrub(item) for item in value]
         return value
+
+    @contextmanager
+    def scrubbed_errors(self) -> Iterator[None]:
+        """What a call fails with inside the block does not tell them either."""
+        try:
+            yield
+        except (ToolError, OutcomeUnknown) as error:
+            error.message = self.scrub(error.message)
+            raise
 
     def _scrub_text(self, text: str) -> str:
         for hidden in self.hidden:
