@@ -72,14 +72,7 @@ from errand_agent.use_cases.workflows import WorkflowUseCases
 from errand_agent.workflow_runner import NAME as WORKFLOW_RUN
 from errand_agent.workflow_runner import WorkflowRunner
 
-SERVICE_NAME = "errand.agent.v1.AgentService"
-WORKFLOW_SERVICE_NAME = "errand.agent.v1.WorkflowService"
-MEMORY_SERVICE_NAME = "errand.agent.v1.MemoryService"
-PRIVACY_SERVICE_NAME = "errand.agent.v1.PrivacyService"
-SCHEDULE_SERVICE_NAME = "errand.agent.v1.ScheduleService"
-PROMPT_SERVICE_NAME = "errand.agent.v1.PromptService"
-WEBHOOK_SERVICE_NAME = "errand.agent.v1.WebhookService"
-EXAMPLE_SERVICE_NAME = "errand.agent.v1.ExampleService"
+_PACKAGE = "errand.agent.v1."
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
 
@@ -141,17 +134,16 @@ async def serve(settings: AgentSettings) -> None:
         stack.push_async_callback(executor.close, settings.drain_seconds / 2)
         counting = asyncio.create_task(executor.count_workflows())
         stack.callback(counting.cancel)
+        conversations = ConversationUseCases(database, agents)
         servicer = AgentServicer(
             runs,
-            ConversationUseCases(database, agents),
+            conversations,
             agents,
             ApprovalUseCases(database, bell),
             ForkUseCases(database, executor),
         )
         workflow_cases = WorkflowUseCases(database, executor, agents, runs)
-        workflows = WorkflowServicer(workflow_cases)
         privacy = PrivacyUseCases(database, executor, runs, workflow_cases)
-        conversations = ConversationUseCases(database, agents)
         schedules = ScheduleUseCases(database, runs, agents, conversations)
         works: dict[str, Work] = {
             RETENTION: privacy.sweep,
@@ -165,16 +157,41 @@ async def serve(settings: AgentSettings) -> None:
         for timers in (Timers(database, works), Timers(database, {WEBHOOK: webhooks.deliver})):
             ticking = asyncio.create_task(timers.run())
             stack.callback(ticking.cancel)
-        facts = MemoryServicer(memory)
         registrations = [
-            _registration(servicer),
-            _workflow_registration(workflows),
-            _memory_registration(facts),
-            _example_registration(ExampleServicer(ExampleUseCases(database))),
-            _privacy_registration(PrivacyServicer(privacy)),
-            _schedule_registration(ScheduleServicer(schedules)),
-            _webhook_registration(WebhookServicer(webhooks)),
-            _prompt_registration(PromptServicer(PromptUseCases(database))),
+            Registration(agent_pb2_grpc.add_AgentServiceServicer_to_server, servicer, _PACKAGE + "AgentService"),
+            Registration(
+                workflows_pb2_grpc.add_WorkflowServiceServicer_to_server,
+                WorkflowServicer(workflow_cases),
+                _PACKAGE + "WorkflowService",
+            ),
+            Registration(
+                memory_pb2_grpc.add_MemoryServiceServicer_to_server, MemoryServicer(memory), _PACKAGE + "MemoryService"
+            ),
+            Registration(
+                examples_pb2_grpc.add_ExampleServiceServicer_to_server,
+                ExampleServicer(ExampleUseCases(database)),
+                _PACKAGE + "ExampleService",
+            ),
+            Registration(
+                privacy_pb2_grpc.add_PrivacyServiceServicer_to_server,
+                PrivacyServicer(privacy),
+                _PACKAGE + "PrivacyService",
+            ),
+            Registration(
+                schedules_pb2_grpc.add_ScheduleServiceServicer_to_server,
+                ScheduleServicer(schedules),
+                _PACKAGE + "ScheduleService",
+            ),
+            Registration(
+                webhooks_pb2_grpc.add_WebhookServiceServicer_to_server,
+                WebhookServicer(webhooks),
+                _PACKAGE + "WebhookService",
+            ),
+            Registration(
+                prompts_pb2_grpc.add_PromptServiceServicer_to_server,
+                PromptServicer(PromptUseCases(database)),
+                _PACKAGE + "PromptService",
+            ),
         ]
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
@@ -217,38 +234,6 @@ def _recall(memory: MemoryUseCases, settings: AgentSettings, flags: Flags) -> Re
         return [match.fact.text for match in matches]
 
     return recall
-
-
-def _registration(servicer: AgentServicer) -> Registration:
-    return Registration(agent_pb2_grpc.add_AgentServiceServicer_to_server, servicer, SERVICE_NAME)
-
-
-def _workflow_registration(servicer: WorkflowServicer) -> Registration:
-    return Registration(workflows_pb2_grpc.add_WorkflowServiceServicer_to_server, servicer, WORKFLOW_SERVICE_NAME)
-
-
-def _memory_registration(servicer: MemoryServicer) -> Registration:
-    return Registration(memory_pb2_grpc.add_MemoryServiceServicer_to_server, servicer, MEMORY_SERVICE_NAME)
-
-
-def _example_registration(servicer: ExampleServicer) -> Registration:
-    return Registration(examples_pb2_grpc.add_ExampleServiceServicer_to_server, servicer, EXAMPLE_SERVICE_NAME)
-
-
-def _privacy_registration(servicer: PrivacyServicer) -> Registration:
-    return Registration(privacy_pb2_grpc.add_PrivacyServiceServicer_to_server, servicer, PRIVACY_SERVICE_NAME)
-
-
-def _schedule_registration(servicer: ScheduleServicer) -> Registration:
-    return Registration(schedules_pb2_grpc.add_ScheduleServiceServicer_to_server, servicer, SCHEDULE_SERVICE_NAME)
-
-
-def _prompt_registration(servicer: PromptServicer) -> Registration:
-    return Registration(prompts_pb2_grpc.add_PromptServiceServicer_to_server, servicer, PROMPT_SERVICE_NAME)
-
-
-def _webhook_registration(servicer: WebhookServicer) -> Registration:
-    return Registration(webhooks_pb2_grpc.add_WebhookServiceServicer_to_server, servicer, WEBHOOK_SERVICE_NAME)
 
 
 def _webhook_seed(settings: AgentSettings) -> bytes:
