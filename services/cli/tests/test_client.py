@@ -50,3 +50,67 @@ def test_a_collection_is_made_only_when_it_is_missing(tmp_path: Path) -> None:
     file.write_text("hello")
     assert client.upload("notes", file) == {"document": {"id": "d"}}
     assert b'filename="a.txt"' in uploaded.calls.last.request.content
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (httpx.ConnectError("[Errno 111] Connection refused"), "cannot be reached .*Connection refused"),
+        (httpx.ConnectError("certificate verify failed"), "cannot be reached .*certificate verify failed"),
+        (httpx.ReadTimeout(""), "did not answer in time"),
+        (httpx.RemoteProtocolError("Server disconnected"), "Server disconnected"),
+        (httpx.Response(200, text="<html>"), "is no gateway"),
+        (httpx.Response(200, json=[]), "is no gateway"),
+        (httpx.Response(503, text="upstream"), "HTTP 503"),
+        (httpx.Response(308, headers={"location": "https://gateway/"}), "HTTP 308 .*which is at https://gateway/"),
+    ],
+)
+@respx.mock
+def test_a_gateway_that_does_not_answer_as_one_is_named(
+    fault: httpx.Response | Exception, told: str, tmp_path: Path
+) -> None:
+    respx.route().mock(side_effect=lambda _: _raised(fault))
+    client = Client(_URL, "key")
+    file = tmp_path / "a.txt"
+    file.touch()
+    for call in (
+        lambda: client.get("/x"),
+        lambda: client.post("/x", {}),
+        lambda: client.patch("/x", {}),
+        lambda: client.delete("/x"),
+        lambda: list(client.pages("/x")),
+        lambda: client.ensure_collection("notes"),
+        lambda: client.upload("notes", file),
+    ):
+        with pytest.raises(ApiError, match=told):
+            call()
+
+
+def _raised(fault: httpx.Response | Exception) -> httpx.Response:
+    if isinstance(fault, Exception):
+        raise fault
+    return fault
+
+
+@respx.mock
+def test_a_stream_that_breaks_off_is_told() -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("connection reset", request=request)
+
+    respx.post(f"{_URL}/api/v1/chat").mock(side_effect=broken)
+    with pytest.raises(ApiError, match="connection reset"):
+        list(Client(_URL, "key").chat("What?"))
+
+
+@pytest.mark.parametrize(("url", "key"), [("http://[", "key"), ("localhost:8080", "key"), (_URL, "a\nb"), (_URL, "é")])
+def test_an_address_or_a_key_that_is_none(url: str, key: str) -> None:
+    with pytest.raises(ApiError, match=r"is the address right|copied whole") as refused:
+        Client(url, key).get("/x")
+    assert key == "key" or key not in str(refused.value)
+
+
+@respx.mock
+def test_names_of_collections_are_names_and_no_paths() -> None:
+    asked = respx.get(f"{_URL}/api/v1/collections/a%2F..%2Fb%3F").mock(return_value=httpx.Response(200, json={}))
+    Client(_URL, "key").ensure_collection("a/../b?")
+    assert asked.called

@@ -24,7 +24,7 @@ def main() -> None:
     """Runs the command line; a known error is one line and exit status 1."""
     try:
         app()
-    except (LaunchError, ApiError) as error:
+    except (LaunchError, ApiError, PermissionError) as error:
         sys.stderr.write(f"errand: {error}\n")
         sys.exit(1)
 

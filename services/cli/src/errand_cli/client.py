@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-_TIMEOUT_SECONDS = 130.0
+_TIMEOUT = httpx.Timeout(130.0, connect=10.0)
 
 
 class ApiError(Exception):
-    """What the gateway said against a request; `retry_after_seconds` when it may work then."""
+    """Why a request got no good answer; `retry_after_seconds` when it may work then."""
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -22,52 +23,60 @@ class ApiError(Exception):
 
 
 class Client:
-    """Speaks to one gateway with one key."""
+    """Speaks to one gateway with one key; every method raises ApiError when it gets no answer or a refusal."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._http = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=_TIMEOUT_SECONDS)
+        if not (key.isascii() and key.isprintable()):
+            raise ApiError("The API key has characters that no key has; was it copied whole?")
+        self._url = url
+        with _reaching(url):
+            self._http = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=_TIMEOUT)
 
     def chat(self, message: str, *, agent: str = "", conversation_id: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-        """The events of a run, as (name, data); raises ApiError."""
+        """The events of a run, as (name, data)."""
         body = {"message": message}
         body |= {"agent": agent} if agent else {}
         body |= {"conversation_id": conversation_id} if conversation_id else {}
         yield from self._stream("POST", "/api/v1/chat", json=body)
 
     def follow(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The events at a path, as (name, data); raises ApiError."""
+        """The events at a path, as (name, data)."""
         yield from self._stream("GET", path)
 
     def _stream(self, method: str, path: str, **request: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         headers = {"Accept": "text/event-stream"}
-        with self._http.stream(method, path, headers=headers, **request) as response:
-            if response.is_error:
+        with _reaching(self._url), self._http.stream(method, path, headers=headers, **request) as response:
+            if not response.is_success:
                 response.read()
                 raise _error(response)
             yield from _events(response.iter_lines())
 
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        with _reaching(self._url):
+            return self._http.request(method, path, **request)
+
     def get(self, path: str, **query: Any) -> dict[str, Any]:
-        """The JSON object at a path; raises ApiError."""
-        return _checked(self._http.get(path, params=query))
+        """The JSON object at a path."""
+        return _checked(self._send("GET", path, params=query))
 
     def get_run(self, run_id: str) -> dict[str, Any]:
-        """A run with its steps; raises ApiError."""
+        """A run with its steps."""
         return self.get(f"/api/v1/runs/{quote(run_id, safe='')}")
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Posts JSON; raises ApiError."""
-        return _checked(self._http.post(path, json=body))
+        """Posts JSON."""
+        return _checked(self._send("POST", path, json=body))
 
     def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Changes by JSON; raises ApiError."""
-        return _checked(self._http.patch(path, json=body))
+        """Changes by JSON."""
+        return _checked(self._send("PATCH", path, json=body))
 
     def delete(self, path: str) -> dict[str, Any]:
-        """Deletes what is at a path; raises ApiError."""
-        return _checked(self._http.delete(path))
+        """Deletes what is at a path."""
+        return _checked(self._send("DELETE", path))
 
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """All rows of a listing, page by page; raises ApiError."""
+        """All rows of a listing, page by page."""
         token = ""
         while True:
             page = self.get(path, page_size=200, page_token=token, **query)
@@ -77,18 +86,30 @@ class Client:
                 return
 
     def ensure_collection(self, name: str) -> None:
-        """Makes the collection unless it is there; raises ApiError."""
-        response = self._http.get(f"/api/v1/collections/{name}")
+        """Makes the collection unless it is there."""
+        response = self._send("GET", f"/api/v1/collections/{quote(name, safe='')}")
         if response.status_code == httpx.codes.NOT_FOUND:
             self.post("/api/v1/collections", {"name": name})
         else:
             _checked(response)
 
     def upload(self, collection: str, path: Path, *, name: str = "", **fields: str) -> dict[str, Any]:
-        """Uploads a file, under another name when one is given, with form fields; raises ApiError."""
-        target = f"/api/v1/collections/{collection}/documents"
+        """Uploads a file, under another name when one is given, with form fields."""
+        target = f"/api/v1/collections/{quote(collection, safe='')}/documents"
         with path.open("rb") as file:
-            return _checked(self._http.post(target, files={"file": (name or path.name, file)}, data=fields))
+            return _checked(self._send("POST", target, files={"file": (name or path.name, file)}, data=fields))
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    """What went wrong on the way to the gateway, in one line."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise ApiError(f"The gateway at {url} did not answer in time; `errand doctor` checks it.") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error) or type(error).__name__
+        raise ApiError(f"The gateway at {url} cannot be reached ({reason}); is the address right?") from error
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -104,9 +125,14 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _checked(response: httpx.Response) -> dict[str, Any]:
-    if response.is_error:
+    if not response.is_success:
         raise _error(response)
-    body: dict[str, Any] = response.json() if response.content else {}
+    try:
+        body = response.json() if response.content else {}
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ApiError(f"What answers at {response.url} is no gateway: it sent no JSON object.")
     return body
 
 
@@ -115,7 +141,10 @@ def _error(response: httpx.Response) -> ApiError:
         body = response.json()
         message = f"{body['code']}: {body['message']}"
     except (ValueError, KeyError, TypeError):
-        message = f"HTTP {response.status_code}"
+        elsewhere = response.headers.get("location", "")
+        message = f"HTTP {response.status_code} from {response.url}" + (
+            f", which is at {elsewhere}" if elsewhere else ""
+        )
     return ApiError(message, retry_after_seconds=_retry_after(response))
 
 

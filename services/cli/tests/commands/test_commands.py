@@ -46,3 +46,21 @@ def test_doctor_without_a_suite_says_how_to_start_one(errand: Errand, tmp_path: 
     assert findings["suite"]["level"] == "wrong"
     assert findings["suite"]["cure"] == "`errand up`"
     assert findings["versions"]["level"] == "ok"
+
+
+def test_a_gateway_that_is_away_is_one_line(errand: Errand, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("hello")
+    away = ("--url", "http://127.0.0.1:9", "--key", "errand_ab_cd")
+    done = errand("ingest", str(file), *away)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("errand: The gateway at http://127.0.0.1:9 cannot be reached (")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_key_of_the_suite_here_is_not_sent_elsewhere(errand: Errand) -> None:
+    done = errand("keys", "create", "ci", "--url", "http://127.0.0.1:9")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "errand: http://127.0.0.1:9 needs a key: set ERRAND_API_KEY or give --key.\n",
+    )

@@ -57,7 +57,7 @@ def test_clocks_that_differ_are_wrong() -> None:
 
 
 def test_a_key_that_is_unknown_or_refused_is_wrong() -> None:
-    for status in (401, 403):
-        found = _asked(httpx.Response(200, json=_ready()), httpx.Response(status, json={}))
+    for answer in (httpx.Response(401, json={}), httpx.Response(403, json={}), httpx.Response(200, text="<html>")):
+        found = _asked(httpx.Response(200, json=_ready()), answer)
         assert found["key"].level is Level.WRONG
         assert "clock" not in found

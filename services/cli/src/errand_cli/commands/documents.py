@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -93,7 +92,7 @@ def _ingest(client: Client, collection: str, source: Source, fields: dict[str, s
     try:
         document = _patiently(lambda: client.upload(collection, source.path, name=source.name, **fields), until)
         return _settled(client, document["document"], until)
-    except (ApiError, httpx.HTTPError, OSError) as error:
+    except (ApiError, OSError) as error:
         return str(error) or type(error).__name__
 
 

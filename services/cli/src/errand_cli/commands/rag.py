@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -38,14 +39,9 @@ def _path(collection: str, *more: str) -> str:
 @app.command("collections")
 def list_collections(data_dir: DataDir = None, url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
     """List the collections."""
-    rows = list(client_of(data_dir, url, key).pages("/api/v1/collections"))
-    if as_json:
-        out.print_json(data=rows)
-        return
-    _table(
-        ("name", "documents", "bytes", "embedding model", "id"),
-        ((r["name"], r["document_count"], r["size_bytes"], r["embedding_model"], r["id"]) for r in rows),
-    )
+    rows = client_of(data_dir, url, key).pages("/api/v1/collections")
+    columns = ("name", "document_count", "size_bytes", "embedding_model", "id")
+    _list(rows, ("name", "documents", "bytes", "embedding model", "id"), columns, as_json=as_json)
 
 
 @app.command("show")
@@ -121,14 +117,9 @@ def list_documents(
 ) -> None:
     """List a collection's documents; --state failed lists the dead letters with their reason."""
     query = {"state": state} if state else {}
-    rows = list(client_of(data_dir, url, key).pages(_path(name, "documents"), **query))
-    if as_json:
-        out.print_json(data=rows)
-        return
-    _table(
-        ("file", "state", "%", "chunks", "id", "failure"),
-        ((r["filename"], r["state"], r["progress_percent"], r["chunk_count"], r["id"], r["failure"]) for r in rows),
-    )
+    rows = client_of(data_dir, url, key).pages(_path(name, "documents"), **query)
+    columns = ("filename", "state", "progress_percent", "chunk_count", "id", "failure")
+    _list(rows, ("file", "state", "%", "chunks", "id", "failure"), columns, as_json=as_json)
 
 
 @app.command("fetch")
@@ -261,17 +252,9 @@ def erase(
 @app.command("deletions")
 def list_deletions(data_dir: DataDir = None, url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
     """List the certificates of deletions, newest first."""
-    rows = list(client_of(data_dir, url, key).pages("/api/v1/deletions"))
-    if as_json:
-        out.print_json(data=rows)
-        return
-    _table(
-        ("id", "what", "whose", "documents", "when", "proven"),
-        (
-            (r["id"], r["kind"], r["target_id"], r["documents"], r["requested_at"], "yes" if r["complete"] else "no")
-            for r in rows
-        ),
-    )
+    rows = client_of(data_dir, url, key).pages("/api/v1/deletions")
+    columns = ("id", "kind", "target_id", "documents", "requested_at", "complete")
+    _list(rows, ("id", "what", "whose", "documents", "when", "proven"), columns, as_json=as_json)
 
 
 @app.command("certificate")
@@ -305,8 +288,16 @@ def _print_certificate(certificate: dict[str, Any]) -> None:
         out.print(f"Not all is proven yet; look again with `errand rag certificate {certificate['id']}`.")
 
 
-def _table(heads: tuple[str, ...], rows: Any) -> None:
+def _list(rows: Iterable[dict[str, Any]], heads: tuple[str, ...], columns: tuple[str, ...], *, as_json: bool) -> None:
+    """Prints the rows whole as JSON, or their columns under heads."""
+    if as_json:
+        out.print_json(data=list(rows))
+        return
     table = Table(*heads, box=None, header_style="dim")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(_cell(row[column]) for column in columns))
     out.print(table)
+
+
+def _cell(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)

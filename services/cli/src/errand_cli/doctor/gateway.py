@@ -15,21 +15,27 @@ _ANSWER_SECONDS = 10.0
 _CLOCK_SECONDS = 30
 # A request of the gateway to a component that takes longer than this is no longer quick.
 _SLOW_MS = 500.0
+# What comes of an address where nothing, or something else, answers.
+_NO_GATEWAY = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError)
 
 
 def gateway(url: str, key: str, *, logs: str) -> Iterator[Finding]:
     """All checks of a gateway; `logs` says where its logs are read."""
-    with httpx.Client(base_url=url, timeout=_ANSWER_SECONDS) as client:
+    with httpx.Client(timeout=_ANSWER_SECONDS) as client:
         try:
+            client.base_url = url
             ready = client.get("/readyz")
             components = ready.json()["components"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except _NO_GATEWAY as error:
             yield wrong("gateway", f"{url} does not answer ({type(error).__name__})", f"is the address right? {logs}")
             return
         yield _readiness(url, ready.status_code, logs)
         for name, component in components.items():
             yield _component(name, component, logs)
-        yield from _key_and_clock(client, key)
+        try:
+            yield from _key_and_clock(client, key)
+        except _NO_GATEWAY as error:
+            yield wrong("key", f"{url} gave no token ({type(error).__name__})", f"is the key copied whole? {logs}")
 
 
 def _readiness(url: str, status: int, logs: str) -> Finding:
