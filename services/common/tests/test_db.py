@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import socket
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -162,6 +163,24 @@ async def test_a_database_that_is_away_or_locked_is_unavailable(
             async with impatient.transaction("a") as other:
                 await other.execute(sa.select(_NOTES))
     await impatient.close()
+
+
+async def test_a_database_that_does_not_answer_in_time_is_unavailable(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand_common.db._STATEMENT_SECONDS", 0.01)
+    impatient = Database(postgres.url, schema="test")
+    with pytest.raises(Unavailable):
+        async with impatient.transaction() as session:
+            await session.execute(sa.text("SELECT pg_sleep(10)"))
+    await impatient.close()
+    # A listener that never says a word: no connection comes about.
+    monkeypatch.setattr("errand_common.db._CONNECT_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        unheard = Database(f"postgresql+asyncpg://u:p@127.0.0.1:{silent.getsockname()[1]}/x", schema="test")
+        with pytest.raises(Unavailable):
+            await unheard.ping()
+        await unheard.close()
 
 
 async def test_a_connection_that_broke_while_it_rested_is_replaced(

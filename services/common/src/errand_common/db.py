@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -49,6 +50,8 @@ _IDLE_SECONDS = 2.0
 _STATEMENT_SECONDS = 60.0
 # SQLSTATE classes: connection (08), too many connections (53), shutdown (57P).
 _AWAY_STATES = ("08", "53", "57P")
+# The host is gone, or the network between.
+_NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 _log = structlog.get_logger(__name__)
 
 
@@ -188,7 +191,7 @@ class Database:
 def _unavailable() -> Iterator[None]:
     try:
         yield
-    except (sa.exc.SQLAlchemyError, ConnectionError, socket.gaierror) as error:
+    except (sa.exc.SQLAlchemyError, OSError) as error:
         if not _is_away(error):
             raise
         _log.warning("the database is not available", error=str(error))
@@ -197,8 +200,11 @@ def _unavailable() -> Iterator[None]:
 
 def _is_away(error: Exception) -> bool:
     """Whether the same call may work later; a wrong statement never will."""
-    if isinstance(error, ConnectionError | socket.gaierror | sa.exc.TimeoutError):
+    # asyncpg's own limits of time come through as they are, not as errors of SQLAlchemy.
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror | sa.exc.TimeoutError):
         return True
+    if isinstance(error, OSError):
+        return error.errno in _NO_WAY
     if not isinstance(error, sa.exc.DBAPIError):
         return False
     state = str(getattr(error.orig, "sqlstate", "") or "")
