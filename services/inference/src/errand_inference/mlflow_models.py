@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 from errand_common.errors import ModelUnavailable
 
-from errand_inference.model_store import locked
+from errand_inference.model_store import made_once
 
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))")
 _API = "/api/2.0/mlflow"
@@ -65,19 +63,15 @@ class MlflowModels:
                 model=version.name,
             )
         target = self._cache_dir / f"{quote(version.name, safe='')}-{quote(version.version, safe='')}"
-        with locked(target):
-            if not target.is_dir():
-                self._download(parts.path.strip("/"), target, version)
-        return self._model_in(target, version)
+        root = parts.path.strip("/")
+        return self._model_in(made_once(target, lambda unfinished: self._download(root, unfinished, version)), version)
 
-    def _download(self, root: str, target: Path, version: ModelVersion) -> None:
-        unfinished = target.with_name(target.name + ".part")
-        shutil.rmtree(unfinished, ignore_errors=True)
+    def _download(self, root: str, unfinished: Path, version: ModelVersion) -> None:
+        unfinished.mkdir()
         for count, path in enumerate(self._files(root, version.name), start=1):
             if count > _MOST_FILES:
                 raise ModelUnavailable(f"{version.name} has more than {_MOST_FILES} files.", model=version.name)
             self._save(f"{root}/{path}", unfinished / path, version.name)
-        os.replace(unfinished, target)
 
     def _files(self, root: str, model: str, folder: str = "") -> Iterator[str]:
         for entry in self._get(_ARTIFACTS, model, path=f"{root}/{folder}".rstrip("/")).get("files", ()):

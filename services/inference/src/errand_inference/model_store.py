@@ -6,7 +6,6 @@ converted once on a machine, and other weights never meet an old conversion.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -14,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,24 +87,16 @@ def openvino_folder(source: ModelSource, precision: str, cache_dir: Path) -> Pat
     Raises ModelUnavailable when the conversion fails; nothing half-made is left behind.
     """
     target = cache_dir / "openvino" / f"{source.content_hash[:24]}-{precision}"
-    if (target / "openvino_model.xml").is_file():
-        return target
-    with locked(target):
-        if not (target / "openvino_model.xml").is_file():
-            _convert(source, precision, target)
-    return target
+    return made_once(target, lambda unfinished: _convert(source, precision, unfinished))
 
 
-def _convert(source: ModelSource, precision: str, target: Path) -> None:
-    unfinished = target.with_name(target.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
+def _convert(source: ModelSource, precision: str, unfinished: Path) -> None:
     command = [
         *(sys.executable, "-m", "optimum.commands.optimum_cli", "export", "openvino", "--model", str(source.folder)),
         *("--task", "text-generation-with-past", "--weight-format", precision, str(unfinished)),
     ]
     _run(command, model=source.folder.name)
     shutil.copy(source.folder / "tokenizer.json", unfinished / "tokenizer.json")
-    os.replace(unfinished, target)
 
 
 def _run(command: list[str], *, model: str) -> None:
@@ -122,13 +113,22 @@ def _run(command: list[str], *, model: str) -> None:
         raise ModelUnavailable("The model's conversion took too long.", model=model) from error
 
 
-@contextlib.contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """One process converts, the others wait for it."""
+def made_once(target: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, filled by `make` first if need be: one process makes it, the others wait for it.
+
+    It gets its name when it is whole; what `make` left unfinished is thrown away by the next try.
+    """
+    if target.is_dir():
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(target.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        if not target.is_dir():
+            unfinished = target.with_name(target.name + ".part")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            os.replace(unfinished, target)
+    return target
 
 
 def merged_folder(base: Path, adapter: Path, cache_dir: Path) -> Path:
@@ -138,14 +138,8 @@ def merged_folder(base: Path, adapter: Path, cache_dir: Path) -> Path:
         if not (adapter / file).is_file():
             raise ModelUnavailable(f"{adapter} holds no {file}.", model=adapter.name)
     target = cache_dir / "merged" / f"{source.content_hash[:24]}-{hash_folder(adapter)[:24]}"
-    with locked(target):
-        if not target.is_dir():
-            unfinished = target.with_name(target.name + ".part")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            command = [sys.executable, "-m", "errand_inference.merge_adapter", *map(str, (base, adapter, unfinished))]
-            _run(command, model=adapter.name)
-            os.replace(unfinished, target)
-    return target
+    command = [sys.executable, "-m", "errand_inference.merge_adapter", str(base), str(adapter)]
+    return made_once(target, lambda unfinished: _run([*command, str(unfinished)], model=adapter.name))
 
 
 def minilm_source() -> Path:
@@ -159,21 +153,12 @@ def minilm_source() -> Path:
 
 def minilm_folder(cache_dir: Path) -> Path:
     """MiniLM exported to ONNX, exporting it first if need be; raises ModelUnavailable."""
-    target = cache_dir / "onnx" / "all-MiniLM-L6-v2"
-    if (target / "model.onnx").is_file():
-        return target
-    with locked(target):
-        if not (target / "model.onnx").is_file():
-            _export_minilm(target)
-    return target
+    return made_once(cache_dir / "onnx" / "all-MiniLM-L6-v2", _export_minilm)
 
 
-def _export_minilm(target: Path) -> None:
+def _export_minilm(unfinished: Path) -> None:
     source = minilm_source()
-    unfinished = target.with_name(target.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    unfinished.mkdir()
     command = [sys.executable, "-m", "errand_inference.export_onnx", str(source), str(unfinished / "model.onnx")]
     _run(command, model="all-MiniLM-L6-v2")
     shutil.copy(source / "tokenizer.json", unfinished / "tokenizer.json")
-    os.replace(unfinished, target)
