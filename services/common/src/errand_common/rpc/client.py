@@ -23,7 +23,7 @@ from errand_common.rpc.context import (
 )
 from errand_common.rpc.server import MAX_MESSAGE_BYTES
 from errand_common.rpc.spans import traced_call
-from errand_common.rpc.status import translate_errors
+from errand_common.rpc.status import streaming, translate_errors
 from errand_common.rpc.tls import own_files
 from errand_common.telemetry.tracing import carried_trace
 from errand_common.tokens import TokenSigner
@@ -136,4 +136,4 @@ class _StreamStream(grpc.aio.StreamStreamClientInterceptor):
         return await _call(continuation, details, requests)
 
 
-__all__ = ["acting_as", "create_channel", "deadline_seconds", "ending_within", "translate_errors"]
+__all__ = ["acting_as", "create_channel", "deadline_seconds", "ending_within", "streaming", "translate_errors"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
@@ -26,6 +26,8 @@ from errand_common.errors import (
     from_reason,
 )
 from errand_common.rpc.context import ERROR_DOMAIN
+
+T = TypeVar("T")
 
 DETAILS_KEY = "grpc-status-details-bin"
 # Metadata that is larger than a few KiB is refused by the other side, and the error with it.
@@ -67,6 +69,16 @@ def translate_errors(dependency: str) -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error, dependency) from error
+
+
+@contextmanager
+def streaming(call: grpc.aio.UnaryStreamCall[Any, T], dependency: str) -> Iterator[AsyncIterable[T]]:
+    """What a streaming call to `dependency` answers, with translate_errors; the call ends with the block."""
+    try:
+        with translate_errors(dependency):
+            yield call
+    finally:
+        call.cancel()
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, dependency: str) -> ErrandError:

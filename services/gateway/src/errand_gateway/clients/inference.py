@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import grpc.aio
 from errand.inference.v1 import inference_pb2 as pb
 from errand.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from errand_common.rpc.client import deadline_seconds, translate_errors
+from errand_common.rpc.client import deadline_seconds, streaming, translate_errors
 
 from errand_gateway.clients import conversion as convert
 from errand_gateway.domain import generation as g
@@ -38,12 +38,9 @@ class GrpcModelBackend:
         call = self._stub.GenerateStream(
             pb.GenerateStreamRequest(request=_request(command)), timeout=deadline_seconds(self._generate_seconds)
         )
-        try:
-            with translate_errors(DEPENDENCY):
-                async for response in call:
-                    yield _event(response)
-        finally:
-            call.cancel()
+        with streaming(call, DEPENDENCY) as answers:
+            async for response in answers:
+                yield _event(response)
 
     async def embed(self, model: str, texts: Sequence[str]) -> g.Embeddings:
         """Vectors of unit length."""

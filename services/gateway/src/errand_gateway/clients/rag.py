@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import grpc.aio
 from errand.rag.v1 import rag_pb2 as pb
 from errand.rag.v1.rag_pb2_grpc import RagServiceStub
-from errand_common.rpc.client import deadline_seconds, translate_errors
+from errand_common.rpc.client import deadline_seconds, streaming, translate_errors
 
 from errand_gateway.clients import conversion as convert
 from errand_gateway.clients import rag_messages as messages
@@ -126,12 +126,9 @@ class GrpcDocumentBackend:
         call = self._stub.WatchDocument(
             pb.WatchDocumentRequest(id=document_id), timeout=deadline_seconds(self._watch_seconds)
         )
-        try:
-            with translate_errors(DEPENDENCY):
-                async for step in call:
-                    yield messages.document_of(step.document)
-        finally:
-            call.cancel()
+        with streaming(call, DEPENDENCY) as answers:
+            async for step in answers:
+                yield messages.document_of(step.document)
 
     async def delete_document(self, document_id: str) -> d.DeletionCertificate:
         """Deletes a document."""

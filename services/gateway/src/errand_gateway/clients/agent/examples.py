@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 from errand.agent.v1 import examples_pb2 as pb
 from errand.agent.v1.examples_pb2_grpc import ExampleServiceStub
-from errand_common.rpc.client import deadline_seconds, translate_errors
+from errand_common.rpc.client import deadline_seconds, streaming, translate_errors
 
 from errand_gateway.clients import conversion as convert
 from errand_gateway.clients.agent.client import DEPENDENCY
@@ -50,9 +50,6 @@ class GrpcExampleBackend:
             limit=wanted.limit,
         )
         call = self._stub.ExportExamples(request, timeout=deadline_seconds(self._export_seconds))
-        try:
-            with translate_errors(DEPENDENCY):
-                async for response in call:
-                    yield response.line
-        finally:
-            call.cancel()
+        with streaming(call, DEPENDENCY) as answers:
+            async for response in answers:
+                yield response.line

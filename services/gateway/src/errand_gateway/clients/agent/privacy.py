@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 from errand.agent.v1 import privacy_pb2 as pb
 from errand.agent.v1.privacy_pb2_grpc import PrivacyServiceStub
-from errand_common.rpc.client import deadline_seconds, translate_errors
+from errand_common.rpc.client import deadline_seconds, streaming, translate_errors
 
 from errand_gateway.clients import conversion as convert
 from errand_gateway.clients.agent.client import DEPENDENCY
@@ -60,12 +60,9 @@ class GrpcPrivacyBackend:
         call = self._stub.ExportPerson(
             pb.ExportPersonRequest(principal_id=principal_id), timeout=deadline_seconds(self._export_seconds)
         )
-        try:
-            with translate_errors(DEPENDENCY):
-                async for response in call:
-                    yield response.line
-        finally:
-            call.cancel()
+        with streaming(call, DEPENDENCY) as answers:
+            async for response in answers:
+                yield response.line
 
     async def erase_person(self, principal_id: str) -> Mapping[str, int]:
         """Rows that were deleted, by table."""
@@ -80,12 +77,9 @@ class GrpcPrivacyBackend:
         call = self._stub.ExportConversation(
             pb.ExportConversationRequest(id=conversation_id), timeout=deadline_seconds(self._export_seconds)
         )
-        try:
-            with translate_errors(DEPENDENCY):
-                async for response in call:
-                    yield response.line
-        finally:
-            call.cancel()
+        with streaming(call, DEPENDENCY) as answers:
+            async for response in answers:
+                yield response.line
 
 
 def _retention(message: pb.Retention) -> Retention:

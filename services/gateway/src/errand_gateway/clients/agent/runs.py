@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from errand.agent.v1 import agent_pb2 as pb
-from errand_common.rpc.client import deadline_seconds, translate_errors
+from errand_common.rpc.client import deadline_seconds, streaming, translate_errors
 
 from errand_gateway.clients import conversion as convert
 from errand_gateway.clients.agent.client import DEPENDENCY, AgentClient
@@ -26,12 +26,9 @@ class RunClient(AgentClient):
             pb.RunAgentStreamRequest(request=_request(command)),
             timeout=deadline_seconds(self._run_seconds),
         )
-        try:
-            with translate_errors(DEPENDENCY):
-                async for response in call:
-                    yield event(response.event)
-        finally:
-            call.cancel()
+        with streaming(call, DEPENDENCY) as answers:
+            async for response in answers:
+                yield event(response.event)
 
     async def start(self, command: r.RunCommand) -> r.Run:
         """Starts a run in the background."""
@@ -89,12 +86,9 @@ class RunClient(AgentClient):
             pb.WatchRunRequest(id=run_id, after_sequence=after_sequence),
             timeout=deadline_seconds(self._watch_seconds),
         )
-        try:
-            with translate_errors(DEPENDENCY):
-                async for response in call:
-                    yield event(response.event)
-        finally:
-            call.cancel()
+        with streaming(call, DEPENDENCY) as answers:
+            async for response in answers:
+                yield event(response.event)
 
     async def list_approvals(
         self, page: r.PageQuery, *, run_id: str, state: r.ApprovalState | None
