@@ -352,13 +352,15 @@ class TestCalling:
             ("404 Not Found", ToolNotFound),
             ("410 Gone", ToolNotFound),
             ("429 Too Many Requests", ServiceDown),
-            ("500 Internal Server Error", ServiceDown),
+            ("500 Internal Server Error", OutcomeUnknown),
+            ("502 Bad Gateway", OutcomeUnknown),
+            ("504 Gateway Timeout", OutcomeUnknown),
             ("503 Service Unavailable", ServiceDown),
             ("302 Found", ToolFailed),
         ],
     )
-    async def test_other_statuses_are_failures(
-        self, server: Server, caller: GuardedHttpCaller, status: str, kind: type[ToolError]
+    async def test_other_statuses_say_whether_it_was_done(
+        self, server: Server, caller: GuardedHttpCaller, status: str, kind: type[ToolError | OutcomeUnknown]
     ) -> None:
         server.answer("/x", "no such thing", status, location="http://127.0.0.1/")
         with pytest.raises(kind, match=f"answered {status[:3]}: no such thing") as failed:
@@ -367,9 +369,18 @@ class TestCalling:
         assert len(server.requests) == 1
 
     @pytest.mark.parametrize("body", ["{", "[" * 200_000, "{}x", "\xff"])
-    async def test_broken_json(self, server: Server, caller: GuardedHttpCaller, body: str) -> None:
+    async def test_broken_json_does_not_say_that_nothing_was_done(
+        self, server: Server, caller: GuardedHttpCaller, body: str
+    ) -> None:
         server.answer("/x", body.encode("latin-1"), type_="application/json")
-        with pytest.raises(ToolFailed, match="cannot be read"):
+        with pytest.raises(OutcomeUnknown, match="cannot be read"):
+            await caller.call(self.binding(server), {}, CONTEXT, keyed=False)
+
+    async def test_a_compression_that_is_not_known_does_not_either(
+        self, server: Server, caller: GuardedHttpCaller
+    ) -> None:
+        server.answer("/x", "plain", content_encoding="br")
+        with pytest.raises(OutcomeUnknown, match="compression"):
             await caller.call(self.binding(server), {}, CONTEXT, keyed=False)
 
     async def test_a_refused_connection_was_not_sent(self, server: Server, caller: GuardedHttpCaller) -> None:

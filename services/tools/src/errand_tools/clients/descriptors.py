@@ -10,7 +10,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import DecodeError, Message
 
 from errand_tools.domain.schema import MAX_EXPANDED_NODES
-from errand_tools.domain.tools import JsonObject, ToolFailed
+from errand_tools.domain.tools import ExecutionStatus, JsonObject, OutcomeUnknown, ToolFailed
 
 MAX_DEPTH: Final = 8
 _KEPT_POOLS: Final = 256
@@ -103,7 +103,7 @@ class Method:
             raise ToolFailed(f"The arguments do not fit the method's message: {reason}.") from None
 
     def decode(self, data: bytes) -> Any:
-        """The answer as JSON. Raises ToolFailed for bytes that are no such message."""
+        """The answer as JSON. Raises OutcomeUnknown for bytes that are no such message: the method was called."""
         message = self._response()
         try:
             message.ParseFromString(data)
@@ -111,7 +111,7 @@ class Method:
                 message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
             )
         except (DecodeError, json_format.SerializeToJsonError, ValueError, TypeError, RecursionError):
-            raise ToolFailed("The service's answer cannot be read.") from None
+            raise OutcomeUnknown("The service's answer cannot be read.", status=ExecutionStatus.FAILED) from None
 
 
 class Methods:

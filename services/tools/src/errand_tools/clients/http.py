@@ -33,11 +33,15 @@ from errand_tools.domain.tools import (
 )
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+# A longer body is cut, not refused.
 MAX_BODY_BYTES: Final = 1024 * 1024
 USER_AGENT: Final = "errand-tools"
 _ERROR_CHARACTERS: Final = 200
 # The call was not sent when one of these is raised.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+# Answers of a server that is at fault itself and surely did nothing; with any other of 500 and above it may have.
+_NOT_DONE: Final = frozenset({429, 501, 503, 505})
+_UNKNOWN_ENCODING: Final = "The service answered in a compression that is not known here."
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
 
 
@@ -58,8 +62,10 @@ class GuardedWebFetcher:
             raise ToolDenied("Fetching web pages is turned off here; answer without it.")
         try:
             async with self._client.stream("GET", url) as response:
-                body = await _read(response)
+                body = await read_bounded(response, MAX_BODY_BYTES)
                 return {"status": response.status_code, "body": _page_text(response, body)}
+        except UnknownEncoding:
+            raise ToolFailed(_UNKNOWN_ENCODING) from None
         except SSRFGuardError as error:
             raise denial(error) from None
         except httpx.InvalidURL:
@@ -97,21 +103,15 @@ class GuardedHttpCaller:
             sent["idempotency-key"] = context.effect_id
         try:
             async with self._client.stream(call.method, call.url, json=call.body, headers=sent) as response:
-                return _answer(response, await _read(response))
+                return _answer(response, await read_bounded(response, MAX_BODY_BYTES))
+        except UnknownEncoding:
+            raise OutcomeUnknown(_UNKNOWN_ENCODING, status=ExecutionStatus.FAILED) from None
         except SSRFGuardError as error:
             raise denial(error) from None
         except (*_NOT_SENT, httpx.InvalidURL, UnicodeError) as error:
             raise ServiceDown(transport_failure(error)) from None
         except (httpx.HTTPError, OSError, zlib.error) as error:
             raise OutcomeUnknown(transport_failure(error), status=ExecutionStatus.FAILED) from None
-
-
-async def _read(response: httpx.Response) -> bytes:
-    """At most MAX_BODY_BYTES of the body: a longer one is cut, not refused."""
-    try:
-        return await read_bounded(response, MAX_BODY_BYTES)
-    except UnknownEncoding:
-        raise ToolFailed("The service answered in a compression that is not known here.") from None
 
 
 def _answer(response: httpx.Response, body: bytes) -> JsonObject:
@@ -122,8 +122,10 @@ def _answer(response: httpx.Response, body: bytes) -> JsonObject:
     message = f"The service answered {status}{': ' + told if told else ''}."
     if status in (404, 410):
         raise ToolNotFound(message)
-    if status >= 500 or status == 429:
+    if status in _NOT_DONE:
         raise ServiceDown(message)
+    if status >= 500:
+        raise OutcomeUnknown(message, status=ExecutionStatus.FAILED)
     raise ToolFailed(message)
 
 
@@ -132,7 +134,9 @@ def _parsed(response: httpx.Response, body: bytes) -> Any:
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
-            raise ToolFailed("The service answered with JSON that cannot be read.") from None
+            # It did what was asked and then said so badly.
+            told = "The service answered with JSON that cannot be read."
+            raise OutcomeUnknown(told, status=ExecutionStatus.FAILED) from None
     return _page_text(response, body)
 
 
