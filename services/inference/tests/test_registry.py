@@ -20,6 +20,7 @@ from errand_common.settings import SettingsError, load_settings
 from errand_common.testing.keys import free_port
 from errand_inference.domain.engine import EngineRequest
 from errand_inference.engines.transformers import TransformersEngine
+from errand_inference.loading import ModelLoader
 from errand_inference.metrics import LOADS
 from errand_inference.mlflow_models import MlflowModels
 from errand_inference.model_store import merged_folder, open_source
@@ -226,6 +227,49 @@ def test_what_the_registry_does_not_have_is_named(mlflow: Mlflow, tmp_path: Path
     with pytest.raises(ModelUnavailable, match="cannot be reached"):
         away.version_of("models:/tiny@production")
     away.close()
+
+
+ALIAS = {"model_version": {"version": 1}}
+PLACE = {"artifact_uri": "mlflow-artifacts:/1/model"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"alias": []}, "cannot be loaded"),
+        ({"alias": {}}, "cannot be loaded"),
+        ({"alias": ALIAS, "get-download-uri": PLACE, "artifacts": {"files": []}}, "holds no config.json"),
+        ({"alias": ALIAS, "get-download-uri": PLACE, "artifacts": {"files": 7}}, "cannot be loaded"),
+        (
+            {"alias": ALIAS, "get-download-uri": PLACE, "artifacts": {"files": [{"path": "a/.."}]}},
+            r"a place that is none: \.\.",
+        ),
+        (
+            {"alias": ALIAS, "get-download-uri": PLACE, "artifacts": {"files": [{"path": "a", "is_dir": True}]}},
+            "a place that is none: a/a",
+        ),
+    ],
+)
+def test_a_registry_that_answers_nonsense_is_a_model_that_does_not_load(
+    answers: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    """Another error would end the task that keeps all models."""
+    settings = InferenceSettings(
+        model_name="m",
+        cache_dir=tmp_path / "cache",
+        mlflow_registry="http://mlflow",
+        models={"m": ModelSettings(uri="models:/m@production")},
+    )
+    loader = ModelLoader(settings)
+    assert loader._registry is not None
+    loader._registry._http = httpx.Client(
+        base_url="http://mlflow",
+        transport=httpx.MockTransport(lambda asked: httpx.Response(200, json=answers[Path(asked.url.path).name])),
+    )
+    with pytest.raises(ModelUnavailable, match=told):
+        loader.load("m")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] in ([], ["m-1.lock"])
+    loader.close()
 
 
 def adapter_for(base: Path, folder: Path, *, rank: int = 4, width: int = 0) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from errand_common.errors import ModelUnavailable
+from errand_common.errors import ErrandError, ModelUnavailable
 
 from errand_inference.domain.engine import Engine
 from errand_inference.engines.openvino import OpenVinoEngine
@@ -53,6 +54,18 @@ ENGINES: dict[str, Callable[[ModelSource, EnginePlan, Path], Engine]] = {
 }
 
 
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Each library that reads a file or a registry has errors of its own; the caller knows one."""
+    try:
+        yield
+    except ErrandError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise ModelUnavailable(f"The model cannot be loaded: {reason}", model=name) from error
+
+
 class ModelLoader:
     """Loads models as the settings say. Its methods block, up to minutes, and raise ModelUnavailable."""
 
@@ -64,6 +77,10 @@ class ModelLoader:
 
     def version(self, name: str) -> ModelVersion | None:
         """The version that a model's URI means now; None for a model of another source."""
+        with _told(name):
+            return self._version(name)
+
+    def _version(self, name: str) -> ModelVersion | None:
         uri = self._settings.of(name).uri
         if not uri:
             return None
@@ -73,14 +90,18 @@ class ModelLoader:
 
     def load(self, name: str, path: Path | None = None) -> LoadedModel:
         """The model of that name; with a `path` that folder's model under its settings."""
+        with _told(name):
+            return self._loaded(name, path)
+
+    def _loaded(self, name: str, path: Path | None) -> LoadedModel:
         plan = self._settings.plan(name)
         if plan.engine == "remote":
             return LoadedModel(self._remote(name))
         if plan.engine == "scripted":
             return LoadedModel(self._scripted(name))
-        version = None if path else self.version(name)
+        version = None if path else self._version(name)
         source = open_source(self._with_adapter(name, path or self._folder(name, version)))
-        return LoadedModel(self._run(source, plan), source.content_hash, version)
+        return LoadedModel(ENGINES[plan.engine](source, plan, self._settings.cache_dir), source.content_hash, version)
 
     def _folder(self, name: str, version: ModelVersion | None) -> Path:
         own = self._settings.of(name)
@@ -96,14 +117,6 @@ class ModelLoader:
     def _with_adapter(self, name: str, folder: Path) -> Path:
         adapter = self._settings.of(name).adapter
         return merged_folder(folder, adapter, self._settings.cache_dir) if adapter else folder
-
-    def _run(self, source: ModelSource, plan: EnginePlan) -> Engine:
-        try:
-            return ENGINES[plan.engine](source, plan, self._settings.cache_dir)
-        except Exception as error:
-            # Each library that reads a file has errors of its own.
-            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-            raise ModelUnavailable(f"The model cannot be loaded: {reason}", model=source.folder.name) from error
 
     def _remote(self, name: str) -> Engine:
         own, plan = self._settings.of(name), self._settings.plan(name)

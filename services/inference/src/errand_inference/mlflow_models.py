@@ -19,6 +19,7 @@ _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _SECONDS = 30.0
 _MOST_FILES = 1000
+_DEEPEST = 16
 _NEEDED = ("config.json", "tokenizer.json")
 
 
@@ -76,6 +77,8 @@ class MlflowModels:
     def _files(self, root: str, model: str, folder: str = "") -> Iterator[str]:
         for entry in self._get(_ARTIFACTS, model, path=f"{root}/{folder}".rstrip("/")).get("files", ()):
             path = PurePosixPath(folder, PurePosixPath(str(entry["path"])).name)
+            if len(path.parts) > _DEEPEST or ".." in path.parts:
+                raise ModelUnavailable(f"{model} has a file at a place that is none: {path}.", model=model)
             if entry.get("is_dir"):
                 yield from self._files(root, model, str(path))
             else:
