@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from errand_agent.domain import thinking
+from errand_agent.domain import retries
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.loop import AWAY, REFUSAL, LoopOptions, ReActLoop, Task
 from errand_agent.domain.ports import Call, Decision, ModelTurn, Passage, Thought, ToolResult, ToolTurn, Turn, UserTurn
@@ -23,7 +23,7 @@ from errand_agent.testing.ports import (
     called,
     said,
 )
-from errand_common.errors import InvalidArgument, ModelUnavailable, Unavailable
+from errand_common.errors import InvalidArgument, ModelUnavailable, Overloaded, Unavailable
 
 OK = ToolResult('{"result": 42}', failed=False, duration_ms=1.0)
 FAILED = ToolResult('{"error": "division by zero"}', failed=True, duration_ms=1.0)
@@ -33,7 +33,7 @@ AGENT = Agent("helper", tools=("calculator", "clock", "search_knowledge"))
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thinking, "_RETRY_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retries, "_PAUSES", (0.0, 0.0, 0.0))
 
 
 class Case:
@@ -140,7 +140,23 @@ async def test_tools_that_are_away_are_an_observation() -> None:
     case = Case([called(("calculator", "{}")), said("Not now.")], toolbox=toolbox)
     outcome = await case.run()
     assert outcome.answer == "Not now."
-    assert "tools service is not available" in str(case.model.asked[1][0][-1])
+    told = str(case.model.asked[1][0][-1])
+    assert "tools service is not available" in told
+    assert "not known whether this call took effect" in told
+
+
+async def test_a_call_whose_answer_is_lost_is_asked_for_again_as_the_same_call() -> None:
+    toolbox = ScriptedToolbox({"calculator": [Unavailable("tools"), Overloaded("busy", retry_after_seconds=1), OK]})
+    case = Case([called(("calculator", "{}")), said("It is 42.")], toolbox=toolbox)
+    await case.run()
+    assert toolbox.executed == [(Call("calculator", "{}"), "run-1", 1, 0)] * 3
+    assert case.model.asked[1][0][-1] == ToolTurn("calculator", OK.result_json)
+
+
+async def test_a_refused_call_is_not_asked_for_again() -> None:
+    toolbox = ScriptedToolbox({"calculator": InvalidArgument("no", field="arguments_json")})
+    await Case([called(("calculator", "{}")), said("No.")], toolbox=toolbox).run()
+    assert len(toolbox.executed) == 1
 
 
 async def test_without_the_tools_service_the_model_still_answers() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from errand_common.errors import ErrandError
+from errand_common.errors import DeadlineExceeded, ErrandError, Unavailable
 
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.citations import check_citations, with_sources
@@ -32,9 +32,10 @@ from errand_agent.domain.ports import (
     Turn,
     UserTurn,
 )
+from errand_agent.domain.retries import RETRYABLE, retried
 from errand_agent.domain.runs import Brief, Budget, Outcome, Prices, Step, StepKind, StopReason, Usage
 from errand_agent.domain.shortlist import shortlist
-from errand_agent.domain.thinking import RETRYABLE, Prompt, Thinker
+from errand_agent.domain.thinking import Prompt, Thinker
 
 REFUSAL = "I'm sorry, I could not find an answer to this."
 AWAY = "The model is not available right now; please try again later."
@@ -348,17 +349,7 @@ class ReActLoop:
             return refused, ToolResult(told, failed=True)
         attributes = {"tool": call.name, "arguments": call.arguments_json}
         with self.observer.step(StepKind.ACT, self._unique(f"{number}.{index}"), attributes) as span:
-            try:
-                result = await self.toolbox.execute(
-                    call,
-                    run_id=self.task.run_id,
-                    step=number,
-                    index=index,
-                    collections=self.task.agent.collections,
-                    left=left,
-                )
-            except ErrandError as error:
-                result = ToolResult(json.dumps({"error": error.message}), failed=True)
+            result = await self._executed(number, index, call, left)
             span(result.result_json)
         step = Step(
             StepKind.OBSERVE,
@@ -370,6 +361,28 @@ class ReActLoop:
             run_id=result.run_id,
         )
         return step, result
+
+    async def _executed(self, number: int, index: int, call: Call, left: Budget | None) -> ToolResult:
+        """What the call gave. Asked for again under the same step and index it is the same call, never a second one."""
+
+        async def attempt(_: int) -> ToolResult:
+            return await self.toolbox.execute(
+                call,
+                run_id=self.task.run_id,
+                step=number,
+                index=index,
+                collections=self.task.agent.collections,
+                left=left,
+            )
+
+        try:
+            return await retried(attempt, self.journal, self._deadline)
+        except (Unavailable, DeadlineExceeded) as error:
+            # The model would make a new call of it, which could do it twice.
+            message = f"{error.message} It is not known whether this call took effect; do not make it again."
+        except ErrandError as error:
+            message = error.message
+        return ToolResult(json.dumps({"error": message}), failed=True)
 
     async def _answer(self, number: int, thought: Thought, tools: Sequence[ToolSpec]) -> Outcome:
         """The model's text as the answer; nothing usable gets one more chance."""

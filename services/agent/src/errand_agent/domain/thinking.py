@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from errand_common.errors import DeadlineExceeded, ErrandError, ModelUnavailable, Overloaded, Unavailable
+from errand_common.errors import ErrandError, ModelUnavailable, Unavailable
 
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.observing import RunObserver
 from errand_agent.domain.ports import Journal, Model, Thought, ToolSpec, Turn
+from errand_agent.domain.retries import RETRYABLE, retried
 from errand_agent.domain.runs import StepKind
 
-_RETRY_SECONDS = (1.0, 2.0, 4.0)
-RETRYABLE = (Unavailable, Overloaded, DeadlineExceeded)
 # Trying the same model again would not help, another one does.
 _ELSEWHERE = (*RETRYABLE, ModelUnavailable)
 
@@ -77,17 +74,14 @@ class Thinker:
 
     async def _asked(self, prompt: Prompt, voice: _Voice, step: str, model: str, deadline: float) -> Thought:
         """The model's turn, tried again while it is away, busy or late."""
-        for pause in (*_RETRY_SECONDS, None):
-            try:
-                with self.observer.step(StepKind.THINK, f"{step}.{pause}", {"turns": prompt.turns}) as span:
-                    thought = await self._turn(prompt, model, voice.begin())
-                    span(thought)
-                    return thought
-            except RETRYABLE:
-                if pause is None or time.time() + pause > deadline or await self.journal.is_cancelled():
-                    raise
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-        raise AssertionError("the last attempt returns or raises")
+
+        async def attempt(number: int) -> Thought:
+            with self.observer.step(StepKind.THINK, f"{step}.{number}", {"turns": prompt.turns}) as span:
+                thought = await self._turn(prompt, model, voice.begin())
+                span(thought)
+                return thought
+
+        return await retried(attempt, self.journal, deadline)
 
     async def _turn(self, prompt: Prompt, model: str, on_text: Callable[[str], Awaitable[None]]) -> Thought:
         return await self.model.think(

@@ -75,9 +75,9 @@ class ScriptedModel:
 
 @dataclass(slots=True)
 class ScriptedToolbox:
-    """Answers calls from a table by tool name; an exception in it is raised."""
+    """Answers calls from a table by tool name; an exception in it is raised, a list is answered item by item."""
 
-    results: Mapping[str, ToolResult | Exception] = field(default_factory=dict)
+    results: Mapping[str, ToolResult | Exception | list[ToolResult | Exception]] = field(default_factory=dict)
     asking: frozenset[str] = frozenset()
     away: Exception | None = None
     executed: list[tuple[Call, str, int, int]] = field(default_factory=list)
@@ -96,6 +96,8 @@ class ScriptedToolbox:
         self.left.append(left)
         self.executed.append((call, run_id, step, index))
         result = self.results[call.name]
+        if isinstance(result, list):
+            result = result.pop(0)
         if isinstance(result, Exception):
             raise result
         return result
