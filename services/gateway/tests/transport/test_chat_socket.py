@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from errand_gateway.testing.gateway import ADMIN_KEY, RunningGateway
+from errand_gateway.transport.routes import chat_socket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -89,6 +90,19 @@ async def test_what_is_wrong_is_told_and_the_connection_stays(gateway: RunningGa
         assert (await say(socket, message="hi"))[-1]["event"] == "ended"
 
 
+async def test_a_fault_of_ours_is_told_without_its_text(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(chat_socket, "run_events", failing)
+    async with opened(gateway) as socket:
+        told_of_it = (await say(socket, message="hi"))[-1]
+        assert (told_of_it["event"], told_of_it["data"]["code"]) == ("error", "INTERNAL")
+        assert "secret" not in json.dumps(told_of_it)
+
+
 async def test_a_run_can_be_cancelled_and_only_one_goes_on(gateway: RunningGateway) -> None:
     async with opened(gateway) as socket:
         await socket.send(json.dumps({"message": "slow"}))
@@ -118,10 +132,12 @@ async def test_a_revoked_key_is_put_out(gateway: RunningGateway) -> None:
 
 
 async def test_every_message_is_paid_for_and_written_down(gateway: RunningGateway) -> None:
+    # Who has been told the end may ask or leave at once, though the run is still being put away.
+    gateway.backend.agent.linger_seconds = 0.3
     made = await make_key(gateway)
     async with opened(gateway, additional_headers={"X-API-Key": made["key"]}) as socket:
         for _ in range(2):
-            await say(socket, message="hi")
+            assert (await say(socket, message="hi"))[-1]["event"] == "ended"
     async with asyncio.timeout(60):
         while True:
             audit = (await gateway.http.get("/api/v1/admin/audit?page_size=200")).json()["items"]

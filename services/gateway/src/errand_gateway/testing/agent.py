@@ -28,13 +28,14 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     """Echoes the message after one calculator call.
 
     `fail_with`, when set, is raised by every run, `break_with` by every run that has begun.
-    `was_cancelled` is set when a run's caller went away.
+    `was_cancelled` is set when a run's caller went away. A stream ends `linger_seconds` after its last event.
     """
 
     def __init__(self) -> None:
         self.fail_with: ErrandError | None = None
         self.break_with: ErrandError | None = None
         self.slow_seconds = 30.0
+        self.linger_seconds = 0.0
         self.was_cancelled = asyncio.Event()
         self.requests: list[pb.RunAgentRequest] = []
         self._runs: TenantStore[pb.Run] = TenantStore("run")
@@ -60,6 +61,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         await self._work(run)
         for event in events_of(run)[2:]:
             yield pb.RunAgentStreamResponse(event=event)
+        await asyncio.sleep(self.linger_seconds)
 
     async def StartRun(self, request: pb.StartRunRequest, context: Any) -> pb.StartRunResponse:
         """Stores a run that has ended by the next look, or waits for a person when told to ask."""

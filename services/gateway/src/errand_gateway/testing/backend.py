@@ -56,6 +56,7 @@ class FakeBackend:
     def reset(self) -> None:
         """Forgets failures that were asked for and calls that were made; rows stay."""
         self.agent.fail_with = self.agent.break_with = None
+        self.agent.linger_seconds = 0.0
         self.agent.requests.clear()
         self.agent.was_cancelled.clear()
         self.inference.fail_with = None

@@ -11,12 +11,13 @@ from errand_gateway.transport.context import RequestContext
 from errand_gateway.transport.sse import event
 from errand_gateway.transport.tracing import describe_answer
 
+ENDED: Final = "ended"
 _NAMES: Final[dict[type[Any], str]] = {
     RunStarted: "started",
     Step: "step",
     TextDelta: "delta",
     Approval: "approval",
-    Run: "ended",
+    Run: ENDED,
 }
 
 

@@ -1,14 +1,22 @@
 """Runs and approvals."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Final
 
 from errand.agent.v1 import agent_pb2 as pb
+from errand_common.db import new_id
+from errand_common.errors import ErrandError, Unavailable
 from errand_common.rpc.client import deadline_seconds, streaming, translate_errors
 
 from errand_gateway.clients import conversion as convert
 from errand_gateway.clients.agent.client import DEPENDENCY, AgentClient
 from errand_gateway.clients.agent.messages import approval, event, priority_name, run
 from errand_gateway.domain import resources as r
+
+# A replica that was killed is taken for dead after some 8 s; then others go on with its runs.
+_RESUME_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class RunClient(AgentClient):
@@ -80,7 +88,7 @@ class RunClient(AgentClient):
             response = await self._stub.CancelRun(pb.CancelRunRequest(id=run_id), timeout=self._timeout)
         return run(response.run)
 
-    async def watch(self, run_id: str, after_sequence: int) -> AsyncIterator[r.RunEvent]:
+    async def watch(self, run_id: str, after_sequence: int) -> AsyncGenerator[r.RunEvent]:
         """Events after a sequence number, until the run ends."""
         call = self._stub.WatchRun(
             pb.WatchRunRequest(id=run_id, after_sequence=after_sequence),
@@ -129,12 +137,18 @@ class RunClient(AgentClient):
             await self._stub.SubmitFeedback(request, timeout=self._timeout)
 
 
+def _id_of(item: r.RunEvent) -> str:
+    return item.body.run_id if isinstance(item.body, r.RunStarted) else ""
+
+
 def _request(command: r.RunCommand) -> pb.RunAgentRequest:
+    # A channel asks another replica when the first one ends: that must find the run, not begin a second one.
+    key = command.idempotency_key or new_id("call")
     return pb.RunAgentRequest(
         agent=command.agent,
         conversation_id=command.conversation_id,
         message=command.message,
-        idempotency_key=command.idempotency_key,
+        idempotency_key=key,
         when_busy=pb.WHEN_BUSY_QUEUE if command.when_busy is r.WhenBusy.QUEUE else pb.WHEN_BUSY_UNSPECIFIED,
         priority=priority_name(command.priority),
         start_at=convert.timestamp(command.start_at),

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 import structlog
 from errand_common.db import new_id
-from errand_common.errors import Conflict, ErrandError, InvalidArgument, Unauthenticated
+from errand_common.errors import Conflict, ErrandError, Internal, InvalidArgument, Unauthenticated
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.routing import WebSocketRoute
@@ -23,7 +23,7 @@ from errand_gateway.transport.access import Requires
 from errand_gateway.transport.context import RequestContext, bind_context
 from errand_gateway.transport.errors import answer_errand_error, errand_error_parts, error_body
 from errand_gateway.transport.routes.chat import ChatRequest
-from errand_gateway.transport.run_events import run_events
+from errand_gateway.transport.run_events import ENDED, run_events
 from errand_gateway.transport.services import Services
 from errand_gateway.transport.spending import hold_for_run
 from errand_gateway.transport.tracing import describe_chat
@@ -58,6 +58,7 @@ class _Conversation:
         self._socket = socket
         self._scope = scope
         self._running: asyncio.Task[None] | None = None
+        self._end_was_told = False
 
     async def run(self) -> None:
         """Takes messages; a client that goes away cancels its run."""
@@ -71,15 +72,20 @@ class _Conversation:
         request_id = new_id("req")
         try:
             message = _message(text)
-            if message is None:
-                await self._cancel()
-                return
-            if self._running is not None and not self._running.done():
+            if message is not None and self._goes_on:
                 raise Conflict("a run goes on; wait for its end, or cancel it", resource="run")
         except ErrandError as error:
             await self._tell_error(request_id, error)
             return
+        await self._cancel()
+        if message is None:
+            return
+        self._end_was_told = False
         self._running = asyncio.create_task(self._answer(message, request_id))
+
+    @property
+    def _goes_on(self) -> bool:
+        return self._running is not None and not self._running.done() and not self._end_was_told
 
     async def _answer(self, message: ChatRequest, request_id: str) -> None:
         try:
@@ -90,14 +96,21 @@ class _Conversation:
                 describe_chat(message.message, session=message.conversation_id, user=caller.id)
                 await hold_for_run(request, services, caller, message.agent)
                 async for item in run_events(services.agents.stream(message.command(None)), context):
+                    self._end_was_told = item.event == ENDED
                     await self._tell(str(item.event), str(item.data), item.id)
         except ErrandError as error:
+            self._end_was_told = True
             await self._tell_error(request_id, error)
             if isinstance(error, Unauthenticated):
                 await self._socket.close(_NO_LONGER_WELCOME)
         except (WebSocketDisconnect, RuntimeError):
             # The client has gone while it was told something.
             _log.debug("socket_closed", request_id=request_id)
+        except Exception:
+            _log.exception("chat_message_failed", request_id=request_id)
+            self._end_was_told = True
+            text = "something went wrong on our side; name the request id when you ask for help"
+            await self._tell_error(request_id, Internal(text))
 
     async def _tell(self, name: str, data: str, number: str | None) -> None:
         head = orjson.dumps({"event": name, "id": int(number)} if number else {"event": name}).decode()
@@ -110,8 +123,10 @@ class _Conversation:
             await self._tell("error", orjson.dumps(body).decode(), None)
 
     async def _cancel(self) -> None:
+        """Ends the run that goes on; one whose end was told is let be paid for and written down."""
         if self._running is not None:
-            self._running.cancel()
+            if self._goes_on:
+                self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
 
@@ -144,6 +159,9 @@ async def _exchange(scope: Scope, request_id: str = "") -> Any:
         status = 200
     except ErrandError as error:
         status = error.status.http
+        raise
+    except Exception:
+        status = 500
         raise
     finally:
         if request_id:
