@@ -196,6 +196,7 @@ async def serve(settings: AgentSettings) -> None:
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
         stack.push_async_callback(server.stop, settings.drain_seconds / 2)
+        stack.callback(runs.end)
         await server.set_serving(True)
         _log.info("serving", port=port)
         await wait_for_shutdown()

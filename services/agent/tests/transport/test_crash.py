@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from errand.agent.v1 import agent_pb2 as pb
 from errand.agent.v1 import agent_pb2_grpc
@@ -52,3 +53,25 @@ async def test_a_run_goes_on_after_its_process_ended(tmp_path: Path, keys: TestK
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert list(backend.tools.asked.values()) == [1], "the tool's step was done, so it is not done again"
     assert backend.inference.turns[QUESTION] == 3, "of the model's steps only the interrupted one is"
+
+
+async def test_a_run_whose_caller_a_drain_sent_away_goes_on(tmp_path: Path, keys: TestKeys) -> None:
+    async with fake_backend(keys) as backend:
+        process = AgentProcess(tmp_path, keys, backend.target)
+        await process.start()
+        asked = pb.RunAgentRequest(message=QUESTION, idempotency_key="once")
+        with as_somebody(keys, "default", "user-1"):
+            async with _connected(process) as stub:
+                waits = asyncio.ensure_future(stub.RunAgent(asked))
+                await asyncio.wait_for(backend.inference.waiting.wait(), 30)
+                await asyncio.to_thread(process.end)
+                with pytest.raises(grpc.aio.AioRpcError) as sent_away:
+                    await waits
+            assert sent_away.value.code() is grpc.StatusCode.UNAVAILABLE
+            backend.inference.release.set()
+            await process.start()
+            async with _connected(process) as stub, asyncio.timeout(60):
+                run = (await stub.RunAgent(asked)).run
+        process.end()
+    assert run.answer == "The result is 42."
+    assert list(backend.tools.asked.values()) == [1]

@@ -53,6 +53,7 @@ class RunUseCases:
         self._is_on = is_on
         self._database, self._bell, self._executor, self._agents = database, bell, executor, agents
         self._tell = tell
+        self._is_ending = False
 
     async def start(
         self,
@@ -281,8 +282,14 @@ class RunUseCases:
                 raise NotFound("approval", approval_id)
             return to_approval(row)
 
+    def end(self) -> None:
+        """From now on callers are sent away because this process ends: their runs go on, and they ask elsewhere."""
+        self._is_ending = True
+
     async def abandon(self, run_id: str) -> None:
         """The caller went away: the run is cancelled, unless it waits for a person."""
+        if self._is_ending:
+            return
         if (await self.get(run_id)).state is not RunState.WAITING:
             await self.cancel(run_id)
 
