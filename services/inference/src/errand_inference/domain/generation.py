@@ -194,6 +194,7 @@ class _Turn:
         self._prompt = render_prompt(self._input)
         self._parser, self._loops, self._sanitiser = StreamParser(), LoopWatch(), TextSanitiser()
         self._text, self._model = "", ""
+        self._json: str | None = None
         self._characters = 0
         self._first = self._waited_seconds = 0.0
         self._calls: list[ToolCall] = []
@@ -212,7 +213,7 @@ class _Turn:
         if self._calls or self._finish is FinishReason.DEADLINE:
             return False
         if self.wants_json:
-            return extract_json(self._text, self._request.response_schema_json) is None
+            return self._json is None
         # With stop texts an empty turn may be what was asked for.
         went_wrong = self._rejected or self._finish is FinishReason.LENGTH
         return not self._text.strip() and bool(went_wrong or not self._request.stop)
@@ -246,14 +247,14 @@ class _Turn:
         pause_seconds = self._course.failed(error)
         if now + pause_seconds >= self._deadline:
             raise error
-        self._calls.clear()
         return pause_seconds
 
     async def _tried(self, attempt: Attempt, dispatcher: Dispatcher) -> AsyncGenerator[TextDelta | ToolCall, None]:
         """One attempt's events. Raises DeadlineExceeded when nothing was ever generated in time."""
         self._parser, self._loops, self._sanitiser = StreamParser(), LoopWatch(), TextSanitiser()
-        self._text, self._finish = "", None
+        self._text, self._json, self._finish = "", None, None
         self._characters = 0
+        self._calls.clear()
         self._logprobs.clear()
         self._attempts += 1
         before = self._prompt_tokens, self._cached_tokens
@@ -273,6 +274,8 @@ class _Turn:
             self._finish = FinishReason.DEADLINE
         for event in self._told(self._parser.finish()[0], last=True):
             yield event
+        if self.wants_json:
+            self._json = extract_json(self._text, self._request.response_schema_json)
         self._rejected += self._parser.malformed
 
     def _is_too_long(self) -> bool:
@@ -378,9 +381,8 @@ class _Turn:
         text = self._text.strip()
         if not self.wants_json:
             return text
-        found = extract_json(text, self._request.response_schema_json)
         # What was cut off is told as it is: its reader knows from the reason that it is not whole.
-        return found or (text[: self._course.policy.most_characters] if self._finish else "")
+        return self._json or (text[: self._course.policy.most_characters] if self._finish else "")
 
     def result(self) -> GenerationResult:
         """The turn as a whole."""

@@ -62,7 +62,6 @@ class _Job:
 
     def is_due(self, now: float) -> bool:
         """Whether its output is read after this step; the first token always is, as its time is measured."""
-        self.untold += 1
         if not self.start.streamed and self.has_output and self.handle.get_status() == _RUNNING:
             return self.untold >= _TOLD_AT_ONCE or now - self.told_at >= _TOLD_SECONDS
         return True
@@ -160,6 +159,7 @@ class Worker:
             return
         now = time.monotonic()
         for id, job in list(self._jobs.items()):
+            job.untold += 1
             if not job.is_due(now):
                 continue
             if output := _read(id, job):
