@@ -29,14 +29,49 @@ class RunClient(AgentClient):
         return run(response.run)
 
     async def stream(self, command: r.RunCommand) -> AsyncIterator[r.RunEvent]:
-        """Runs an agent; closing the iterator cancels the run."""
+        """Runs an agent; closing the iterator cancels the run. When its replica ends, others tell the rest."""
         call = self._stub.RunAgentStream(
             pb.RunAgentStreamRequest(request=_request(command)),
             timeout=deadline_seconds(self._run_seconds),
         )
-        with streaming(call, DEPENDENCY) as answers:
-            async for response in answers:
-                yield event(response.event)
+        run_id, sequence = "", 0
+        try:
+            with streaming(call, DEPENDENCY) as answers:
+                async for response in answers:
+                    item = event(response.event)
+                    run_id, sequence = run_id or _id_of(item), item.sequence
+                    yield item
+        except Unavailable:
+            if not run_id:
+                raise
+        else:
+            return
+        async with aclosing(self._rest(run_id, sequence)) as rest:
+            async for item in rest:
+                yield item
+
+    async def _rest(self, run_id: str, sequence: int) -> AsyncGenerator[r.RunEvent]:
+        """What a run tells after this event; closing the iterator cancels the run, unless it waits for a person."""
+        is_told = False
+        try:
+            for pause in _RESUME_PAUSES:
+                await asyncio.sleep(pause)
+                with suppress(Unavailable):
+                    async with aclosing(self.watch(run_id, sequence)) as events:
+                        async for item in events:
+                            sequence = item.sequence
+                            yield item
+                    is_told = True
+                    return
+            raise Unavailable(DEPENDENCY)
+        finally:
+            if not is_told:
+                await asyncio.shield(self._abandon(run_id))
+
+    async def _abandon(self, run_id: str) -> None:
+        with suppress(ErrandError):
+            if (await self.get_run(run_id)).state is not r.RunState.WAITING:
+                await self.cancel_run(run_id)
 
     async def start(self, command: r.RunCommand) -> r.Run:
         """Starts a run in the background."""
