@@ -59,7 +59,9 @@ class ModelRegistry:
 
     def __init__(self, settings: InferenceSettings) -> None:
         self._settings, self._loader = settings, ModelLoader(settings)
-        self._prefixes = PrefixFile(settings.data_dir / "inference-prefixes.json", settings.remembered_prefixes)
+        self._prefixes = PrefixFile(
+            settings.data_dir / "inference-prefixes.json", settings.remembered_prefixes, settings.remembered_prefix_days
+        )
         self._models: dict[str, ServedModel] = {}
         self._failures: dict[str, _Failure] = {}
         self._loading = asyncio.Lock()
@@ -85,7 +87,7 @@ class ModelRegistry:
 
     def note(self, model: ServedModel, prompt: PromptInput) -> None:
         """Remembers what the prompt's agent sends with every question, for the model's next start."""
-        self._prefixes.seen.note(Prefix.of(model.name, prompt))
+        self._prefixes.note(Prefix.of(model.name, prompt))
 
     def all(self) -> list[ServedModel]:
         """All models, the default first."""

@@ -116,6 +116,12 @@ class InferenceSettings(ServiceSettings):
         le=64,
         description="agents' instructions and tools kept in data_dir to be read at the next start; 0 keeps none",
     )
+    remembered_prefix_days: int = Field(
+        default=7,
+        ge=1,
+        le=365,
+        description="days after which instructions and tools that no agent has sent again are forgotten",
+    )
     attempts: int = Field(default=3, ge=1, le=10, description="attempts of a request at one model that fails")
     max_answer_characters: int = Field(
         default=50_000, ge=100, le=1_000_000, description="longest answer; a longer one is cut and says so"

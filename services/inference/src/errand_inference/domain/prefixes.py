@@ -52,14 +52,14 @@ def plain_warm_up() -> EngineRequest:
 
 
 class SeenPrefixes:
-    """The latest `most` prefixes."""
+    """The latest `most` prefixes, each until nobody has sent it for `most_days`. Days are whole ones since 1970."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._seen: OrderedDict[Prefix, None] = OrderedDict()
+    def __init__(self, most: int, most_days: int) -> None:
+        self.most, self._most_days = most, most_days
+        self._last_day: OrderedDict[Prefix, int] = OrderedDict()
         self.has_changed = False
 
-    def note(self, prefix: Prefix) -> None:
+    def note(self, prefix: Prefix, today: int) -> None:
         """Remembers a prefix as the latest one; one without tools is too short to matter."""
         if (
             not self.most
@@ -67,30 +67,40 @@ class SeenPrefixes:
             or len(prefix.instructions) + len(prefix.tools_json) > _MOST_CHARACTERS
         ):
             return
-        self.has_changed = self.has_changed or prefix not in self._seen
-        self._seen[prefix] = None
-        self._seen.move_to_end(prefix)
-        if len(self._seen) > self.most:
-            self._seen.popitem(last=False)
+        self.has_changed = self.has_changed or self._last_day.get(prefix) != today
+        self._last_day[prefix] = today
+        self._last_day.move_to_end(prefix)
+        if len(self._last_day) > self.most:
+            self._last_day.popitem(last=False)
 
     def forget(self, prefix: Prefix) -> None:
-        """Drops one that cannot be read."""
-        self.has_changed = self.has_changed or prefix in self._seen
-        self._seen.pop(prefix, None)
+        """Drops one, perhaps as it cannot be read."""
+        self.has_changed = self.has_changed or prefix in self._last_day
+        self._last_day.pop(prefix, None)
+
+    def forget_old(self, today: int) -> None:
+        """Drops those that nobody has sent for too long."""
+        for prefix, day in list(self._last_day.items()):
+            if today - day > self._most_days:
+                self.forget(prefix)
 
     def of(self, model: str) -> Iterator[Prefix]:
         """A model's prefixes, the latest first."""
-        return (prefix for prefix in reversed(list(self._seen)) if prefix.model == model)
+        return (prefix for prefix in reversed(list(self._last_day)) if prefix.model == model)
 
-    def dump(self) -> list[dict[str, str]]:
+    def dump(self) -> list[dict[str, Any]]:
         """All of them as plain data, the oldest first."""
         self.has_changed = False
-        return [asdict(prefix) for prefix in self._seen]
+        return [{**asdict(prefix), "day": day} for prefix, day in self._last_day.items()]
 
-    def load(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Takes back what `dump` gave. Raises TypeError or ValueError for anything else."""
+    def load(self, entries: Sequence[Mapping[str, Any]], today: int) -> None:
+        """Takes back what `dump` gave, but for what is too old. Raises TypeError or ValueError for anything else."""
         for entry in entries:
-            prefix = Prefix(**entry)
+            fields = dict(entry)
+            # A clock that was wrong must not keep one for ever.
+            day = min(today, int(fields.pop("day")))
+            prefix = Prefix(**fields)
             prefix.request()
-            self.note(prefix)
+            self.note(prefix, day)
         self.has_changed = False
+        self.forget_old(today)
