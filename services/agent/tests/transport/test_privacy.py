@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from errand.agent.v1 import agent_pb2, agent_pb2_grpc, privacy_pb2_grpc
+from errand.agent.v1 import agent_pb2, agent_pb2_grpc, privacy_pb2_grpc, schedules_pb2, schedules_pb2_grpc
 from errand.agent.v1 import privacy_pb2 as pb
 from errand_agent.testing.backend import FakeBackend, fake_backend
 from errand_agent.testing.process import AgentProcess, as_somebody
-from errand_common.errors import NotFound, PermissionDenied
+from errand_common.errors import InvalidArgument, NotFound, PermissionDenied
 from errand_common.rpc.client import create_channel, translate_errors
 from errand_common.testing.keys import TestKeys
 
@@ -23,6 +23,7 @@ class Served:
     """An agent service of the test's own."""
 
     folder: Path
+    target: str
     backend: FakeBackend
     agents: agent_pb2_grpc.AgentServiceStub
     privacy: privacy_pb2_grpc.PrivacyServiceStub
@@ -37,6 +38,18 @@ class Served:
             query = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = ?"
             return int(connection.execute(query, [run_id]).fetchone()[0])
 
+    def left(self, tenant_id: str) -> dict[str, int]:
+        """Rows of a tenant by table, its timers included."""
+        with closing(sqlite3.connect(self.folder / "agent.db", timeout=10)) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            counts = {}
+            for table in tables:
+                columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+                for column in columns & {"tenant_id", "tenant"}:
+                    query = f"SELECT count(*) FROM {table} WHERE {column} = ?"
+                    counts[table] = int(connection.execute(query, [tenant_id]).fetchone()[0])
+        return {table: count for table, count in counts.items() if count}
+
     def execute(self, statement: str) -> None:
         with closing(sqlite3.connect(self.folder / "agent.db", timeout=10)) as connection, connection:
             connection.execute(statement)
@@ -49,7 +62,7 @@ async def served(folder: Path, keys: TestKeys) -> AsyncIterator[Served]:
         await process.start()
         async with create_channel(process.target) as channel:
             stubs = agent_pb2_grpc.AgentServiceStub(channel), privacy_pb2_grpc.PrivacyServiceStub(channel)
-            yield Served(folder, backend, *stubs)
+            yield Served(folder, process.target, backend, *stubs)
         backend.inference.release.set()
         assert process.end() == 0
 
@@ -85,6 +98,32 @@ async def test_a_person_is_exported_and_erased_with_runs_that_go_on(tmp_path: Pa
             assert service.remembered(run.id) == 0
             assert (await service.agents.GetRun(agent_pb2.GetRunRequest(id=kept.id))).run.answer == kept.answer
             assert service.remembered(kept.id)
+
+
+async def test_a_tenant_is_erased_with_runs_that_go_on_and_schedules(tmp_path: Path, keys: TestKeys) -> None:
+    async with served(tmp_path, keys) as service, create_channel(service.target) as channel:
+        with as_somebody(keys, "other", "bob"):
+            kept = await service.ask("calculate it")
+        schedules = schedules_pb2_grpc.ScheduleServiceStub(channel)
+        with as_somebody(keys, "default", "ann"):
+            run = await service.ask("calculate my salary")
+            schedule = schedules_pb2.Schedule(name="daily", cron="0 6 * * *", time_zone="UTC", message="hello")
+            await schedules.PutSchedule(schedules_pb2.PutScheduleRequest(schedule=schedule))
+            waiting = agent_pb2.RunAgentRequest(message="wait for it")
+            await service.agents.StartRun(agent_pb2.StartRunRequest(request=waiting))
+            await asyncio.wait_for(service.backend.inference.waiting.wait(), 30)
+            with pytest.raises(PermissionDenied), translate_errors("agent"):
+                await service.privacy.EraseTenant(pb.EraseTenantRequest(tenant_id="default"))
+        with as_somebody(keys, "default", "the-operator", "owner"):
+            with pytest.raises(InvalidArgument), translate_errors("agent"):
+                await service.privacy.EraseTenant(pb.EraseTenantRequest(tenant_id="other"))
+            erased = (await service.privacy.EraseTenant(pb.EraseTenantRequest(tenant_id="default"))).erased
+            assert (erased["runs"], erased["conversations"], erased["schedules"]) == (2, 2, 1)
+            assert service.remembered(run.id) == 0
+            assert not (await service.privacy.EraseTenant(pb.EraseTenantRequest(tenant_id="default"))).erased
+        assert service.left("default") == {}
+        with as_somebody(keys, "other", "bob"):
+            assert (await service.agents.GetRun(agent_pb2.GetRunRequest(id=kept.id))).run.answer == kept.answer
 
 
 async def test_a_conversation_is_exported_as_a_whole(tmp_path: Path, keys: TestKeys) -> None:

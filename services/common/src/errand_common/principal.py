@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from errand_common.errors import Unauthenticated
+from errand_common.errors import InvalidArgument, PermissionDenied, Unauthenticated
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +48,11 @@ def become(principal: Principal) -> None:
     A server stream may be closed from another task, where a variable cannot be set back.
     """
     _current.set(principal)
+
+
+def may_erase_tenant(principal: Principal, tenant_id: str) -> None:
+    """Raises PermissionDenied, and InvalidArgument when it is not the caller's own tenant that is named."""
+    if principal.roles.isdisjoint({"owner", "admin"}):
+        raise PermissionDenied("Only an owner or admin may erase a tenant.", permission="tenant:erase")
+    if tenant_id != principal.tenant_id:
+        raise InvalidArgument("is not the tenant you act for; repeat its id", field="tenant_id")

@@ -1,6 +1,7 @@
 """The composition root: `build` makes the service's parts, `running` opens and closes them."""
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -11,6 +12,7 @@ import structlog
 from errand.tools.v1 import tools_pb2_grpc
 from errand_common import db
 from errand_common.db import Database, new_id, utc_now
+from errand_common.erasure import erase_tenant
 from errand_common.errors import ErrandError
 from errand_common.main import wait_for_shutdown
 from errand_common.rpc.client import create_channel
@@ -28,6 +30,7 @@ from errand_tools.clients.mcp import SdkMcpConnections
 from errand_tools.clients.oauth import GuardedTokenSource
 from errand_tools.clients.rag import RagKnowledgeBase
 from errand_tools.domain.callers import GrpcTools, HttpTools, PythonTools, WasmTools
+from errand_tools.domain.erasure import EraseRows, TenantErasure
 from errand_tools.domain.execution import ToolExecutor
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.ledger import EffectLedger
@@ -46,6 +49,7 @@ from errand_tools.engines.wasm import WasmtimeEngine
 from errand_tools.settings import ToolsSettings
 from errand_tools.storage.effects import SqlEffectStore
 from errand_tools.storage.mcp import SqlMcpServerStore
+from errand_tools.storage.models import Base
 from errand_tools.storage.secrets import SqlSecretStore
 from errand_tools.storage.tools import SqlToolStore
 from errand_tools.storage.usage import SqlUsageStore
@@ -86,6 +90,7 @@ class Stores:
     secrets: SecretStore
     mcp: McpServerStore
     usage: UsageStore
+    erase: EraseRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,7 @@ def build(
         OpenApiImporter(registry),
         servers,
         usage,
+        TenantErasure(stores.erase, usage),
     )
     return ToolsApp(servicer, ledger, usage)
 
@@ -184,6 +190,7 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
                 SqlSecretStore(database),
                 SqlMcpServerStore(database),
                 SqlUsageStore(database),
+                functools.partial(erase_tenant, database, Base.metadata),
             ),
         )
         writing = asyncio.create_task(_write_usage(app.usage))

@@ -107,3 +107,28 @@ async def test_a_body_and_a_query_are_told_apart(near: Any, endpoint: Any) -> No
     await near.call("RegisterTool", tool(endpoint.port, **binding))
     await near.execute("ask", q="a b", note={"k": [1]})
     assert (endpoint.requests[0]["target"], endpoint.requests[0]["body"]) == ("/x?q=a+b", {"k": [1]})
+
+
+async def test_a_tenant_is_erased_whole(near: Any, endpoint: Any, tmp_path: Path) -> None:
+    for tenant in ("t1", "t2"):
+        await near.call("PutSecret", put(hosts=["127.0.0.1"]), tenant)
+        await near.call("RegisterTool", tool(endpoint.port), tenant)
+    await near.execute("ask", q="hello")
+    disabled = tools_pb2.SetToolEnabledRequest(name="calculator", enabled=False)
+    await near.call("SetToolEnabled", disabled)
+    request = tools_pb2.EraseTenantRequest(tenant_id="t1")
+    with pytest.raises(PermissionDenied):
+        await near.call("EraseTenant", request, "t1", ("developer",))
+    with pytest.raises(InvalidArgument):
+        await near.call("EraseTenant", request, "t2")
+    erased = (await near.call("EraseTenant", request)).erased
+    assert {"tools": 1, "secrets": 1, "disabled_builtins": 1, "tool_usage": 1}.items() <= dict(erased).items()
+    assert not (await near.call("EraseTenant", request)).erased
+    with sqlite3.connect(tmp_path / "tools.db") as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        assert VALUE not in "\n".join(database.iterdump())
+        for table in tables:
+            if "tenant_id" in {row[1] for row in database.execute(f"PRAGMA table_info({table})")}:
+                assert database.execute(f"SELECT * FROM {table} WHERE tenant_id = 't1'").fetchall() == []
+    listed = await near.call("ListSecrets", tools_pb2.ListSecretsRequest(), "t2")
+    assert [secret.name for secret in listed.secrets] == ["key"]

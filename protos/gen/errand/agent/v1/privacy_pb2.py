@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65rrand/agent/v1/privacy.proto\x12\x0f\x65rrand.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x01\n\tRetention\x12#\n\x11\x63onversation_days\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xc2\x1c\x12#\n\x11workflow_run_days\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xc2\x1c\x12\x1b\n\tfact_days\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xc2\x1c\x12,\n\x08swept_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x15\n\x13GetRetentionRequest\"E\n\x14GetRetentionResponse\x12-\n\tretention\x18\x01 \x01(\x0b\x32\x1a.errand.agent.v1.Retention\"L\n\x13SetRetentionRequest\x12\x35\n\tretention\x18\x01 \x01(\x0b\x32\x1a.errand.agent.v1.RetentionB\x06\xbaH\x03\xc8\x01\x01\"E\n\x14SetRetentionResponse\x12-\n\tretention\x18\x01 \x01(\x0b\x32\x1a.errand.agent.v1.Retention\"5\n\x13\x45xportPersonRequest\x12\x1e\n\x0cprincipal_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"$\n\x14\x45xportPersonResponse\x12\x0c\n\x04line\x18\x01 \x01(\t\"4\n\x12\x45rasePersonRequest\x12\x1e\n\x0cprincipal_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x86\x01\n\x13\x45rasePersonResponse\x12@\n\x06\x65rased\x18\x01 \x03(\x0b\x32\x30.errand.agent.v1.ErasePersonResponse.ErasedEntry\x1a-\n\x0b\x45rasedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"2\n\x19\x45xportConversationRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"*\n\x1a\x45xportConversationResponse\x12\x0c\n\x04line\x18\x01 \x01(\t2\xf4\x03\n\x0ePrivacyService\x12[\n\x0cGetRetention\x12$.errand.agent.v1.GetRetentionRequest\x1a%.errand.agent.v1.GetRetentionResponse\x12[\n\x0cSetRetention\x12$.errand.agent.v1.SetRetentionRequest\x1a%.errand.agent.v1.SetRetentionResponse\x12]\n\x0c\x45xportPerson\x12$.errand.agent.v1.ExportPersonRequest\x1a%.errand.agent.v1.ExportPersonResponse0\x01\x12X\n\x0b\x45rasePerson\x12#.errand.agent.v1.ErasePersonRequest\x1a$.errand.agent.v1.ErasePersonResponse\x12o\n\x12\x45xportConversation\x12*.errand.agent.v1.ExportConversationRequest\x1a+.errand.agent.v1.ExportConversationResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65rrand/agent/v1/privacy.proto\x12\x0f\x65rrand.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x01\n\tRetention\x12#\n\x11\x63onversation_days\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xc2\x1c\x12#\n\x11workflow_run_days\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xc2\x1c\x12\x1b\n\tfact_days\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xc2\x1c\x12,\n\x08swept_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x15\n\x13GetRetentionRequest\"E\n\x14GetRetentionResponse\x12-\n\tretention\x18\x01 \x01(\x0b\x32\x1a.errand.agent.v1.Retention\"L\n\x13SetRetentionRequest\x12\x35\n\tretention\x18\x01 \x01(\x0b\x32\x1a.errand.agent.v1.RetentionB\x06\xbaH\x03\xc8\x01\x01\"E\n\x14SetRetentionResponse\x12-\n\tretention\x18\x01 \x01(\x0b\x32\x1a.errand.agent.v1.Retention\"5\n\x13\x45xportPersonRequest\x12\x1e\n\x0cprincipal_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"$\n\x14\x45xportPersonResponse\x12\x0c\n\x04line\x18\x01 \x01(\t\"4\n\x12\x45rasePersonRequest\x12\x1e\n\x0cprincipal_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x86\x01\n\x13\x45rasePersonResponse\x12@\n\x06\x65rased\x18\x01 \x03(\x0b\x32\x30.errand.agent.v1.ErasePersonResponse.ErasedEntry\x1a-\n\x0b\x45rasedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"2\n\x12\x45raseTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x86\x01\n\x13\x45raseTenantResponse\x12@\n\x06\x65rased\x18\x01 \x03(\x0b\x32\x30.errand.agent.v1.EraseTenantResponse.ErasedEntry\x1a-\n\x0b\x45rasedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"2\n\x19\x45xportConversationRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"*\n\x1a\x45xportConversationResponse\x12\x0c\n\x04line\x18\x01 \x01(\t2\xce\x04\n\x0ePrivacyService\x12[\n\x0cGetRetention\x12$.errand.agent.v1.GetRetentionRequest\x1a%.errand.agent.v1.GetRetentionResponse\x12[\n\x0cSetRetention\x12$.errand.agent.v1.SetRetentionRequest\x1a%.errand.agent.v1.SetRetentionResponse\x12]\n\x0c\x45xportPerson\x12$.errand.agent.v1.ExportPersonRequest\x1a%.errand.agent.v1.ExportPersonResponse0\x01\x12X\n\x0b\x45rasePerson\x12#.errand.agent.v1.ErasePersonRequest\x1a$.errand.agent.v1.ErasePersonResponse\x12X\n\x0b\x45raseTenant\x12#.errand.agent.v1.EraseTenantRequest\x1a$.errand.agent.v1.EraseTenantResponse\x12o\n\x12\x45xportConversation\x12*.errand.agent.v1.ExportConversationRequest\x1a+.errand.agent.v1.ExportConversationResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASEPERSONREQUEST'].fields_by_name['principal_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_ERASEPERSONRESPONSE_ERASEDENTRY']._loaded_options = None
   _globals['_ERASEPERSONRESPONSE_ERASEDENTRY']._serialized_options = b'8\001'
+  _globals['_ERASETENANTREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_ERASETENANTREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_ERASETENANTRESPONSE_ERASEDENTRY']._loaded_options = None
+  _globals['_ERASETENANTRESPONSE_ERASEDENTRY']._serialized_options = b'8\001'
   _globals['_EXPORTCONVERSATIONREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_EXPORTCONVERSATIONREQUEST'].fields_by_name['id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_RETENTION']._serialized_start=113
@@ -69,10 +73,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASEPERSONRESPONSE']._serialized_end=800
   _globals['_ERASEPERSONRESPONSE_ERASEDENTRY']._serialized_start=755
   _globals['_ERASEPERSONRESPONSE_ERASEDENTRY']._serialized_end=800
-  _globals['_EXPORTCONVERSATIONREQUEST']._serialized_start=802
-  _globals['_EXPORTCONVERSATIONREQUEST']._serialized_end=852
-  _globals['_EXPORTCONVERSATIONRESPONSE']._serialized_start=854
-  _globals['_EXPORTCONVERSATIONRESPONSE']._serialized_end=896
-  _globals['_PRIVACYSERVICE']._serialized_start=899
-  _globals['_PRIVACYSERVICE']._serialized_end=1399
+  _globals['_ERASETENANTREQUEST']._serialized_start=802
+  _globals['_ERASETENANTREQUEST']._serialized_end=852
+  _globals['_ERASETENANTRESPONSE']._serialized_start=855
+  _globals['_ERASETENANTRESPONSE']._serialized_end=989
+  _globals['_ERASETENANTRESPONSE_ERASEDENTRY']._serialized_start=944
+  _globals['_ERASETENANTRESPONSE_ERASEDENTRY']._serialized_end=989
+  _globals['_EXPORTCONVERSATIONREQUEST']._serialized_start=991
+  _globals['_EXPORTCONVERSATIONREQUEST']._serialized_end=1041
+  _globals['_EXPORTCONVERSATIONRESPONSE']._serialized_start=1043
+  _globals['_EXPORTCONVERSATIONRESPONSE']._serialized_end=1085
+  _globals['_PRIVACYSERVICE']._serialized_start=1088
+  _globals['_PRIVACYSERVICE']._serialized_end=1678
 # @@protoc_insertion_point(module_scope)

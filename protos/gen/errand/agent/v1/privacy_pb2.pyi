@@ -75,6 +75,25 @@ class ErasePersonResponse(_message.Message):
     erased: _containers.ScalarMap[str, int]
     def __init__(self, erased: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
+class EraseTenantRequest(_message.Message):
+    __slots__ = ("tenant_id",)
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    def __init__(self, tenant_id: _Optional[str] = ...) -> None: ...
+
+class EraseTenantResponse(_message.Message):
+    __slots__ = ("erased",)
+    class ErasedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    ERASED_FIELD_NUMBER: _ClassVar[int]
+    erased: _containers.ScalarMap[str, int]
+    def __init__(self, erased: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
 class ExportConversationRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]

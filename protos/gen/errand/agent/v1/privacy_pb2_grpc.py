@@ -55,6 +55,11 @@ class PrivacyServiceStub:
                 request_serializer=errand_dot_agent_dot_v1_dot_privacy__pb2.ErasePersonRequest.SerializeToString,
                 response_deserializer=errand_dot_agent_dot_v1_dot_privacy__pb2.ErasePersonResponse.FromString,
                 _registered_method=True)
+        self.EraseTenant = channel.unary_unary(
+                '/errand.agent.v1.PrivacyService/EraseTenant',
+                request_serializer=errand_dot_agent_dot_v1_dot_privacy__pb2.EraseTenantRequest.SerializeToString,
+                response_deserializer=errand_dot_agent_dot_v1_dot_privacy__pb2.EraseTenantResponse.FromString,
+                _registered_method=True)
         self.ExportConversation = channel.unary_stream(
                 '/errand.agent.v1.PrivacyService/ExportConversation',
                 request_serializer=errand_dot_agent_dot_v1_dot_privacy__pb2.ExportConversationRequest.SerializeToString,
@@ -94,6 +99,13 @@ class PrivacyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseTenant(self, request, context):
+        """Ends all runs of the caller's tenant and deletes all that is stored of it; for owners and admins.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportConversation(self, request, context):
         """A conversation with its messages, runs and steps, a row a line.
         """
@@ -123,6 +135,11 @@ def add_PrivacyServiceServicer_to_server(servicer, server):
                     servicer.ErasePerson,
                     request_deserializer=errand_dot_agent_dot_v1_dot_privacy__pb2.ErasePersonRequest.FromString,
                     response_serializer=errand_dot_agent_dot_v1_dot_privacy__pb2.ErasePersonResponse.SerializeToString,
+            ),
+            'EraseTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseTenant,
+                    request_deserializer=errand_dot_agent_dot_v1_dot_privacy__pb2.EraseTenantRequest.FromString,
+                    response_serializer=errand_dot_agent_dot_v1_dot_privacy__pb2.EraseTenantResponse.SerializeToString,
             ),
             'ExportConversation': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportConversation,
@@ -239,6 +256,33 @@ class PrivacyService:
             '/errand.agent.v1.PrivacyService/ErasePerson',
             errand_dot_agent_dot_v1_dot_privacy__pb2.ErasePersonRequest.SerializeToString,
             errand_dot_agent_dot_v1_dot_privacy__pb2.ErasePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.agent.v1.PrivacyService/EraseTenant',
+            errand_dot_agent_dot_v1_dot_privacy__pb2.EraseTenantRequest.SerializeToString,
+            errand_dot_agent_dot_v1_dot_privacy__pb2.EraseTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class PrivacyServiceStub:
     """All that is stored of a person, a row a line; of the caller, for an admin of anybody in the tenant."""
     ErasePerson: _grpc.UnaryUnaryMultiCallable[_privacy_pb2.ErasePersonRequest, _privacy_pb2.ErasePersonResponse]
     """Ends a person's runs and deletes all that is stored of the person; the same people may ask."""
+    EraseTenant: _grpc.UnaryUnaryMultiCallable[_privacy_pb2.EraseTenantRequest, _privacy_pb2.EraseTenantResponse]
+    """Ends all runs of the caller's tenant and deletes all that is stored of it; for owners and admins."""
     ExportConversation: _grpc.UnaryStreamMultiCallable[_privacy_pb2.ExportConversationRequest, _privacy_pb2.ExportConversationResponse]
     """A conversation with its messages, runs and steps, a row a line."""
 
@@ -57,6 +59,8 @@ class PrivacyServiceAsyncStub(PrivacyServiceStub):
     """All that is stored of a person, a row a line; of the caller, for an admin of anybody in the tenant."""
     ErasePerson: _aio.UnaryUnaryMultiCallable[_privacy_pb2.ErasePersonRequest, _privacy_pb2.ErasePersonResponse]  # type: ignore[assignment]
     """Ends a person's runs and deletes all that is stored of the person; the same people may ask."""
+    EraseTenant: _aio.UnaryUnaryMultiCallable[_privacy_pb2.EraseTenantRequest, _privacy_pb2.EraseTenantResponse]  # type: ignore[assignment]
+    """Ends all runs of the caller's tenant and deletes all that is stored of it; for owners and admins."""
     ExportConversation: _aio.UnaryStreamMultiCallable[_privacy_pb2.ExportConversationRequest, _privacy_pb2.ExportConversationResponse]  # type: ignore[assignment]
     """A conversation with its messages, runs and steps, a row a line."""
 
@@ -94,6 +98,14 @@ class PrivacyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_privacy_pb2.ErasePersonResponse, _abc.Awaitable[_privacy_pb2.ErasePersonResponse]]:
         """Ends a person's runs and deletes all that is stored of the person; the same people may ask."""
+
+    @_abc_1.abstractmethod
+    def EraseTenant(
+        self,
+        request: _privacy_pb2.EraseTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_privacy_pb2.EraseTenantResponse, _abc.Awaitable[_privacy_pb2.EraseTenantResponse]]:
+        """Ends all runs of the caller's tenant and deletes all that is stored of it; for owners and admins."""
 
     @_abc_1.abstractmethod
     def ExportConversation(

@@ -140,6 +140,11 @@ class ToolsServiceStub:
                 request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.LintToolRequest.SerializeToString,
                 response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.LintToolResponse.FromString,
                 _registered_method=True)
+        self.EraseTenant = channel.unary_unary(
+                '/errand.tools.v1.ToolsService/EraseTenant',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.EraseTenantRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.EraseTenantResponse.FromString,
+                _registered_method=True)
 
 
 class ToolsServiceServicer:
@@ -293,6 +298,13 @@ class ToolsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseTenant(self, request, context):
+        """Deletes all that is stored of the caller's tenant: tools, servers, secrets, effects, counts; for owners and admins.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -400,6 +412,11 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.LintTool,
                     request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.LintToolRequest.FromString,
                     response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.LintToolResponse.SerializeToString,
+            ),
+            'EraseTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseTenant,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.EraseTenantRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.EraseTenantResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -970,6 +987,33 @@ class ToolsService:
             '/errand.tools.v1.ToolsService/LintTool',
             errand_dot_tools_dot_v1_dot_tools__pb2.LintToolRequest.SerializeToString,
             errand_dot_tools_dot_v1_dot_tools__pb2.LintToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/EraseTenant',
+            errand_dot_tools_dot_v1_dot_tools__pb2.EraseTenantRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.EraseTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,8 @@ class ToolsServiceStub:
     """Takes over what a held tool's server offers now."""
     LintTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.LintToolRequest, _tools_pb2.LintToolResponse]
     """Rates how well a small model can use a tool, and says what to change."""
+    EraseTenant: _grpc.UnaryUnaryMultiCallable[_tools_pb2.EraseTenantRequest, _tools_pb2.EraseTenantResponse]
+    """Deletes all that is stored of the caller's tenant: tools, servers, secrets, effects, counts; for owners and admins."""
 
 @_typing.type_check_only
 class ToolsServiceAsyncStub(ToolsServiceStub):
@@ -123,6 +125,8 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     """Takes over what a held tool's server offers now."""
     LintTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.LintToolRequest, _tools_pb2.LintToolResponse]  # type: ignore[assignment]
     """Rates how well a small model can use a tool, and says what to change."""
+    EraseTenant: _aio.UnaryUnaryMultiCallable[_tools_pb2.EraseTenantRequest, _tools_pb2.EraseTenantResponse]  # type: ignore[assignment]
+    """Deletes all that is stored of the caller's tenant: tools, servers, secrets, effects, counts; for owners and admins."""
 
 class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps a tenant's tools and runs them. Every call carries the internal token and a deadline."""
@@ -294,5 +298,13 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tools_pb2.LintToolResponse, _abc.Awaitable[_tools_pb2.LintToolResponse]]:
         """Rates how well a small model can use a tool, and says what to change."""
+
+    @_abc_1.abstractmethod
+    def EraseTenant(
+        self,
+        request: _tools_pb2.EraseTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.EraseTenantResponse, _abc.Awaitable[_tools_pb2.EraseTenantResponse]]:
+        """Deletes all that is stored of the caller's tenant: tools, servers, secrets, effects, counts; for owners and admins."""
 
 def add_ToolsServiceServicer_to_server(servicer: ToolsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -181,9 +181,11 @@ class RunRepository:
         query = sa.select(sa.func.count()).where(RunRow.conversation_id == conversation_id, RunRow.waiting.is_(True))
         return await self._session.scalar(query) or 0
 
-    async def ids_of(self, tenant_id: str, person: str, *, active: bool = False) -> list[str]:
-        """A person's runs; with `active` those that have not ended."""
-        query = sa.select(RunRow.id).where(RunRow.tenant_id == tenant_id, RunRow.principal_id == person)
+    async def ids_of(self, tenant_id: str, person: str | None, *, active: bool = False) -> list[str]:
+        """Runs of a person, or (None) of all; with `active` those that have not ended."""
+        query = sa.select(RunRow.id).where(RunRow.tenant_id == tenant_id)
+        if person is not None:
+            query = query.where(RunRow.principal_id == person)
         if active:
             query = query.where(RunRow.state != RunState.ENDED.value)
         return list(await self._session.scalars(query))

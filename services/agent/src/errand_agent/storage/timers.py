@@ -41,6 +41,10 @@ class TimerRepository:
             sa.delete(TimerRow).where(TimerRow.kind == kind, TimerRow.tenant == tenant, TimerRow.thing == thing)
         )
 
+    async def remove_all(self, tenant: str) -> None:
+        """Unsets all timers of a tenant."""
+        await self._session.execute(sa.delete(TimerRow).where(TimerRow.tenant == tenant))
+
     async def due(self, now: datetime, kinds: Sequence[str], count: int) -> list[Timer]:
         """Those of these kinds that are due, the oldest first."""
         query = sa.select(TimerRow).where(TimerRow.due_at <= now, TimerRow.kind.in_(kinds))

@@ -115,11 +115,11 @@ class WorkflowRepository:
         row.state, row.output, row.error = ending.state.value, ending.output, ending.error
         row.usage, row.ended_at = asdict(ending.usage), utc_now()
 
-    async def run_ids_of(self, tenant_id: str, person: str, *, active: bool = False) -> list[str]:
-        """A person's runs; with `active` those that have not ended."""
-        query = sa.select(WorkflowRunRow.id).where(
-            WorkflowRunRow.tenant_id == tenant_id, WorkflowRunRow.principal_id == person
-        )
+    async def run_ids_of(self, tenant_id: str, person: str | None, *, active: bool = False) -> list[str]:
+        """Runs of a person, or (None) of all; with `active` those that have not ended."""
+        query = sa.select(WorkflowRunRow.id).where(WorkflowRunRow.tenant_id == tenant_id)
+        if person is not None:
+            query = query.where(WorkflowRunRow.principal_id == person)
         if active:
             query = query.where(WorkflowRunRow.state == WorkflowState.RUNNING.value)
         return list(await self._session.scalars(query))

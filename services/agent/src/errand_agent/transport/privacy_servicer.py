@@ -44,6 +44,10 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
         """All that is stored of a person."""
         return pb.ErasePersonResponse(erased=await self._privacy.erase_person(request.principal_id))
 
+    async def EraseTenant(self, request: pb.EraseTenantRequest, context: Any) -> pb.EraseTenantResponse:
+        """All that is stored of the caller's tenant."""
+        return pb.EraseTenantResponse(erased=await self._privacy.erase_tenant(request.tenant_id))
+
     async def ExportConversation(
         self, request: pb.ExportConversationRequest, context: Any
     ) -> AsyncGenerator[pb.ExportConversationResponse, None]:

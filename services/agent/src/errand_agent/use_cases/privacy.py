@@ -9,13 +9,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from errand_common.db import Database, utc_now
+from errand_common.erasure import erase_tenant
 from errand_common.errors import Conflict, Internal, NotFound, PermissionDenied
-from errand_common.principal import current_principal
+from errand_common.principal import current_principal, may_erase_tenant
 from errand_common.telemetry.metrics import counter
 
 from errand_agent.domain.retention import Retention, cutoff
 from errand_agent.executor import RunExecutor
 from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.models import Base
 from errand_agent.storage.people import PeopleRepository
 from errand_agent.storage.retention import RetentionRepository
 from errand_agent.storage.runs import RunRepository
@@ -126,10 +128,7 @@ class PrivacyUseCases:
         """Rows that were deleted, by table. Raises PermissionDenied, and Conflict while runs of the person end."""
         tenant_id, person = current_principal().tenant_id, self._allowed(person)
         await self._end_runs(tenant_id, person)
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            run_ids = await RunRepository(session).ids_of(tenant_id, person)
-            workflow_run_ids = await WorkflowRepository(session).run_ids_of(tenant_id, person)
-        await self._executor.forget([*run_ids, *workflow_run_ids])
+        await self._forget(tenant_id, person)
         async with self._database.transaction(tenant_id) as session:
             people = PeopleRepository(session, tenant_id)
             erased = await people.count(person)
@@ -138,25 +137,42 @@ class PrivacyUseCases:
                 raise Internal(f"rows were left: {left}")
         return erased
 
+    async def erase_tenant(self, tenant_id: str) -> dict[str, int]:
+        """Rows that were deleted, by table. Raises PermissionDenied, and Conflict while its runs end."""
+        may_erase_tenant(current_principal(), tenant_id)
+        async with self._database.transaction(tenant_id) as session:
+            # First: a schedule that comes due would begin another run.
+            await TimerRepository(session).remove_all(tenant_id)
+        await self._end_runs(tenant_id, None)
+        await self._forget(tenant_id, None)
+        return await erase_tenant(self._database, Base.metadata, tenant_id)
+
+    async def _forget(self, tenant_id: str, person: str | None) -> None:
+        """Deletes what the steps of ended runs remember: without the rows nobody would find them again."""
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            run_ids = await RunRepository(session).ids_of(tenant_id, person)
+            workflow_run_ids = await WorkflowRepository(session).run_ids_of(tenant_id, person)
+        await self._executor.forget([*run_ids, *workflow_run_ids])
+
     def _allowed(self, person: str) -> str:
         principal = current_principal()
         if visible_owner(principal) not in (None, person or principal.id):
             raise PermissionDenied("principal_id: only an admin may ask for another person.", permission="privacy")
         return person or principal.id
 
-    async def _end_runs(self, tenant_id: str, person: str) -> None:
+    async def _end_runs(self, tenant_id: str, person: str | None) -> None:
         """Cancels what goes on and waits: a run that ends later would store its answer again."""
         until = utc_now() + timedelta(seconds=_END_SECONDS)
         while going_on := await self._going_on(tenant_id, person):
             if utc_now() > until:
                 raise Conflict(
-                    f"{len(going_on)} runs of this person still end; ask again in a minute.",
+                    f"{len(going_on)} runs still end; ask again in a minute.",
                     resource="run",
                     id=going_on[0],
                 )
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _going_on(self, tenant_id: str, person: str) -> list[str]:
+    async def _going_on(self, tenant_id: str, person: str | None) -> list[str]:
         async with self._database.transaction(tenant_id, read_only=True) as session:
             runs = await RunRepository(session).ids_of(tenant_id, person, active=True)
             workflow_runs = await WorkflowRepository(session).run_ids_of(tenant_id, person, active=True)

@@ -8,6 +8,7 @@ from errand.tools.v1 import tools_pb2, tools_pb2_grpc
 from errand_common.principal import current_principal
 
 from errand_tools.domain.access import require_editor
+from errand_tools.domain.erasure import TenantErasure
 from errand_tools.domain.execution import Call
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.mcp import McpBook
@@ -41,6 +42,7 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     importer: OpenApiImporter
     mcp: McpBook
     usage: UsageBook
+    erasure: TenantErasure
 
     async def RegisterTool(
         self, request: tools_pb2.RegisterToolRequest, context: Context
@@ -189,6 +191,11 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
     async def LintTool(self, request: tools_pb2.LintToolRequest, context: Context) -> tools_pb2.LintToolResponse:
         rating = await self.registry.lint(current_principal().tenant_id, request.name)
         return conversion.rating_to_proto(rating)
+
+    async def EraseTenant(
+        self, request: tools_pb2.EraseTenantRequest, context: Context
+    ) -> tools_pb2.EraseTenantResponse:
+        return tools_pb2.EraseTenantResponse(erased=await self.erasure.erase(current_principal(), request.tenant_id))
 
 
 def _shown(tool: Tool) -> tools_pb2.Tool:
