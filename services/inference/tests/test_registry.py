@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from errand_common.errors import Conflict, ModelUnavailable
 from errand_common.settings import SettingsError, load_settings
 from errand_common.testing.keys import free_port
 from errand_inference.domain.engine import EngineRequest
+from errand_inference.domain.scheduler import Priority, Ticket
 from errand_inference.engines.transformers import TransformersEngine
 from errand_inference.loading import ModelLoader
 from errand_inference.metrics import LOADS
@@ -27,6 +28,7 @@ from errand_inference.model_store import merged_folder, open_source
 from errand_inference.registry import ModelRegistry
 from errand_inference.settings import InferenceSettings, ModelSettings
 from errand_inference.testing.provider import Provider, serving_provider
+from prometheus_client import REGISTRY
 
 # On a busy machine it starts in minutes.
 _MLFLOW_SECONDS = 400
@@ -389,3 +391,75 @@ async def test_a_provider_is_a_model_like_others_and_its_key_is_not_shown(tiny_m
         assert shadow is not None
         assert (shadow[0].name, shadow[1]) == ("big", 0.5)
         await models.close()
+
+
+@pytest.fixture
+async def far(tmp_path: Path) -> AsyncIterator[tuple[ModelRegistry, Provider]]:
+    """A remote default model and one on this machine, each behind the other."""
+    script = tmp_path / "script.json"
+    script.write_text("[]")
+    with serving_provider(Provider([])) as provider:
+        settings = InferenceSettings(
+            engine="scripted",
+            script_file=script,
+            model_name="far",
+            data_dir=tmp_path,
+            probe_seconds=0.01,
+            models={
+                "far": ModelSettings(engine="remote", url=provider.url, remote_model="gpt"),
+                "safe": ModelSettings(engine="remote", url=provider.url, remote_model="gpt", fallbacks=("near",)),
+                "near": ModelSettings(),
+            },
+            provider_keys={"far": provider.key, "safe": provider.key},  # type: ignore[dict-item]
+        )
+        models = ModelRegistry(settings)
+        await models.load_named()
+        probing = asyncio.create_task(models.probe())
+        yield models, provider
+        probing.cancel()
+        await models.close()
+
+
+def up(model: str) -> float | None:
+    return REGISTRY.get_sample_value("llm_provider_up", {"model": model})
+
+
+async def test_a_provider_that_answers_again_gets_the_next_request_at_once(
+    far: tuple[ModelRegistry, Provider],
+) -> None:
+    models, provider = far
+    breaker = models.get("far").dispatcher.breaker
+    provider.probe_failures = [503] * 1_000_000
+    await _until(lambda: up("far") == 0)
+    for _ in range(breaker.failures):
+        breaker.failed(time.monotonic())
+    assert REGISTRY.get_sample_value("circuits_open", {"target": "model far"}) == 1
+    assert not breaker.allows(time.monotonic())
+    provider.probe_failures = []
+    await _until(lambda: breaker.allows(time.monotonic()))
+    assert up("far") == 1
+    # Only a request that succeeds closes it.
+    assert breaker.is_open
+
+
+async def test_health_follows_a_provider_unless_a_fallback_stands_in(far: tuple[ModelRegistry, Provider]) -> None:
+    models, provider = far
+    provider.probe_failures = [503] * 1_000_000
+    await _until(lambda: not models.is_alive)
+    provider.probe_failures = []
+    await _until(lambda: models.is_alive)
+    models._settings = models._settings.model_copy(update={"model_name": "safe"})
+    provider.probe_failures = [503] * 1_000_000
+    await _until(lambda: up("safe") == 0)
+    assert models.is_alive
+
+
+async def test_a_queue_is_seen_while_no_turn_ends_and_an_unloaded_model_is_seen_no_more(
+    far: tuple[ModelRegistry, Provider],
+) -> None:
+    models, _ = far
+    models.get("near").dispatcher.scheduler.submit(Ticket("1", "t", Priority.NORMAL, 1e9), 0.0)
+    assert REGISTRY.get_sample_value("llm_queue_depth", {"model": "near"}) == 1
+    await models.unload("near")
+    assert REGISTRY.get_sample_value("llm_queue_depth", {"model": "near"}) is None
+    assert REGISTRY.get_sample_value("circuits_open", {"target": "model near"}) is None

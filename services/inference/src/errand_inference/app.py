@@ -48,9 +48,10 @@ async def serve(settings: InferenceSettings) -> None:
         await models.load_named()
         await server.set_serving(True)
         _log.info("serving", port=port)
-        keeper = asyncio.create_task(models.keep())
+        keepers = [asyncio.create_task(work) for work in (models.keep(), models.probe())]
         await _until_shutdown(server, models)
-        keeper.cancel()
+        for keeper in keepers:
+            keeper.cancel()
     finally:
         await server.stop(settings.drain_seconds)
         await shadows.close()

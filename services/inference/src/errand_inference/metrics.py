@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from errand_common.errors import ErrandError
-from errand_common.telemetry.metrics import counter, exemplar, gauge, histogram
+from errand_common.telemetry.metrics import CIRCUITS_OPEN, counter, exemplar, gauge, histogram
 
+from errand_inference.domain.dispatch import Dispatcher
 from errand_inference.domain.generation import GenerationResult
 
 TOKENS = counter("llm_tokens_total", "Tokens, by direction (prompt, completion)", "direction")
@@ -14,6 +15,7 @@ GENERATION = histogram("llm_generation_seconds", "Time from a request's arrival 
 QUEUE_WAIT = histogram("llm_queue_wait_seconds", "Time a request waited for a slot in the batch")
 QUEUED = gauge("llm_queue_depth", "Requests that wait", "model")
 RUNNING = gauge("llm_batch_size", "Requests in the batch", "model")
+PROVIDER_UP = gauge("llm_provider_up", "Whether a remote model's provider answered the last probes (1, 0)", "model")
 GRAMMARS = counter("llm_grammars_total", "Grammars looked up, by result (hit, miss)", "result")
 FINISHED = counter("llm_generations_total", "Turns, by finish reason", "finish")
 REJECTED_CALLS = counter("llm_rejected_calls_total", "Calls left out because their arguments break the schema")
@@ -26,6 +28,26 @@ SHADOWED = counter(
     *("model", "result"),
 )
 EMBEDDED = counter("llm_embedded_texts_total", "Texts embedded")
+
+
+def watch(dispatcher: Dispatcher) -> None:
+    """Asks at each scrape how a model's queue, batch and circuit are: a queue grows while no turn ends."""
+    model = dispatcher.model
+    QUEUED.labels(model).set_function(lambda: dispatcher.scheduler.queued)
+    RUNNING.labels(model).set_function(lambda: dispatcher.scheduler.running)
+    CIRCUITS_OPEN.labels(_circuit(model)).set_function(lambda: dispatcher.breaker.is_open)
+
+
+def unwatch(model: str) -> None:
+    """Leaves out a model that is served no more."""
+    QUEUED.remove(model)
+    RUNNING.remove(model)
+    CIRCUITS_OPEN.remove(_circuit(model))
+    PROVIDER_UP.remove(model)
+
+
+def _circuit(model: str) -> str:
+    return f"model {model}"
 
 
 class PrometheusObserver:

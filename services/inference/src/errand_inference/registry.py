@@ -18,7 +18,7 @@ from errand_inference.domain.engine import Engine, EngineRequest
 from errand_inference.domain.prefixes import Prefix, SeenPrefixes, plain_warm_up
 from errand_inference.engines.remote import RemoteEngine
 from errand_inference.loading import ModelLoader
-from errand_inference.metrics import LOADS
+from errand_inference.metrics import LOADS, PROVIDER_UP, unwatch, watch
 from errand_inference.mlflow_models import ModelVersion
 from errand_inference.prefix_file import PrefixFile
 from errand_inference.settings import InferenceSettings
@@ -120,6 +120,7 @@ class ModelRegistry:
                 raise
             replaced = self._models.get(name)
             self._models[name] = model
+        watch(model.dispatcher)
         LOADS.labels("loaded").inc()
         _log.info("model loaded", model=name, engine=model.engine.name, precision=model.engine.precision)
         if replaced is not None:
@@ -182,11 +183,21 @@ class ModelRegistry:
         self._failures[name] = _Failure(version, times, time.monotonic() + pause_seconds)
         _log.error("model not loaded; what was served stays", model=name, reason=error.message, again_in=pause_seconds)
 
+    async def probe(self) -> None:
+        """Asks the providers of remote models, for ever; one that answers again gets the next request at once."""
+        while self._settings.probe_seconds:
+            await asyncio.sleep(self._settings.probe_seconds)
+            # One may be unloaded meanwhile, and its connections closed.
+            await asyncio.gather(*(_probe(model) for model in self.all()), return_exceptions=True)
+
     @property
     def is_alive(self) -> bool:
-        """Whether the default model is served."""
+        """Whether the default model answers; one whose provider is away, by its fallbacks."""
         default = self._models.get(self._settings.model_name)
-        return default is not None and default.engine.is_alive
+        if default is None:
+            return False
+        fallbacks = self.fallbacks(default) if isinstance(default.engine, RemoteEngine) else ()
+        return any(dispatcher.engine.is_alive for dispatcher in (default.dispatcher, *fallbacks))
 
     async def unload(self, name: str) -> None:
         """Raises NotFound, or Conflict for the default model."""
@@ -195,6 +206,7 @@ class ModelRegistry:
         model = self._models.pop(name, None)
         if model is None:
             raise NotFound("model", name)
+        unwatch(name)
         self._retire(model)
 
     def _retire(self, model: ServedModel) -> None:
@@ -207,9 +219,20 @@ class ModelRegistry:
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
+        for name in self._models:
+            unwatch(name)
         await asyncio.gather(*(model.engine.close() for model in self._models.values()))
         self._loader.close()
         await self._prefixes.save()
+
+
+async def _probe(model: ServedModel) -> None:
+    engine = model.engine
+    if not isinstance(engine, RemoteEngine):
+        return
+    if await engine.probe() and model.dispatcher.breaker.is_open:
+        model.dispatcher.breaker.half_open()
+    PROVIDER_UP.labels(model.name).set(engine.is_alive)
 
 
 async def _warm_up(model: ServedModel, prefixes: SeenPrefixes) -> None:

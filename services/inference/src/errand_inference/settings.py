@@ -96,6 +96,12 @@ class InferenceSettings(ServiceSettings):
     poll_seconds: float = Field(
         default=60, ge=1, le=86_400, description="time between looks at the registry and at models that did not load"
     )
+    probe_seconds: float = Field(
+        default=15,
+        ge=0,
+        le=3600,
+        description="time between looks whether remote models' providers answer; 0 never looks",
+    )
     engine: Literal["openvino", "transformers", "scripted"] = "openvino"
     precision: Literal["fp32", "int8"] = Field(default="fp32", description="weight format of the openvino engine")
     compute: Literal["auto", "f32", "bf16"] = Field(

@@ -195,3 +195,34 @@ async def test_who_gave_no_json_is_asked_again_in_simpler_words(engine: RemoteEn
     assert (result.text, result.attempts) == ("", 3)
     assert [len(sent["messages"]) for sent in provider.asked] in ([4, 2, 2], [3, 1, 1])
     assert "nothing else" in json.dumps(provider.asked[1])
+
+
+@pytest.mark.parametrize(
+    ("status", "answers"), [(200, True), (404, True), (429, True), (501, True), (503, False), (403, False)]
+)
+async def test_a_probe_tells_a_provider_that_works_from_one_that_does_not(
+    engine: RemoteEngine, provider: Provider, status: int, answers: bool
+) -> None:
+    provider.probe_failures = [status]
+    assert await engine.probe() is answers
+    assert engine.is_alive
+
+
+async def test_a_provider_is_away_after_three_missed_probes_and_back_with_the_first_answer(
+    engine: RemoteEngine, provider: Provider
+) -> None:
+    provider.probe_failures = [503] * 6
+    assert [(await engine.probe(), engine.is_alive) for _ in range(3)] == [(False, True)] * 2 + [(False, False)]
+    assert (await answer(engine, "Hello")).text
+    assert engine.is_alive
+    provider.probe_failures = [503] * 3
+    assert [await engine.probe() for _ in range(4)] == [False] * 3 + [True]
+    assert engine.is_alive
+    # No generation was asked for that a provider would charge for.
+    assert len(provider.asked) == 1
+
+
+async def test_a_probe_of_a_provider_that_is_not_there_says_so() -> None:
+    gone = RemoteEngine(RemoteOptions("http://127.0.0.1:1/v1", "big"))
+    assert not await gone.probe()
+    await gone.close()

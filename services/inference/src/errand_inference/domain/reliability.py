@@ -68,6 +68,10 @@ class CircuitBreaker:
         self._next_try = now + self.open_seconds
         return True
 
+    def half_open(self) -> None:
+        """Lets the next request try at once: there are signs that it works again."""
+        self._next_try = 0.0
+
     def succeeded(self) -> None:
         """Closes it."""
         self._in_a_row = 0

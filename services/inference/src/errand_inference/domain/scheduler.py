@@ -66,7 +66,8 @@ class Scheduler:
     @property
     def queued(self) -> int:
         """Tickets that wait."""
-        return sum(len(queue) for queue in self._queues.values())
+        # A copy: figures are read by another thread.
+        return sum(len(queue) for queue in list(self._queues.values()))
 
     @property
     def running(self) -> int:

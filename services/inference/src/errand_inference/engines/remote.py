@@ -6,6 +6,7 @@ parser and one validation serve all. Its address and key are the operator's sett
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -30,6 +31,10 @@ _MOST_BYTES = 8 * 1024 * 1024
 _MOST_CALLS = 64
 _CONNECT_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 60.0
+_PROBE_SECONDS = 5.0
+# One that is lost on its way says nothing yet.
+_MISSES = 3
+_MODELS_PATH = "/models"
 _KEY_REFUSED = {401, 402, 403}
 _PASSING = {408, 409, 425}
 _NAME = re.compile(r"\w+")
@@ -56,22 +61,45 @@ class RemoteEngine:
 
     name = "remote"
     precision = "none"
-    is_alive = True
     capabilities = frozenset({Capability.STREAMING, Capability.CONTINUOUS_BATCHING})
 
     def __init__(self, options: RemoteOptions) -> None:
         self.context_tokens = options.context_tokens
         self._options, self._api = options, APIS[options.api]
+        self._misses = 0
         key = options.key.get_secret_value() if options.key else ""
         self._client = httpx.AsyncClient(
             base_url=options.url.rstrip("/"),
             headers={"accept": "text/event-stream", **self._api.headers(key)},
             timeout=httpx.Timeout(options.silent_seconds, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(
-                max_connections=options.connections, max_keepalive_connections=options.idle_connections
+                # One more, so that a probe waits for no generation.
+                max_connections=options.connections + 1,
+                max_keepalive_connections=options.idle_connections,
             ),
             follow_redirects=False,
         )
+
+    @property
+    def is_alive(self) -> bool:
+        """False when the provider missed several probes in a row."""
+        return self._misses < _MISSES
+
+    async def probe(self) -> bool:
+        """Whether the provider answers and takes the key: asks for its list of models, which costs nothing."""
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS), self._client.stream("GET", _MODELS_PATH) as response:
+                # Not every server has such a list; one that says so answers.
+                status = response.status_code
+                answers = status == httpx.codes.NOT_IMPLEMENTED or status < httpx.codes.INTERNAL_SERVER_ERROR
+                answers = answers and status not in _KEY_REFUSED
+                told = f"status {status}"
+        except (httpx.HTTPError, TimeoutError) as error:
+            answers, told = False, type(error).__name__
+        was_alive, self._misses = self.is_alive, 0 if answers else self._misses + 1
+        if self.is_alive != was_alive:
+            _log.warning("provider", model=self._options.model, answers=answers, told=told)
+        return answers
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """An estimate: a provider's tokenizer is its own."""
@@ -96,6 +124,7 @@ class RemoteEngine:
         except httpx.HTTPError as error:
             raise Unavailable("model", "The model's provider cannot be reached.") from error
         yield answer.end()
+        self._misses = 0
 
     async def _pieces(self, response: httpx.Response) -> AsyncGenerator[Piece, None]:
         async for line in _lines(response):

@@ -23,11 +23,15 @@ class Reply:
 
 @dataclass
 class Provider:
-    """Answers by its replies. `failures` are statuses that are given first, one a request; 0 breaks the stream off."""
+    """Answers by its replies. `failures` are statuses that are given first, one a request; 0 breaks the stream off.
+
+    `probe_failures` are those of its list of models.
+    """
 
     replies: Sequence[Reply]
     key: str = "secret"
     failures: list[int] = field(default_factory=list)
+    probe_failures: list[int] = field(default_factory=list)
     retry_after: str = "0"
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
@@ -59,13 +63,20 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""
 
+    def _failure(self, failures: list[int]) -> int | None:
+        given = self.headers.get("x-api-key") or (self.headers.get("authorization") or "").removeprefix("Bearer ")
+        failure = failures.pop(0) if failures else None
+        return failure if given == self.served.key else 401
+
+    def do_GET(self) -> None:
+        self.send_response(self._failure(self.served.probe_failures) or 200)
+        self.end_headers()
+        self.wfile.write(b'{"data":[]}')
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.served.asked.append(body)
-        given = self.headers.get("x-api-key") or (self.headers.get("authorization") or "").removeprefix("Bearer ")
-        failure = self.served.failures.pop(0) if self.served.failures else None
-        if given != self.served.key:
-            failure = 401
+        failure = self._failure(self.served.failures)
         if failure:
             self.send_response(failure)
             self.send_header("retry-after", self.served.retry_after)

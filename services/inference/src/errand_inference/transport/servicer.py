@@ -20,8 +20,8 @@ from opentelemetry.util.types import AttributeValue
 from errand_inference.domain.chat import ToolCall
 from errand_inference.domain.generation import Generation, GenerationResult, TextDelta
 from errand_inference.embeddings import MODEL_NAME, MiniLmEmbedder
-from errand_inference.metrics import EMBEDDED, QUEUED, RUNNING
-from errand_inference.registry import ModelRegistry, ServedModel
+from errand_inference.metrics import EMBEDDED
+from errand_inference.registry import ModelRegistry
 from errand_inference.shadow import Shadows
 from errand_inference.transport import convert
 
@@ -76,19 +76,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             genai.REQUEST_MODEL: request.model or model.name,
         }
         with _tracer.start_as_current_span(f"chat {model.name}", attributes=attributes) as span:
-            try:
-                chain = (model.dispatcher, *self._models.fallbacks(model))
-                async with aclosing(self._generation.stream(wanted, *chain)) as events:
-                    async for event in events:
-                        if isinstance(event, GenerationResult):
-                            self._models.note(model, wanted.prompt)
-                            self._shadows.follow(model, wanted, event)
-                            span.set_attributes(_attributes(event))
-                            yield convert.response_message(event)
-                        else:
-                            yield event
-            finally:
-                _observe(model)
+            chain = (model.dispatcher, *self._models.fallbacks(model))
+            async with aclosing(self._generation.stream(wanted, *chain)) as events:
+                async for event in events:
+                    if isinstance(event, GenerationResult):
+                        self._models.note(model, wanted.prompt)
+                        self._shadows.follow(model, wanted, event)
+                        span.set_attributes(_attributes(event))
+                        yield convert.response_message(event)
+                    else:
+                        yield event
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         """Unit vectors of the texts."""
@@ -166,11 +163,6 @@ def _attributes(result: GenerationResult) -> dict[str, AttributeValue]:
         "errand.rejected_calls": result.rejected_calls,
         "errand.attempts": result.attempts,
     }
-
-
-def _observe(model: ServedModel) -> None:
-    QUEUED.labels(model.name).set(model.dispatcher.scheduler.queued)
-    RUNNING.labels(model.name).set(model.dispatcher.scheduler.running)
 
 
 def _require_operator() -> None:
