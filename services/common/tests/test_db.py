@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from errand_common.db import Database, UtcDateTime, decode_page_token, encode_page_token, migrate, new_id
 from errand_common.errors import InvalidArgument, Unavailable
+from errand_common.statements import Statement
 from errand_common.testing.keys import free_port
 from sqlalchemy.exc import DBAPIError
 
@@ -101,6 +102,67 @@ async def test_postgres_hides_other_tenants_even_from_a_forgotten_filter(postgre
     with pytest.raises(DBAPIError, match="row-level security"):
         async with postgres.transaction("b") as session:
             await session.execute(_NOTES.insert().values(tenant_id="a"))
+
+
+_ADD = Statement(
+    sa.insert(_NOTES).values(tenant_id=sa.bindparam("of"), at=sa.bindparam("at")).returning(_NOTES.c.tenant_id)
+)
+
+
+@pytest.mark.parametrize("relaxed", [False, True])
+async def test_a_statement_alone_is_committed_and_gives_what_it_returns(database: Database, relaxed: bool) -> None:
+    moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    for tenant in ("a", "o'neill\\"):
+        [row] = await database.run(tenant, _ADD, {"of": tenant, "at": moment}, relaxed=relaxed)
+        assert row[0] == tenant
+        async with database.transaction(tenant) as session:
+            found = sa.select(_NOTES.c.at).where(_NOTES.c.tenant_id == tenant)
+            assert await session.scalar(found) == moment.astimezone(UTC)
+
+
+async def test_a_statement_alone_sees_its_tenant_only(postgres: Database) -> None:
+    await postgres.run("a", _ADD, {"of": "a", "at": None})
+    with pytest.raises(DBAPIError, match="row-level security"):
+        await postgres.run("b", _ADD, {"of": "a", "at": None})
+    assert await postgres.run("b", Statement(sa.delete(_NOTES).returning(_NOTES.c.tenant_id)), {}) == []
+    async with postgres.transaction() as session:
+        assert await session.scalar(sa.text("SELECT current_setting('app.tenant_id', true)")) in (None, "")
+        assert await session.scalar(sa.text("SHOW synchronous_commit")) == "on"
+
+
+async def test_a_statement_alone_that_nobody_waits_for_leaves_no_connection_in_the_middle(postgres: Database) -> None:
+    slow = Statement(sa.delete(_NOTES).where(sa.func.pg_sleep(60).is_not(None)).returning(_NOTES.c.tenant_id))
+    await postgres.run("a", _ADD, {"of": "a", "at": None})
+    waiting = asyncio.create_task(postgres.run("a", slow, {}))
+    looked = sa.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DELETE%' AND state = 'active'")
+    while True:
+        async with postgres.transaction() as session:
+            if await session.scalar(looked):
+                break
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    for _ in range(3):
+        await postgres.run("a", _ADD, {"of": "a", "at": None})
+
+
+async def test_a_statement_alone_is_unavailable_with_its_database(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand_common.db._CONNECT_SECONDS", 0.5)
+    away = Database(f"postgresql+asyncpg://u:p@127.0.0.1:{free_port()}/x", schema="test")
+    with pytest.raises(Unavailable):
+        await away.run("a", _ADD, {"of": "a", "at": None})
+    await away.close()
+    async with postgres.transaction() as session:
+        pid = await session.scalar(sa.text("SELECT pg_backend_pid()"))
+    engine = sa.create_engine(sa.make_url(postgres.url).set(drivername="postgresql+psycopg"))
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    engine.dispose()
+    with pytest.raises(Unavailable):
+        await postgres.run("a", _ADD, {"of": "a", "at": None})
+    await postgres.run("a", _ADD, {"of": "a", "at": None})
 
 
 async def test_sqlite_writers_wait_for_each_other(sqlite: Database) -> None:

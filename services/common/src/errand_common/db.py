@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase
 
 from errand_common.errors import InvalidArgument, Unavailable
+from errand_common.statements import Statement
 
 _NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -39,6 +40,7 @@ _NAMING = {
 _TENANT_SETTING = "app.tenant_id"
 # Built once: every transaction begins with it.
 _SET_TENANT = sa.select(sa.func.set_config(_TENANT_SETTING, sa.bindparam("tenant", type_=sa.String), True))
+_RELAXED = "; SET LOCAL synchronous_commit TO off"
 _READ_ONLY = "errand_read_only"
 _MIGRATION_LOCK = 0x0E44A4D
 _MIGRATION_WAIT_SECONDS = 300
@@ -159,6 +161,24 @@ class Database:
                 if self.is_postgres and tenant_id is not None:
                     await session.execute(_SET_TENANT, {"tenant": tenant_id})
                 yield session
+
+    async def run(
+        self, tenant_id: str, statement: Statement, values: Mapping[str, Any], *, relaxed: bool = False
+    ) -> Sequence[Any]:
+        """One statement in a transaction of its own, and what it returns: half the cost of `transaction` on Postgres.
+
+        What is `relaxed` does not wait for Postgres's disk: a database that crashes may forget it. Raises as
+        `transaction` does.
+        """
+        if not self.is_postgres:
+            async with self.transaction(tenant_id) as session:
+                result: Any = await session.execute(statement.clause, dict(values))
+                return result.all() if result.returns_rows else ()
+        # In hex there is nothing to quote.
+        tenant = f"convert_from(decode('{tenant_id.encode().hex()}', 'hex'), 'UTF8')"
+        begin = f"BEGIN; SELECT set_config('{_TENANT_SETTING}', {tenant}, true)"
+        with _unavailable():
+            return await statement.run(self.engine, begin + (_RELAXED if relaxed else ""), values)
 
     @contextlib.asynccontextmanager
     async def _turn(self, read_only: bool) -> AsyncIterator[None]:

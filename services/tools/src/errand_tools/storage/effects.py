@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any, cast
 
 from errand_common.db import Database
-from sqlalchemy import Table, Update, and_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from errand_common.statements import Statement
+from sqlalchemy import Table, Update, and_, bindparam, delete, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from errand_tools.domain.effects import (
     CallPosition,
@@ -19,10 +20,17 @@ from errand_tools.domain.ports import EffectStore, Page
 from errand_tools.domain.tools import ExecutionStatus, Outcome, SideEffect
 from errand_tools.storage.models import EffectRow
 
-# The two statements of every effect are built once: building one costs as much as sending it.
 _TABLE = cast("Table", EffectRow.__table__)
-_BEGIN = insert(_TABLE)
-_COMPLETE = (
+_COLUMNS = [column.name for column in _TABLE.c if column.name not in ("completed_at", "status", "result_json")]
+_OUTCOME = ("state", "status", "result_json", "duration_ms", "truncated", "completed_at")
+# An effect is these two statements, each a commit of its own: one before it is sent, one after.
+_BEGIN = Statement(
+    insert(_TABLE)
+    .values({column: bindparam(column) for column in _COLUMNS})
+    .on_conflict_do_nothing()
+    .returning(_TABLE.c.id)
+)
+_COMPLETE = Statement(
     update(_TABLE)
     .where(
         _TABLE.c.tenant_id == bindparam("of_tenant"),
@@ -30,18 +38,8 @@ _COMPLETE = (
         _TABLE.c.owner == bindparam("of_owner"),
         _TABLE.c.state == EffectState.DISPATCHED.value,
     )
-    .values(
-        {
-            column: bindparam(column)
-            for column in ("state", "status", "result_json", "duration_ms", "truncated", "completed_at")
-        }
-    )
+    .values({column: bindparam(column) for column in _OUTCOME})
     .returning(_TABLE.c.id)
-)
-# A database that crashes may forget this row's end, not its dispatch: the effect is in doubt then and is settled by
-# its class, so the call need not wait for the disk a second time.
-_COMPLETE_QUICKLY = _COMPLETE.where(
-    select(func.set_config("synchronous_commit", "off", True)).scalar_subquery() == "off"
 )
 
 
@@ -57,11 +55,10 @@ class SqlEffectStore(EffectStore):
         return self._exclusive
 
     async def begin(self, tenant_id: str, dispatch: Dispatch, now: datetime) -> Effect | None:
-        try:
-            async with self._database.transaction(tenant_id) as session:
-                await session.execute(_BEGIN, _dispatched(tenant_id, dispatch, now))
-        except IntegrityError:
-            return await self.get(tenant_id, dispatch.effect_id)
+        while not await self._database.run(tenant_id, _BEGIN, _dispatched(tenant_id, dispatch, now)):
+            # Purged in between, it is stored anew: None would say that it is in the ledger.
+            if (known := await self.get(tenant_id, dispatch.effect_id)) is not None:
+                return known
         return None
 
     async def take_over(
@@ -84,10 +81,9 @@ class SqlEffectStore(EffectStore):
 
     async def complete(self, tenant_id: str, effect_id: str, outcome: Outcome, *, owner: str, now: datetime) -> bool:
         held = {"of_tenant": tenant_id, "of_effect": effect_id, "of_owner": owner}
-        async with self._database.transaction(tenant_id) as session:
-            statement = _COMPLETE_QUICKLY if self._database.is_postgres else _COMPLETE
-            returned = await session.execute(statement, {**held, **_completed(outcome, now)})
-            return returned.first() is not None
+        # A database that crashes may forget this row's end, not its dispatch: the effect is in doubt then and is
+        # settled by its class, so the call need not wait for the disk a second time.
+        return bool(await self._database.run(tenant_id, _COMPLETE, {**held, **_completed(outcome, now)}, relaxed=True))
 
     async def leave_unsettled(self, tenant_id: str, effect_id: str, *, owner: str, now: datetime) -> bool:
         statement = _held(tenant_id, effect_id, owner).values(state=EffectState.UNSETTLED.value)
