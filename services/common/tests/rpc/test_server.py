@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,24 @@ async def test_a_server_is_not_ready_before_it_can_verify_tokens(keys: TestKeys,
             assert after.status == health_pb2.HealthCheckResponse.SERVING
     finally:
         await server.stop(0)
+
+
+async def test_all_calls_of_a_server_that_ends_find_another_one(keys: TestKeys) -> None:
+    class Quick(_Rag):
+        async def Search(self, request: rag_pb2.SearchRequest, context: Any) -> rag_pb2.SearchResponse:  # noqa: N802
+            self.searches += 1
+            return rag_pb2.SearchResponse()
+
+    ending, other = _Rag(), Quick()
+    async with serving([_registration(other)], keys) as there, AsyncExitStack() as stack:
+        here = await stack.enter_async_context(serving([_registration(ending)], keys))
+        async with create_channel(f"ipv4:{here},{there}") as channel, asyncio.timeout(30):
+            while not (ending.searches and other.searches):
+                await _search(channel, keys, "hello")
+            begun = ending.searches + other.searches
+            asked = [asyncio.ensure_future(_search(channel, keys, "hang", seconds=30)) for _ in range(60)]
+            while ending.searches + other.searches < begun + 60:  # noqa: ASYNC110 - two servers, one count
+                await asyncio.sleep(0.01)
+            assert ending.searches > 20, "the calls are spread"
+            await stack.aclose()
+            await asyncio.gather(*asked)

@@ -60,12 +60,15 @@ def _at_once(keys: TestKeys, monkeypatch: pytest.MonkeyPatch) -> Any:
 async def _told(agent: FakeAgent, keys: TestKeys, *, stops_after: int = 100) -> list[Any]:
     registration = Registration(add_AgentServiceServicer_to_server, agent, "errand.agent.v1.AgentService")
     events: list[Any] = []
-    async with serving([registration], keys) as target, create_channel(target) as channel:
-        async with aclosing(GrpcAgentBackend(channel).stream(HELLO)) as stream:  # type: ignore[type-var]
-            async for event in stream:
-                events.append(event)
-                if len(events) == stops_after:
-                    break
+    async with (
+        serving([registration], keys) as target,
+        create_channel(target) as channel,
+        aclosing(GrpcAgentBackend(channel).stream(HELLO)) as stream,  # type: ignore[type-var]
+    ):
+        async for event in stream:
+            events.append(event)
+            if len(events) == stops_after:
+                break
     return events
 
 

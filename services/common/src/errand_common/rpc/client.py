@@ -31,12 +31,14 @@ from errand_common.tokens import TokenSigner
 _SERVICE_CONFIG = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
-        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+        # A pod that ends fails all calls on its connection at once: they may all be asked again elsewhere. Retries
+        # stop when half of this is used up, and are allowed again as others succeed.
+        "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.5},
         "methodConfig": [
             {
                 "name": [{}],
                 "retryPolicy": {
-                    "maxAttempts": 3,
+                    "maxAttempts": 4,
                     "initialBackoff": "0.1s",
                     "maxBackoff": "1s",
                     "backoffMultiplier": 2,
