@@ -21,7 +21,7 @@ def test_hits_and_misses_of_the_query_cache_are_counted() -> None:
     key = ("acme", (("col_1", 1),), "query")
     answer: Any = type("Answer", (), {"degraded": False})()
     assert cache.get(key) is None
-    cache.put(key, answer)
+    cache.put(key, answer, epoch=cache.epoch)
     assert cache.get(key) is answer
     assert _value("rag_query_cache_total", result="hit") == before[0] + 1
     assert _value("rag_query_cache_total", result="miss") == before[1] + 1

@@ -111,11 +111,13 @@ def build(
     passages = SqlPassages(database)
     reindexing = Reindexing(
         collections=collections,
+        jobs=jobs,
         passages=passages,
         vectors=vectors,
         embedder=embedder,
         counter=default_counter(),
         batch=settings.embed_batch,
+        owner=owner,
     )
     worker = Worker(
         jobs=jobs,
@@ -125,6 +127,7 @@ def build(
             JobKind.PURGE_DOCUMENT: purger.run,
             JobKind.PURGE_COLLECTION: purger.run,
             JobKind.REINDEX: reindexing.run,
+            JobKind.RECONCILE: reindexing.repair,
         },
         when_idle=purger.scrub_if_needed,
         owner=owner,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from errand_common.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
@@ -208,6 +209,20 @@ async def test_remembered_answers_are_bounded_and_forgotten_with_their_collectio
         await library.search(text, "one")
     assert len(library.cache) == 3
     library.cache.forget("one")
+    assert len(library.cache) == 0
+
+
+async def test_an_answer_found_before_a_deletion_is_not_remembered_after_it(library: Library) -> None:
+    await library.add("a", "hotel")
+    read = library.by_ids
+
+    async def deleted_after_reading(*asked: Any) -> Mapping[str, Passage]:
+        rows = await read(*asked)
+        library.cache.forget("one")
+        return rows
+
+    library.by_ids = deleted_after_reading  # type: ignore[method-assign]
+    assert ids(await library.search("hotel", "one")) == ["a"]
     assert len(library.cache) == 0
 
 

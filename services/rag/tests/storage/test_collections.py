@@ -1,10 +1,13 @@
 """Collections are a tenant's own."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 from errand_common.errors import AlreadyExists, NotFound, QuotaExceeded
-from errand_rag.domain.models import JobKind, NewCollection, Quota
+from errand_rag.domain.models import Job, JobKind, NewCollection, Quota
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
+from errand_rag.storage.jobs import SqlJobs
 from errand_rag.testing.records import ingested, make_collection, upload_of
 
 
@@ -72,3 +75,31 @@ async def test_deleting_removes_everything_and_leaves_a_job_for_the_vectors(
         await collections.get("acme", made.id)
     with pytest.raises(NotFound):
         await documents.get("acme", document.id)
+
+
+async def test_an_index_that_waits_to_be_dropped_is_known_and_its_name_is_not_used_again(
+    collections: SqlCollections, jobs: SqlJobs
+) -> None:
+    made = await make_collection(collections, "one")
+    await collections.start_building("acme", made.id, "model", principal_id="u")
+    await collections.abandon_building("acme", made.id, principal_id="u")
+    again = await collections.start_building("acme", made.id, "model", principal_id="u")
+    assert (made.index, again.building_index) == (made.id, f"{made.id}-g2")
+    assert await collections.indexes("acme", made.id) == {made.id, f"{made.id}-g1", f"{made.id}-g2"}
+    while (job := await jobs.claim("me", lease_seconds=60)) is not None:
+        await jobs.done(job.id, "me")
+    assert await collections.indexes("acme", made.id) == {made.id, f"{made.id}-g2"}
+
+
+async def test_deleting_a_collection_makes_its_waiting_purges_due(collections: SqlCollections, jobs: SqlJobs) -> None:
+    made = await make_collection(collections, "one")
+    await collections.start_building("acme", made.id, "model", principal_id="u")
+    await collections.finish_building("acme", made.id, frozenset(), principal_id="u")
+    own = await collections.delete("acme", made.id, principal_id="u")
+    due = [job.index async for job in _claimed(jobs) if job.kind is JobKind.PURGE_COLLECTION]
+    assert (own.index, due) == (f"{made.id}-g1", [made.id])
+
+
+async def _claimed(jobs: SqlJobs) -> AsyncIterator[Job]:
+    while (job := await jobs.claim("me", lease_seconds=60)) is not None:
+        yield job

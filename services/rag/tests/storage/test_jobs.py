@@ -7,11 +7,13 @@ from errand_rag.domain.models import Job, JobKind
 from errand_rag.storage.jobs import SqlJobs, store_job
 
 
-async def store(database: Database, document_id: str, *, owner: str | None = None) -> Job:
+async def store(
+    database: Database, document_id: str, *, owner: str | None = None, kind: JobKind = JobKind.INGEST
+) -> Job:
     async with database.transaction("acme") as session:
         return store_job(
             session,
-            JobKind.INGEST,
+            kind,
             tenant_id="acme",
             collection_id="col",
             document_id=document_id,
@@ -68,3 +70,33 @@ async def test_done_is_gone_and_leased_from_birth_is_not_taken(database: Databas
     assert await jobs.claim("other", lease_seconds=60) is None
     await jobs.done(job.id, "me")
     assert await jobs.release_owner("me") == 0
+
+
+async def test_a_purge_knows_who_may_write_what_it_removes(database: Database, jobs: SqlJobs) -> None:
+    purge = await store(database, "doc", owner="me", kind=JobKind.PURGE_DOCUMENT)
+    whole = await store(database, "", owner="me", kind=JobKind.PURGE_COLLECTION)
+    await store(database, "doc")
+    other = await store(database, "other", owner="me")
+    # One that waits reads what is there when it begins; one of another document stores none of this.
+    assert [await jobs.writing(purge), await jobs.writing(whole)] == [False, True]
+    await jobs.done(other.id, "me")
+    assert not await jobs.writing(whole)
+    for kind, document_id in ((JobKind.REINDEX, ""), (JobKind.RECONCILE, ""), (JobKind.INGEST, "doc")):
+        writer = await store(database, document_id, owner="me", kind=kind)
+        assert [await jobs.writing(purge), await jobs.writing(whole)] == [True, True]
+        await jobs.done(writer.id, "me")
+
+
+async def test_a_purge_that_waited_for_a_writer_is_due_when_that_ends(database: Database, jobs: SqlJobs) -> None:
+    purge = await store(database, "doc", owner="me", kind=JobKind.PURGE_DOCUMENT)
+    other, writer = (
+        await store(database, "other", owner="me"),
+        await store(database, "", owner="me", kind=JobKind.REINDEX),
+    )
+    await jobs.postpone(purge.id, "me", delay_seconds=3600)
+    await jobs.done(other.id, "me")
+    assert await jobs.claim("me", lease_seconds=60) is None
+    await jobs.done(writer.id, "me")
+    again = await jobs.claim("me", lease_seconds=60)
+    assert again is not None
+    assert (again.id, again.attempts) == (purge.id, 2)

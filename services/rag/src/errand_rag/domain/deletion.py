@@ -127,20 +127,21 @@ class DeletionService:
 
     async def _vector_proof(self, tenant_id: str, traces: Traces) -> Proof:
         looked_for = len(traces.documents) + len(traces.indexes)
-        left = 0
+        # Asked before the looks: a removal that was over by then left nothing to find.
+        pending = await self._certificates.removal_stored(tenant_id, traces)
         try:
-            for index in traces.indexes:
-                left += await self._vectors.count(index)
-            for collection_id, document_id in traces.documents:
-                for index in await self._indexes(tenant_id, collection_id):
-                    left += await self._vectors.count_document(index, document_id)
+            left = await self._vectors_left(tenant_id, traces)
         except Unavailable:
-            return Proof("vectors", looked_for, left, pending=True)
-        return Proof("vectors", looked_for, left)
+            return Proof("vectors", looked_for, 0, pending=True)
+        return Proof("vectors", looked_for, left, pending=pending)
 
-    async def _indexes(self, tenant_id: str, collection_id: str) -> tuple[str, ...]:
-        try:
-            collection = await self._collections.get(tenant_id, collection_id)
-        except NotFound:
-            return ()
-        return tuple(filter(None, (collection.index, collection.building_index)))
+    async def _vectors_left(self, tenant_id: str, traces: Traces) -> int:
+        whole = set(traces.indexes)
+        for collection_id in traces.collections:
+            whole |= await self._collections.indexes(tenant_id, collection_id)
+        left = sum([await self._vectors.count(index) for index in sorted(whole)])
+        for collection_id in {id_ for id_, _ in traces.documents} - set(traces.collections):
+            for index in await self._collections.indexes(tenant_id, collection_id):
+                for _, document_id in filter(lambda pair: pair[0] == collection_id, traces.documents):
+                    left += await self._vectors.count_document(index, document_id)
+        return left

@@ -1,7 +1,7 @@
 """One document's way from bytes to searchable passages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from errand_common.errors import NotFound
 
@@ -80,7 +80,7 @@ class Ingestion:
         try:
             await self._ingest(job, collection)
         except (_Gone, NotFound):
-            await self._purger.purge_document(replace(job, index=collection.index))
+            await self._purger.purge_document(job)
 
     async def _ingest(self, job: Job, collection: Collection) -> None:
         await self._report(job, 1)

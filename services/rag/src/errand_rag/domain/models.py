@@ -31,6 +31,7 @@ class JobKind(StrEnum):
     PURGE_DOCUMENT = "purge_document"
     PURGE_COLLECTION = "purge_collection"
     REINDEX = "reindex"
+    RECONCILE = "reconcile"
 
 
 class SearchMode(StrEnum):
@@ -369,7 +370,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """One look after a deletion; `found` 0 proves it, unless the look is still to come."""
+    """One look after a deletion; `found` 0 proves it, unless the removal is `pending`."""
 
     place: str
     looked_for: int

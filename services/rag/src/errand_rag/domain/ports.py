@@ -127,6 +127,12 @@ class Collections(Protocol):
     async def delete(self, tenant_id: str, name_or_id: str, *, principal_id: str) -> Job:
         """Removes all rows and stores the job that removes the vectors. Raises NotFound."""
 
+    async def indexes(self, tenant_id: str, collection_id: str) -> frozenset[str]:
+        """All that may hold vectors of it: in use, being built, waiting to be dropped. It may be deleted."""
+
+    async def start_reconciling(self, tenant_id: str, collection_id: str, *, principal_id: str) -> Job:
+        """Stores a job that the caller does himself: deletions wait for it, a crash leaves it to the worker."""
+
     async def start_building(self, tenant_id: str, collection_id: str, model: str, *, principal_id: str) -> Collection:
         """Stores the job that builds the next index. Raises NotFound, Conflict when one is being built."""
 
@@ -256,6 +262,9 @@ class Certificates(Protocol):
     async def words_left(self, tenant_id: str) -> int:
         """Entries of the keyword index without a chunk."""
 
+    async def removal_stored(self, tenant_id: str, traces: Traces) -> bool:
+        """Whether a job is stored that removes vectors of these."""
+
 
 class Jobs(Protocol):
     """The durable queue. Each method is one transaction."""
@@ -274,6 +283,9 @@ class Jobs(Protocol):
 
     async def release(self, job_id: str, owner: str) -> None:
         """Gives it back as if never taken."""
+
+    async def writing(self, purge: Job) -> bool:
+        """Whether a job is at work that may store vectors of what this one removes."""
 
     async def release_owner(self, owner: str) -> int:
         """Gives back what a former process of this name held."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from errand_common.errors import ErrandError, NotFound
+from errand_common.errors import Conflict, ErrandError
 
 from errand_rag.domain.models import Job, JobKind
 from errand_rag.domain.ports import Cache, Collections, Jobs, Scrubber, VectorStore
@@ -31,23 +31,27 @@ class Purger:
         self._dirty = True
 
     async def run(self, job: Job) -> None:
-        """Removes what the job names. Raises Unavailable when the store is away."""
-        self._dirty = True
+        """Removes what the job names. Raises Unavailable when the store is away, Conflict while others write.
+
+        Whoever begins now finds no rows; whoever read them before may store their vectors after this
+        removal. So it is done only when it began with nobody at work, and until then done again.
+        """
+        if job.attempts <= 1:
+            self._dirty = True
         for cache in self._caches:
             cache.forget(job.collection_id)
+        others_write = await self._jobs.writing(job)
         if job.kind is JobKind.PURGE_COLLECTION:
             await self._vectors.drop(job.index)
         else:
             await self.purge_document(job)
+        if others_write:
+            raise Conflict("vectors of the collection are being stored; what was deleted is removed again after it")
+        self._dirty = True
 
     async def purge_document(self, job: Job) -> None:
-        """Removes a document's vectors, and the whole index when its collection is gone too."""
-        try:
-            collection = await self._collections.get(job.tenant_id, job.collection_id)
-        except NotFound:
-            await self._vectors.drop(job.index)
-            return
-        for index in filter(None, (collection.index, collection.building_index)):
+        """Removes a document's vectors from every index that may hold them."""
+        for index in await self._collections.indexes(job.tenant_id, job.collection_id):
             await self._vectors.delete_document(index, job.document_id)
 
     async def try_now(self, job: Job) -> None:

@@ -17,6 +17,7 @@ class QueryCache:
 
     def __init__(self, *, max_entries: int) -> None:
         self._max_entries = max_entries
+        self.epoch = 0
         self._answers: OrderedDict[Key, SearchResult] = OrderedDict()
 
     def __len__(self) -> int:
@@ -35,9 +36,13 @@ class QueryCache:
             self._answers.move_to_end(key)
         return answer
 
-    def put(self, key: Key, answer: SearchResult) -> None:
-        """Remembers an answer; one from words alone for want of vectors is not worth it."""
-        if answer.degraded:
+    def put(self, key: Key, answer: SearchResult, *, epoch: int) -> None:
+        """Remembers an answer that was looked for since `epoch`.
+
+        Not when something was forgotten after that: it may hold what was deleted. One from words
+        alone for want of vectors is not worth it.
+        """
+        if answer.degraded or epoch != self.epoch:
             return
         self._answers[key] = answer
         while len(self._answers) > self._max_entries:
@@ -53,5 +58,6 @@ class QueryCache:
 
     def forget(self, collection_id: str) -> None:
         """Drops the answers that a collection is part of: they hold text that may be deleted."""
+        self.epoch += 1
         for key in [key for key in self._answers if any(id_ == collection_id for id_, _ in key[1])]:
             del self._answers[key]

@@ -1,5 +1,6 @@
 """Builds a collection's index anew while searches use the old one, and repairs an index in place."""
 
+import contextlib
 from collections.abc import Sequence
 from logging import getLogger
 
@@ -8,7 +9,7 @@ from errand_common.errors import Conflict, ModelUnavailable, NotFound
 from errand_rag.domain.access import check_writable, may_use_documents
 from errand_rag.domain.chunking import embedding_text
 from errand_rag.domain.models import Chunk, Collection, Job, Passage, Reconciliation, Vector, VectorEntry
-from errand_rag.domain.ports import Collections, Embedder, Passages, TokenCounter, VectorStore
+from errand_rag.domain.ports import Collections, Embedder, Jobs, Passages, TokenCounter, VectorStore
 
 _logger = getLogger(__name__)
 _PAGE = 500
@@ -25,18 +26,22 @@ class Reindexing:
         self,
         *,
         collections: Collections,
+        jobs: Jobs,
         passages: Passages,
         vectors: VectorStore,
         embedder: Embedder,
         counter: TokenCounter,
         batch: int,
+        owner: str,
     ) -> None:
         self._collections = collections
+        self._jobs = jobs
         self._passages = passages
         self._vectors = vectors
         self._embedder = embedder
         self._counter = counter
         self._batch = batch
+        self._owner = owner
 
     async def start(self, name_or_id: str, model: str) -> Collection:
         """Stores the job that builds; the model in use for an empty name. Raises NotFound, Conflict."""
@@ -47,16 +52,19 @@ class Reindexing:
         )
 
     async def run(self, job: Job) -> None:
-        """Builds until nothing is missing, then switches. Safe to run again from the start."""
-        try:
+        """Builds until nothing is missing, then switches. Safe to run again from the start.
+
+        What is deleted meanwhile may come into the new index: its purge waits for this job to end.
+        """
+        with contextlib.suppress(NotFound):  # deleted meanwhile
             collection = await self._collections.get(job.tenant_id, job.collection_id)
-            if collection.building is None:
-                return
-            await self._build(job, collection)
-            await self._reconcile(await self._collections.get(job.tenant_id, collection.id), dry_run=False)
-        except NotFound:
-            # Deleted meanwhile: an index that was just filled must not outlive it.
-            await self._vectors.drop(job.index)
+            if collection.building is not None:
+                await self._build(job, collection)
+
+    async def repair(self, job: Job) -> None:
+        """Does the reconciliation that a process began and did not end."""
+        with contextlib.suppress(NotFound):
+            await self._repair(await self._collections.get(job.tenant_id, job.collection_id))
 
     async def _build(self, job: Job, collection: Collection) -> None:
         done: set[str] = set()
@@ -79,21 +87,31 @@ class Reindexing:
         """Compares rows and vectors; embeds what is missing, removes what is dead."""
         principal = may_use_documents()
         collection = check_writable(principal, await self._collections.get(principal.tenant_id, name_or_id))
-        return await self._reconcile(collection, dry_run=dry_run)
+        if dry_run:
+            missing, dead = await self._differences(collection)
+            return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead))
+        job = await self._collections.start_reconciling(collection.tenant_id, collection.id, principal_id=principal.id)
+        try:
+            return await self._repair(collection)
+        finally:
+            await self._jobs.done(job.id, self._owner)
 
-    async def _reconcile(self, collection: Collection, *, dry_run: bool) -> Reconciliation:
+    async def _repair(self, collection: Collection) -> Reconciliation:
+        missing, dead = await self._differences(collection)
+        for start in range(0, len(missing), self._batch):
+            page = await self._rows(collection, missing[start : start + self._batch])
+            await self._store(collection.index, page, await self._embed(page, collection.embedding_model))
+        await self._vectors.delete_chunks(collection.index, dead)
+        return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead))
+
+    async def _differences(self, collection: Collection) -> tuple[list[str], list[str]]:
+        """Chunks without a vector, and vectors without a chunk."""
         # Vectors first: one whose row is committed after this is of an ingestion under way.
         stored = await self._vectors.chunk_documents(collection.index)
         rows = await self._passages.chunk_ids(collection.tenant_id, collection.id)
         underway = await self._collections.unfinished_documents(collection.tenant_id, collection.id)
-        dead = {id_ for id_, document in stored.items() if id_ not in rows and document not in underway}
-        missing = sorted(rows - stored.keys())
-        if not dry_run:
-            for start in range(0, len(missing), self._batch):
-                page = await self._rows(collection, missing[start : start + self._batch])
-                await self._store(collection.index, page, await self._embed(page, collection.embedding_model))
-            await self._vectors.delete_chunks(collection.index, sorted(dead))
-        return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead))
+        dead = (id_ for id_, document in stored.items() if id_ not in rows and document not in underway)
+        return sorted(rows - stored.keys()), sorted(dead)
 
     async def _copy(self, collection: Collection, ids: Sequence[str], done: set[str]) -> None:
         target, model = collection.building_index, collection.building_model

@@ -94,8 +94,9 @@ class SearchService:
         key = self._cache.key(principal.tenant_id, collections, query)
         known = self._cache.get(key)
         if known is None:
+            epoch = self._cache.epoch
             known = await self._answer(principal.tenant_id, collections, query)
-            self._cache.put(key, known)
+            self._cache.put(key, known, epoch=epoch)
         return known
 
     async def search_batch(self, queries: Sequence[SearchQuery]) -> tuple[SearchResult, ...]:

@@ -10,9 +10,9 @@ from errand_common.db import Database, UtcDateTime, new_id, utc_now
 from errand_common.errors import NotFound
 from sqlalchemy.orm import Mapped, mapped_column
 
-from errand_rag.domain.models import Certificate, Deleted, Page, Proof, Traces, index_name
+from errand_rag.domain.models import Certificate, Deleted, JobKind, Page, Proof, Traces, index_name
 from errand_rag.storage.collections import page_of
-from errand_rag.storage.models import JSON, Base, ChunkRow, CollectionRow, ContentRow, DocumentRow, total
+from errand_rag.storage.models import JSON, Base, ChunkRow, CollectionRow, ContentRow, DocumentRow, JobRow, total
 
 # Of more documents than this the first ones are followed one by one; all are counted.
 _MAX_TRACED = 5000
@@ -162,6 +162,18 @@ class SqlCertificates:
                     count = sa.select(sa.func.count()).where(column.in_(part))
                     left += int((await session.execute(count)).scalar_one())
         return left
+
+    async def removal_stored(self, tenant_id: str, traces: Traces) -> bool:
+        """Whether a job is stored that removes vectors of these."""
+        purge = sa.select(JobRow.id).where(JobRow.tenant_id == tenant_id).limit(1)
+        of_documents = purge.where(JobRow.kind == JobKind.PURGE_DOCUMENT.value)
+        of_indexes = purge.where(JobRow.kind == JobKind.PURGE_COLLECTION.value)
+        documents = [document for _, document in traces.documents]
+        looks = [of_indexes.where(JobRow.collection_id.in_(traces.collections))]
+        for start in range(0, len(documents), _MAX_TRACED):
+            looks.append(of_documents.where(JobRow.document_id.in_(documents[start : start + _MAX_TRACED])))
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            return any([(await session.execute(look)).first() is not None for look in looks])
 
     async def words_left(self, tenant_id: str) -> int:
         """Entries of the keyword index without a chunk; on Postgres they are part of the chunk's row."""

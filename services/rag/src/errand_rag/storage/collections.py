@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,13 +21,15 @@ from errand_rag.domain.models import (
     Page,
     index_name,
 )
-from errand_rag.storage.jobs import store_job
-from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, total
+from errand_rag.storage.jobs import PURGES, store_job
+from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, JobRow, total
 from errand_rag.storage.reading import Queries
 
 _QUOTA_RETRY_SECONDS = 3600.0
 # Longer than a search may take.
 _OLD_INDEX_SECONDS = 60.0
+# Longer than a call may take: only a crash leaves it to others.
+_RECONCILE_LEASE_SECONDS = 3600.0
 
 
 class SqlCollections:
@@ -119,9 +122,36 @@ class SqlCollections:
             await session.execute(sa.delete(ContentRow).where(ContentRow.document_id.in_(documents)))
             await session.execute(sa.delete(DocumentRow).where(DocumentRow.collection_id == id_))
             await session.execute(sa.delete(CollectionRow).where(CollectionRow.id == id_))
+            # Nobody searches an older index any more.
+            older = sa.update(JobRow).where(JobRow.collection_id == id_, JobRow.kind.in_(PURGES))
+            await session.execute(older.values(run_at=utc_now()))
             if collection.building is not None:
                 store_purge(session, tenant_id, id_, collection.building_index, principal_id)
             return store_purge(session, tenant_id, id_, collection.index, principal_id, owner=self._owner)
+
+    async def indexes(self, tenant_id: str, collection_id: str) -> frozenset[str]:
+        """All that may hold vectors of it: in use, being built, waiting to be dropped. It may be deleted."""
+        own = sa.select(CollectionRow.generation, CollectionRow.building).where(
+            CollectionRow.id == collection_id, CollectionRow.tenant_id == tenant_id
+        )
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            numbers = [number for row in await session.execute(own) for number in row if number is not None]
+            dropped = await _dropped_indexes(session, collection_id)
+            return dropped | {index_name(collection_id, number) for number in numbers}
+
+    async def start_reconciling(self, tenant_id: str, collection_id: str, *, principal_id: str) -> Job:
+        """Stores a job that the caller does himself: deletions wait for it, a crash leaves it to the worker."""
+        async with self._database.transaction(tenant_id) as session:
+            return store_job(
+                session,
+                JobKind.RECONCILE,
+                tenant_id=tenant_id,
+                collection_id=collection_id,
+                document_id="",
+                principal_id=principal_id,
+                lease_owner=self._owner,
+                lease_seconds=_RECONCILE_LEASE_SECONDS,
+            )
 
     async def start_building(self, tenant_id: str, collection_id: str, model: str, *, principal_id: str) -> Collection:
         """Stores the job that builds the next index. Raises NotFound, Conflict when one is being built."""
@@ -131,7 +161,7 @@ class SqlCollections:
                 raise Conflict(
                     f"an index of '{row.name}' is being built; wait for it", resource="collection", id=row.id
                 )
-            begin_building(session, row, model, principal_id)
+            await begin_building(session, row, model, principal_id)
             await session.flush()
             return (await _named(session, tenant_id, [collection_id]))[0]
 
@@ -202,9 +232,12 @@ def store_purge(
     )
 
 
-def begin_building(session: AsyncSession, row: CollectionRow, model: str, principal_id: str) -> None:
+async def begin_building(session: AsyncSession, row: CollectionRow, model: str, principal_id: str) -> None:
     """Marks the next index as being built and adds its job to the transaction."""
-    row.building, row.building_model, row.building_done = row.generation + 1, model, 0
+    dropped = await _dropped_indexes(session, row.id)
+    # One that was given up may still wait to be dropped: its name is not free before.
+    free = (number for number in count(row.generation + 1) if index_name(row.id, number) not in dropped)
+    row.building, row.building_model, row.building_done = next(free), model, 0
     store_job(
         session,
         JobKind.REINDEX,
@@ -214,6 +247,14 @@ def begin_building(session: AsyncSession, row: CollectionRow, model: str, princi
         principal_id=principal_id,
         index=index_name(row.id, row.building),
     )
+
+
+async def _dropped_indexes(session: AsyncSession, collection_id: str) -> frozenset[str]:
+    """Names of those that wait to be dropped."""
+    names = sa.select(JobRow.index_name).where(
+        JobRow.kind == JobKind.PURGE_COLLECTION.value, JobRow.collection_id == collection_id
+    )
+    return frozenset((await session.execute(names)).scalars())
 
 
 async def locked_collection(session: AsyncSession, tenant_id: str, collection_id: str) -> CollectionRow:

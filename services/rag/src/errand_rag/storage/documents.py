@@ -210,7 +210,6 @@ class SqlDocuments:
             document_id=row.id,
             principal_id=principal_id,
             lease_owner=owner,
-            index=collection.index,
         )
 
 
@@ -220,7 +219,7 @@ async def _compact_if_worth(session: AsyncSession, collection: CollectionRow, pr
         return
     count = sa.select(sa.func.count()).where(ChunkRow.collection_id == collection.id)
     if collection.dead_vectors >= _DEAD_SHARE * (await session.execute(count)).scalar_one():
-        begin_building(session, collection, collection.embedding_model, principal_id)
+        await begin_building(session, collection, collection.embedding_model, principal_id)
 
 
 async def _lock(session: AsyncSession, tenant_id: str, collection_id: str) -> None:

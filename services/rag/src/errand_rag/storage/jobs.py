@@ -14,6 +14,8 @@ from errand_rag.domain.models import Job, JobKind
 from errand_rag.storage.models import JobRow
 
 _INLINE_LEASE_SECONDS = 60.0
+PURGES = (JobKind.PURGE_DOCUMENT.value, JobKind.PURGE_COLLECTION.value)
+_WRITERS = (JobKind.INGEST.value, JobKind.REINDEX.value, JobKind.RECONCILE.value)
 
 
 def store_job(
@@ -25,6 +27,7 @@ def store_job(
     document_id: str,
     principal_id: str,
     lease_owner: str | None = None,
+    lease_seconds: float = _INLINE_LEASE_SECONDS,
     priority: int = 0,
     index: str = "",
     delay_seconds: float = 0.0,
@@ -43,7 +46,7 @@ def store_job(
         index_name=index,
         run_at=now + timedelta(seconds=delay_seconds),
         lease_owner=lease_owner,
-        lease_until=now + timedelta(seconds=_INLINE_LEASE_SECONDS) if lease_owner else None,
+        lease_until=now + timedelta(seconds=lease_seconds) if lease_owner else None,
     )
     session.add(row)
     return row.to_domain()
@@ -87,9 +90,16 @@ class SqlJobs:
         return await self._update(job_id, owner, lease_until=until)
 
     async def done(self, job_id: str, owner: str) -> None:
-        """Removes it."""
+        """Removes it; purges that waited for its end are tried again now."""
+        end = (
+            sa.delete(JobRow)
+            .where(*_held(job_id, owner))
+            .returning(JobRow.kind, JobRow.collection_id, JobRow.document_id)
+        )
         async with self._database.transaction() as session:
-            await session.execute(sa.delete(JobRow).where(*_held(job_id, owner)))
+            ended = (await session.execute(end)).one_or_none()
+            if ended is not None and ended.kind in _WRITERS:
+                await session.execute(_hasten(ended.collection_id, ended.document_id))
 
     async def postpone(self, job_id: str, owner: str, *, delay_seconds: float) -> None:
         """Gives it back, to be taken after the delay."""
@@ -99,6 +109,19 @@ class SqlJobs:
     async def release(self, job_id: str, owner: str) -> None:
         """Gives it back as if never taken."""
         await self._update(job_id, owner, attempts=JobRow.attempts - 1, lease_owner=None, lease_until=None)
+
+    async def writing(self, purge: Job) -> bool:
+        """Whether a job is at work that may store vectors of what this one removes."""
+        # A lease that ran out counts: its holder may have been halted between reading and storing.
+        query = sa.select(JobRow.id).where(
+            JobRow.kind.in_(_WRITERS),
+            JobRow.collection_id == purge.collection_id,
+            JobRow.lease_owner.is_not(None),
+        )
+        if purge.document_id:
+            query = query.where(JobRow.document_id.in_((purge.document_id, "")))
+        async with self._database.transaction(read_only=True) as session:
+            return (await session.execute(query.limit(1))).first() is not None
 
     async def release_owner(self, owner: str) -> int:
         """Gives back what a former process of this name held; its attempts stay counted."""
@@ -112,6 +135,17 @@ class SqlJobs:
             statement = sa.update(JobRow).where(*_held(job_id, owner)).values(**values)
             result = await session.execute(statement)
             return bool(getattr(result, "rowcount", 0))
+
+
+def _hasten(collection_id: str, document_id: str) -> sa.Update:
+    """Makes purges due that were tried while a writer was at work."""
+    tried = (
+        sa.update(JobRow)
+        .where(JobRow.collection_id == collection_id, JobRow.kind.in_(PURGES))
+        .where(JobRow.attempts > 0, JobRow.lease_owner.is_(None))
+        .values(run_at=utc_now())
+    )
+    return tried.where(JobRow.document_id == document_id) if document_id else tried
 
 
 def _held(job_id: str, owner: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -62,6 +62,17 @@ class RagClient:
                 await asyncio.sleep(_POLL_SECONDS)
         return document
 
+    async def proven(self, certificate_id: str, *, timeout_seconds: float = 30) -> rag_pb2.DeletionCertificate:
+        """The certificate once none of its proofs is pending. Raises TimeoutError."""
+        request = rag_pb2.GetDeletionCertificateRequest(id=certificate_id)
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                with self.calling() as stub:
+                    certificate = (await stub.GetDeletionCertificate(request)).certificate
+                if not any(proof.pending for proof in certificate.proofs):
+                    return certificate
+                await asyncio.sleep(_POLL_SECONDS)
+
     async def ingest(self, collection: str, filename: str, content: bytes | str) -> rag_pb2.Document:
         """Uploads and waits until the document is READY or FAILED."""
         return await self.settled((await self.upload(collection, filename, content)).document.id)
