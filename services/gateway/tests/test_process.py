@@ -66,6 +66,21 @@ async def test_running_requests_end_and_new_ones_are_refused(
     assert ADMIN_KEY.rsplit("_", 1)[1].encode() not in output
 
 
+async def test_a_kept_connection_ends_with_an_answer(tmp_path: Path, backend: FakeBackend, keys: TestKeys) -> None:
+    port = free_port()
+    process = await start(tmp_path, backend, keys, port, DRAIN_SECONDS="10", LOG_FORMAT="json")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=False) as http:
+        await until_ready(http)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        while b'"draining"' not in await process.stdout.readline():
+            pass
+        answer = await http.get("/healthz")
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode == 0
+
+
 async def test_bad_setting_is_named(tmp_path: Path, backend: FakeBackend, keys: TestKeys) -> None:
     process = await start(tmp_path, backend, keys, 0, BOOTSTRAP_ADMIN_KEY="short-secret", RATE_LIMIT="many")
     _, error = await asyncio.wait_for(process.communicate(), 90)

@@ -23,6 +23,8 @@ from errand_gateway.settings import GatewaySettings
 _log = structlog.get_logger(__name__)
 _PONG_SECONDS: Final = 20.0
 _HEADER_BYTES: Final = 32 * 1024
+_FAREWELL_SECONDS: Final = 3.0
+_LOOK_SECONDS: Final = 0.05
 
 
 class _Server(uvicorn.Server):
@@ -60,6 +62,7 @@ async def serve(settings: GatewaySettings) -> None:
         if not serving.done():
             _log.info("draining", seconds=settings.drain_seconds)
             app.state.services.readiness.draining = True
+            await _see_off(server, min(_FAREWELL_SECONDS, settings.drain_seconds / 5))
             server.should_exit = True
         await serving
     finally:
@@ -68,6 +71,14 @@ async def serve(settings: GatewaySettings) -> None:
         shutdown_tracing()
     if not server.started:
         raise SystemExit(1)
+
+
+async def _see_off(server: uvicorn.Server, seconds: float) -> None:
+    """Gives clients time to ask once more and be told with the answer that their connection ends."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while server.server_state.connections and loop.time() < until:  # noqa: ASYNC110 - uvicorn tells nobody
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _renew_certificate(config: uvicorn.Config, settings: GatewaySettings) -> None:

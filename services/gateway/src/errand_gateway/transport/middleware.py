@@ -12,6 +12,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from errand_gateway.domain.health import ReadinessMonitor
 from errand_gateway.transport.context import RequestContext, bind_context
 from errand_gateway.transport.errors import ApiHttpError, error_response, internal_error
 from errand_gateway.transport.tracing import describe_end, request_span
@@ -35,6 +36,8 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 }
 # Told over HTTPS alone: behind an ingress that ends TLS, saying so is the ingress's part.
 _STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
+# A connection that is closed between two requests may lose the second, which is on its way.
+_LAST_ANSWER: Final = (b"connection", b"close")
 _RAW_SECURITY_HEADERS: Final = tuple(
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
 )
@@ -107,6 +110,7 @@ class _Exchange:
     def __init__(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         self.context = context
         self._is_secure = scope.get("scheme") == "https"
+        self._readiness: ReadinessMonitor = scope["app"].state.services.readiness
         self.status = 0
         self._receive = receive
         self._send = send
@@ -129,6 +133,8 @@ class _Exchange:
         headers.append((b"x-request-id", self.context.request_id.encode()))
         if self._is_secure:
             headers.append(_STRICT_TRANSPORT)
+        if self._readiness.draining:
+            headers.append(_LAST_ANSWER)
         return headers
 
 
