@@ -60,6 +60,30 @@ def test_only_tools_and_models_reach_the_internet_and_never_the_private_networks
     assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(block["except"])
 
 
+@pytest.mark.parametrize(("name", "setting"), [("agent", "webhook_hosts"), ("rag", "fetch_hosts")])
+def test_those_who_are_told_hosts_reach_the_internet_too(name: str, setting: str) -> None:
+    hosts: dict[str, Any] = {f"{name}__settings": {setting: ["hooks.example.com"]}}
+    assert _reaches_out(name, **hosts)
+    assert not _reaches_out(name, **hosts, networkPolicy__internet=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        (
+            "agent",
+            {"webhook_hosts": ["10.0.0.7:80", "hooks.example.com"], "webhook_private_networks": ["10.20.0.0/16"]},
+        ),
+        ("rag", {"fetch_hosts": ["10.0.0.7:8080"], "fetch_private_networks": ["10.20.0.0/16"]}),
+        ("tools", {"http_allow_list": ["10.0.0.7"], "http_private_networks": ["10.20.0.0/16"]}),
+    ],
+)
+def test_private_networks_are_open_to_the_service_whose_settings_name_them(name: str, settings: dict[str, Any]) -> None:
+    policy = find(render(**{f"{name}__settings": settings, "networkPolicy__internet": False}), "NetworkPolicy", name)
+    blocks = [peer["ipBlock"] for rule in policy["spec"]["egress"] for peer in rule["to"] if "ipBlock" in peer]
+    assert blocks == [{"cidr": "10.20.0.0/16"}, {"cidr": "10.0.0.7/32"}]
+
+
 def test_who_may_call_the_gateway_can_be_narrowed() -> None:
     everybody = find(render(), "NetworkPolicy", "gateway")["spec"]["ingress"]
     assert any("from" not in rule for rule in everybody)
