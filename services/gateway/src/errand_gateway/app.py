@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -40,6 +40,7 @@ from errand_gateway.clients.tools import GrpcToolBackend
 from errand_gateway.domain.admin import bootstrap
 from errand_gateway.domain.admission import Admission
 from errand_gateway.domain.auth import Authenticator, CredentialCache
+from errand_gateway.domain.erasures import TenantDeletions
 from errand_gateway.domain.health import Probe, ReadinessMonitor
 from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
@@ -53,6 +54,7 @@ from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.domain.sessions import Sessions
 from errand_gateway.settings import GatewaySettings
 from errand_gateway.storage.concurrency import ConcurrencyLimits, LocalConcurrencyLimiter, ValkeyConcurrencyLimiter
+from errand_gateway.storage.erasures import SqlDeletionRepository
 from errand_gateway.storage.files import SqlFileRepository
 from errand_gateway.storage.idempotency import AesSeal, SqlAnswerRepository
 from errand_gateway.storage.journal import FileJournal
@@ -207,6 +209,26 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         agents, responses = _screened(settings.personal_data, channels["agent"], database)
         workflows = GrpcWorkflowBackend(channels["agent"])
         tokens = InternalTokens(signer)
+        documents = GrpcDocumentBackend(channels["rag"])
+        tools = GrpcToolBackend(channels["tools"])
+        privacy = GrpcPrivacyBackend(channels["agent"])
+        deletion_rows = SqlDeletionRepository(database)
+        deletions = TenantDeletions(
+            deletion_rows,
+            {
+                "gateway": deletion_rows.erase,
+                "agent": privacy.erase_tenant,
+                "rag": documents.erase_tenant,
+                "tools": tools.erase_tenant,
+            },
+            owner=new_id("gw"),
+            acting_as=tokens.acting_as,
+            record=functools.partial(recorder.record, usage=None),
+            on_failure=_deletion_failure,
+            settle=timedelta(seconds=settings.deletion_settle_seconds),
+            now=utc_now,
+        )
+        await stack.enter_async_context(_running(deletions.run()))
         background = BackgroundRuns(agents, workflows, tokens, recorder)
         stack.push_async_callback(background.close)
         yield Services(
@@ -215,6 +237,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             pepper=pepper,
             keys=keys,
             tenants=tenants,
+            deletions=deletions,
             users=users,
             sessions=sessions,
             external=external,
@@ -243,12 +266,12 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             workflows=workflows,
             memory=GrpcMemoryBackend(channels["agent"]),
             examples=GrpcExampleBackend(channels["agent"]),
-            privacy=GrpcPrivacyBackend(channels["agent"]),
+            privacy=privacy,
             schedules=GrpcScheduleBackend(channels["agent"]),
             prompts=GrpcPromptBackend(channels["agent"]),
             webhooks=GrpcWebhookBackend(channels["agent"]),
-            documents=GrpcDocumentBackend(channels["rag"]),
-            tools=GrpcToolBackend(channels["tools"]),
+            documents=documents,
+            tools=tools,
             models=ObservedModels(GrpcModelBackend(channels["inference"])),
             trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
             max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
@@ -272,14 +295,26 @@ def _quota_failure(error: Exception) -> None:
     _log.error("quota_spending_not_booked", error=type(error).__name__)
 
 
+def _deletion_failure(service: str, error: Exception) -> None:
+    _log.error("tenant_deletion_held_up", service=service, error=type(error).__name__)
+
+
 @contextlib.asynccontextmanager
-async def _keeping(keeper: QuotaKeeper, drain_seconds: float) -> AsyncIterator[None]:
-    task = asyncio.create_task(keeper.run())
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _keeping(keeper: QuotaKeeper, drain_seconds: float) -> AsyncIterator[None]:
+    try:
+        async with _running(keeper.run()):
+            yield
+    finally:
         await keeper.close(seconds=max(1.0, drain_seconds))
 
 

@@ -130,6 +130,13 @@ class GatewaySettings(ServiceSettings):
     json_body_mebibytes: Mebibytes = Field(default=4, description="largest JSON body")
     upload_mebibytes: Mebibytes = Field(default=25, description="largest document")
     heartbeat_seconds: float = Field(default=15, ge=1, le=300, description="between SSE comments")
+    deletion_settle_seconds: float = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        description="how long after the order to delete a tenant the last look for what is left begins at the "
+        "earliest: longer than credentials are cached and calls wait to be counted",
+    )
     record_flush_seconds: float = Field(
         default=0.5, ge=0.05, le=60, description="longest that usage and audit rows wait in memory"
     )

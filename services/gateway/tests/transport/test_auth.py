@@ -12,6 +12,7 @@ from errand_common.db import new_id
 from errand_common.errors import Unauthenticated
 from errand_common.testing.keys import TestKeys, principal
 from errand_common.tokens import TokenSigner, generate_signing_key
+from errand_gateway.clients.passwords import Argon2PasswordHasher
 from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import RunningGateway, running_gateway, test_settings
 
@@ -46,6 +47,20 @@ async def asked(gateway: RunningGateway, token: str, path: str = "/api/v1/me") -
     """What is answered to an access token."""
     async with gateway.client(None) as http:
         return await http.get(path, headers={"Authorization": f"Bearer {token}"})
+
+
+async def test_who_is_deleted_while_logging_in_is_refused(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await add_user(gateway)
+    verify = Argon2PasswordHasher.verify
+
+    async def slow(hasher: Argon2PasswordHasher, password: str, hashed: str) -> bool:
+        await gateway.http.delete(f"/api/v1/admin/users/{user['id']}")
+        return await verify(hasher, password, hashed)
+
+    monkeypatch.setattr(Argon2PasswordHasher, "verify", slow)
+    assert (await log_in(gateway, user)).status_code == 401
 
 
 async def test_a_login_acts_with_the_roles_of_its_user(gateway: RunningGateway) -> None:

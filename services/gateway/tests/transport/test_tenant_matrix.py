@@ -14,6 +14,7 @@ from .test_quotas import ALL
 # Operations whose path names nothing of a tenant's own, each with the reason.
 NOT_TENANTS = {
     "/api/v1/admin/tenants/{tenant_id}": "the operator's alone: refused with 403 to everybody else",
+    "/api/v1/admin/tenants/{tenant_id}/deletion": "the same",
     "/v1/models/{model}": "models are the installation's; agents in it are tested below",
 }
 # Operations that make what their path names, in the caller's own tenant.

@@ -1,11 +1,12 @@
 """The rag service over gRPC."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import grpc.aio
 from errand.rag.v1 import rag_pb2 as pb
 from errand.rag.v1.rag_pb2_grpc import RagServiceStub
+from errand_common.errors import Conflict
 from errand_common.rpc.client import deadline_seconds, streaming, translate_errors
 
 from errand_gateway.clients import conversion as convert
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from errand.rag.v1.rag_pb2_grpc import RagServiceAsyncStub
 
 DEPENDENCY: Final = "rag"
+_LAST_DELETIONS: Final = 200
 
 
 class GrpcDocumentBackend:
@@ -188,6 +190,18 @@ class GrpcDocumentBackend:
         with translate_errors(DEPENDENCY):
             response = await self._stub.ListDeletionCertificates(request, timeout=self._timeout)
         return Page([messages.certificate_of(item) for item in response.certificates], response.next_page_token)
+
+    async def erase_tenant(self, tenant_id: str) -> Mapping[str, int]:
+        """Deletes all collections; with none left raises Conflict until each deletion is proven."""
+        if (await self.list_collections(PageQuery(1))).items:
+            certificate = await self.delete_data(tenant_id=tenant_id)
+            rows = sum(proof.looked_for for proof in certificate.proofs if proof.place == "rows")
+            collections = rows - certificate.documents
+            return {"collections": collections, "documents": certificate.documents, "chunks": certificate.chunks}
+        for known in (await self.list_deletions(PageQuery(_LAST_DELETIONS))).items:
+            if not known.complete and not (await self.get_deletion(known.id)).complete:
+                raise Conflict("what was deleted is still being removed from its last place", resource="deletion")
+        return {}
 
 
 async def _parts(header: pb.UploadHeader, data: AsyncIterator[bytes]) -> AsyncIterator[pb.UploadDocumentRequest]:

@@ -1,6 +1,6 @@
 """The tools service over gRPC."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import grpc.aio
@@ -176,6 +176,14 @@ class GrpcToolBackend:
         with translate_errors(DEPENDENCY):
             response = await self._stub.SyncMcpServer(request, timeout=deadline_seconds(_SLOW_SECONDS))
         return messages.synced(response)
+
+    async def erase_tenant(self, tenant_id: str) -> Mapping[str, int]:
+        """Rows that were deleted, by table."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.EraseTenant(
+                pb.EraseTenantRequest(tenant_id=tenant_id), timeout=deadline_seconds(_SLOW_SECONDS)
+            )
+        return dict(response.erased)
 
     async def delete_mcp_server(self, name: str) -> None:
         """Removes a server and its tools."""

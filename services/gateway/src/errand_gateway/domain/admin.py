@@ -64,7 +64,7 @@ class TenantStore(Protocol):
     async def change(
         self, tenant_id: str, *, state: TenantState | None = None, allowed_networks: tuple[str, ...] | None = None
     ) -> Tenant:
-        """Sets what is given; raises NotFound."""
+        """Sets what is given; raises NotFound, and Conflict for a tenant that is being deleted."""
         ...
 
 

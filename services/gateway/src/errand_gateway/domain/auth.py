@@ -27,6 +27,23 @@ class TenantState(StrEnum):
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+def check_active(state: TenantState) -> None:
+    """Raises PermissionDenied unless the tenant's principals may act."""
+    if state is not TenantState.ACTIVE:
+        raise PermissionDenied(
+            f"this tenant is {_NOT_ACTIVE[state]}; ask the operator of this installation", permission="tenant:active"
+        )
+
+
+_NOT_ACTIVE: Final = {
+    TenantState.SUSPENDED: "suspended",
+    TenantState.DELETING: "being deleted",
+    TenantState.DELETED: "deleted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +150,7 @@ class Authenticator:
         """Who sends a key or a token.
 
         Raises Unauthenticated for one that is missing, unknown, wrong, expired or revoked, and
-        PermissionDenied when its tenant is suspended.
+        PermissionDenied when its tenant may not act.
         """
         if not text:
             raise Unauthenticated(_MISSING)
@@ -169,8 +186,4 @@ class Authenticator:
             raise Unauthenticated("the API key was revoked; ask an administrator for a new one")
         if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
             raise Unauthenticated("the API key has expired; ask an administrator for a new one")
-        if credential.tenant_state is not TenantState.ACTIVE:
-            raise PermissionDenied(
-                "this tenant is suspended; ask the operator of this installation",
-                permission="tenant:active",
-            )
+        check_active(credential.tenant_state)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from errand_common.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from errand_common.errors import InvalidArgument, NotFound, Unauthenticated
 from errand_common.principal import Principal
 
-from errand_gateway.domain.auth import Caller, Recent, TenantState
+from errand_gateway.domain.auth import Caller, Recent, check_active
 from errand_gateway.domain.users import ALL_SCOPES, OpenSession, PasswordHasher, Session, SessionStore, User, UserState
 from errand_gateway.domain.users import UserStore as Users
 
@@ -121,7 +121,11 @@ class Sessions:
             expires_at=now + self._lifetime,
             revoked_at=None,
         )
-        await self._store.open(session)
+        try:
+            await self._store.open(session)
+        except NotFound as error:
+            # Deleted while the password was looked at.
+            raise Unauthenticated(_WRONG) from error
         return self._grant(user, session)
 
     async def refresh(self, text: str, *, found: Callable[[User], None]) -> Grant:
@@ -184,7 +188,7 @@ class Sessions:
         """Who sends an access token; None for a token that is not ours.
 
         Raises Unauthenticated for one that is not valid or whose session has ended, and PermissionDenied
-        when the tenant is suspended.
+        when the tenant may not act.
         """
         claims = self._tokens.read(text)
         if claims is None:
@@ -203,10 +207,7 @@ class Sessions:
             raise Unauthenticated(_ENDED)
         if opened.user.state is not UserState.ACTIVE:
             raise Unauthenticated("this user is disabled; ask an administrator")
-        if opened.tenant_state is not TenantState.ACTIVE:
-            raise PermissionDenied(
-                "this tenant is suspended; ask the operator of this installation", permission="tenant:active"
-            )
+        check_active(opened.tenant_state)
 
     def _grant(self, user: User, session: Session) -> Grant:
         body = f"{session.tenant_id}.{session.id}.{session.number}.{self._code(session, session.number)}"

@@ -96,7 +96,7 @@ class SessionStore(Protocol):
     """Where logins are kept."""
 
     async def open(self, session: Session) -> None:
-        """Stores a login, notes when its user logged in, and deletes the user's expired ones."""
+        """Stores a login, notes when its user logged in, and deletes the user's expired ones; raises NotFound."""
         ...
 
     async def find(self, tenant_id: str, session_id: str) -> OpenSession | None:

@@ -12,6 +12,7 @@ from errand_gateway.domain.auth import Credential, TenantState
 from errand_gateway.domain.keys import ApiKey
 from errand_gateway.domain.resources import Page, PageQuery
 from errand_gateway.storage.models import ApiKeyRow, KeyPrefixRow, TenantRow
+from errand_gateway.storage.tenants import check_takes_new
 
 
 class SqlKeyRepository:
@@ -40,8 +41,7 @@ class SqlKeyRepository:
         """Stores a key; raises AlreadyExists when its prefix is taken, NotFound without tenant."""
         try:
             async with self._database.transaction(key.tenant_id) as session:
-                if await session.get(TenantRow, key.tenant_id) is None:
-                    raise NotFound("tenant", key.tenant_id)
+                await check_takes_new(session, key.tenant_id)
                 session.add(KeyPrefixRow(prefix=key.prefix, owner_tenant=key.tenant_id))
                 session.add(_row(key))
         except IntegrityError as error:

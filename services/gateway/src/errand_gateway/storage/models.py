@@ -28,6 +28,25 @@ class TenantRow(Base):
     allowed_networks: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
 
 
+class TenantDeletionRow(Base):
+    """How far the deletion of a tenant is; due when nobody works on it, or whoever did has died."""
+
+    __tablename__ = "tenant_deletions"
+
+    tenant: Mapped[str] = mapped_column(sa.String(64), sa.ForeignKey("tenants.id"), primary_key=True)
+    state: Mapped[str] = mapped_column(sa.String(16))
+    requested_by: Mapped[str] = mapped_column(sa.String(64))
+    request_id: Mapped[str] = mapped_column(sa.String(64))
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    looks: Mapped[int]
+    failures: Mapped[int]
+    waits_for: Mapped[str] = mapped_column(sa.String(500))
+    erased: Mapped[dict[str, dict[str, int]]] = mapped_column(sa.JSON)
+    owner: Mapped[str] = mapped_column(sa.String(64))
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class KeyPrefixRow(Base):
     """Which tenant a key's public prefix belongs to: found before the tenant is known."""
 

@@ -20,7 +20,8 @@ from errand_gateway.domain.quotas import (
     period_start,
 )
 from errand_gateway.domain.resources import Page, PageQuery
-from errand_gateway.storage.models import ApiKeyRow, QuotaCounterRow, QuotaLeaseRow, QuotaRow, TenantRow, UserRow
+from errand_gateway.storage.models import ApiKeyRow, QuotaCounterRow, QuotaLeaseRow, QuotaRow, UserRow
+from errand_gateway.storage.tenants import check_takes_new
 
 
 class SqlQuotaRepository:
@@ -154,13 +155,13 @@ async def _free_expired(session: AsyncSession, counter: QuotaCounterRow, now: da
 
 
 async def _check_subject(session: AsyncSession, quota: Quota) -> None:
+    await check_takes_new(session, quota.tenant_id)
     if quota.subject is QuotaSubject.TENANT:
-        found = await session.scalar(sa.select(TenantRow.id).where(TenantRow.id == quota.subject_id))
-    else:
-        rows = ApiKeyRow if quota.subject is QuotaSubject.KEY else UserRow
-        found = await session.scalar(
-            sa.select(rows.id).where(rows.id == quota.subject_id, rows.tenant_id == quota.tenant_id)
-        )
+        return
+    rows = ApiKeyRow if quota.subject is QuotaSubject.KEY else UserRow
+    found = await session.scalar(
+        sa.select(rows.id).where(rows.id == quota.subject_id, rows.tenant_id == quota.tenant_id)
+    )
     if found is None:
         raise NotFound(quota.subject.value, quota.subject_id)
 

@@ -2,13 +2,16 @@
 
 import sqlalchemy as sa
 from errand_common.db import Database, decode_page_token, encode_page_token
-from errand_common.errors import AlreadyExists, NotFound
+from errand_common.errors import AlreadyExists, Conflict, NotFound
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_gateway.domain.auth import TenantState
 from errand_gateway.domain.resources import Page, PageQuery
 from errand_gateway.domain.tenants import Tenant
 from errand_gateway.storage.models import TenantRow
+
+_GONE = frozenset({TenantState.DELETING.value, TenantState.DELETED.value})
 
 
 class SqlTenantRepository:
@@ -55,16 +58,25 @@ class SqlTenantRepository:
     async def change(
         self, tenant_id: str, *, state: TenantState | None = None, allowed_networks: tuple[str, ...] | None = None
     ) -> Tenant:
-        """Sets what is given; raises NotFound."""
+        """Sets what is given; raises NotFound, and Conflict for a tenant that is being deleted."""
         async with self._database.transaction(tenant_id) as session:
             row = await session.get(TenantRow, tenant_id, with_for_update=True)
             if row is None:
                 raise NotFound("tenant", tenant_id)
+            if row.state in _GONE:
+                raise Conflict(f"the tenant is {row.state}", resource="tenant", id=tenant_id)
             if state is not None:
                 row.state = state.value
             if allowed_networks is not None:
                 row.allowed_networks = list(allowed_networks)
             return _tenant(row)
+
+
+async def check_takes_new(session: AsyncSession, tenant_id: str) -> None:
+    """Raises NotFound for a tenant that is not there, or that is being deleted."""
+    row = await session.get(TenantRow, tenant_id)
+    if row is None or row.state in _GONE:
+        raise NotFound("tenant", tenant_id)
 
 
 def _tenant(row: TenantRow) -> Tenant:

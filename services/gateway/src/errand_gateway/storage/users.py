@@ -1,6 +1,7 @@
 """People and their sessions in the database."""
 
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 from errand_common.db import Database, decode_page_token, encode_page_token, utc_now
@@ -11,6 +12,7 @@ from errand_gateway.domain.auth import TenantState
 from errand_gateway.domain.resources import Page, PageQuery
 from errand_gateway.domain.users import OpenSession, Session, User, UserState
 from errand_gateway.storage.models import SessionRow, TenantRow, UserRow
+from errand_gateway.storage.tenants import check_takes_new
 
 _CHANGEABLE = ("display_name", "roles", "state", "password_hash")
 
@@ -25,8 +27,7 @@ class SqlUserRepository:
         """Stores a person; raises AlreadyExists, or NotFound without the tenant."""
         try:
             async with self._database.transaction(user.tenant_id) as session:
-                if await session.get(TenantRow, user.tenant_id) is None:
-                    raise NotFound("tenant", user.tenant_id)
+                await check_takes_new(session, user.tenant_id)
                 session.add(UserRow(**_values(user)))
         except IntegrityError as error:
             raise AlreadyExists("user", user.email) from error
@@ -89,7 +90,7 @@ class SqlSessionRepository:
         self._database = database
 
     async def open(self, session: Session) -> None:
-        """Stores a login, notes when its user logged in, and deletes the user's expired ones."""
+        """Stores a login, notes when its user logged in, and deletes the user's expired ones; raises NotFound."""
         values = {name: getattr(session, name) for name in Session.__slots__}
         expired = sa.delete(SessionRow).where(SessionRow.user_id == session.user_id, SessionRow.expires_at < utc_now())
         noted = (
@@ -99,7 +100,9 @@ class SqlSessionRepository:
         )
         async with self._database.transaction(session.tenant_id) as transaction:
             await transaction.execute(expired)
-            await transaction.execute(noted)
+            found: Any = await transaction.execute(noted)
+            if not found.rowcount:
+                raise NotFound("user", session.user_id)
             transaction.add(SessionRow(**values))
 
     async def find(self, tenant_id: str, session_id: str) -> OpenSession | None:

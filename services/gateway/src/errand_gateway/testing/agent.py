@@ -119,6 +119,10 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         await self._work(run)
         return run
 
+    def erase(self) -> dict[str, int]:
+        """Forgets all of the current principal's tenant; rows by kind."""
+        return {"runs": self._runs.clear(), "conversations": self._conversations.clear()}
+
     async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.WatchRunResponse]:
         """Events after a number."""
         run = self._runs.get(request.id)

@@ -46,12 +46,11 @@ class FakeBackend:
     rag: FakeRag = field(default_factory=FakeRag)
     tools: FakeTools = field(default_factory=FakeTools)
     inference: FakeInference = field(default_factory=FakeInference)
+    privacy: FakePrivacy = field(init=False)
     target: str = ""
 
-    @property
-    def privacy(self) -> FakePrivacy:
-        """Exports the fake agent's conversations."""
-        return FakePrivacy(self.agent)
+    def __post_init__(self) -> None:
+        self.privacy = FakePrivacy(self.agent)
 
     def reset(self) -> None:
         """Forgets failures that were asked for and calls that were made; rows stay."""
@@ -59,7 +58,7 @@ class FakeBackend:
         self.agent.linger_seconds = 0.0
         self.agent.requests.clear()
         self.agent.was_cancelled.clear()
-        self.inference.fail_with = None
+        self.inference.fail_with = self.privacy.erase_fails_with = None
         self.inference.requests.clear()
         self.rag.largest_piece = self.rag.pieces = 0
 

@@ -55,6 +55,7 @@ def test_settings(folder: Path, backend: FakeBackend, keys: TestKeys, **changes:
         "signing_key_file": keys.signing_key_file,
         "bootstrap_admin_key": SecretStr(ADMIN_KEY),
         "record_flush_seconds": 0.05,
+        "deletion_settle_seconds": 0.05,
         "drain_seconds": 2,
         "rate_limit": "100000/minute",
     }

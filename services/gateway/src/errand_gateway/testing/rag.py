@@ -94,7 +94,9 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
         gone = [self._documents.pop(document.id) for document in self._documents_of(collection.id)]
         return pb.DeleteCollectionResponse(certificate=self._certified("collection", collection.id, gone))
 
-    def _certified(self, kind: str, target_id: str, gone: list[pb.Document]) -> pb.DeletionCertificate:
+    def _certified(
+        self, kind: str, target_id: str, gone: list[pb.Document], *, collections: int = 0
+    ) -> pb.DeletionCertificate:
         certificate = pb.DeletionCertificate(
             id=new_id("del"),
             kind=kind,
@@ -103,7 +105,7 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
             documents=len(gone),
             chunks=len(gone),
             bytes=sum(document.size_bytes for document in gone),
-            proofs=[pb.DeletionProof(place="rows", looked_for=len(gone))],
+            proofs=[pb.DeletionProof(place="rows", looked_for=len(gone) + collections)],
             complete=True,
         )
         certificate.requested_at.FromDatetime(utc_now())
@@ -117,9 +119,9 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
         gone = [row for row in self._documents.all() if not whose or row.uploaded_by == whose]
         for document in gone:
             self._documents.pop(document.id)
-        for collection in self._collections.all() if not whose else ():
-            self._collections.pop(collection.name)
-        certificate = self._certified("principal" if whose else "tenant", whose or request.tenant_id, gone)
+        collections = self._collections.clear() if not whose else 0
+        kind, target = ("principal", whose) if whose else ("tenant", request.tenant_id)
+        certificate = self._certified(kind, target, gone, collections=collections)
         return pb.DeleteDataResponse(certificate=certificate)
 
     async def GetDeletionCertificate(

@@ -44,6 +44,13 @@ class TenantStore(Generic[T]):
         del self._rows[current_principal().tenant_id, key]
         return row
 
+    def clear(self) -> int:
+        """Removes all of the tenant; how many rows there were."""
+        mine = [place for place in self._rows if place[0] == current_principal().tenant_id]
+        for place in mine:
+            del self._rows[place]
+        return len(mine)
+
     def all(self) -> list[T]:
         """The tenant's rows, oldest first."""
         tenant = current_principal().tenant_id

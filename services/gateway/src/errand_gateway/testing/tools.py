@@ -64,6 +64,11 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
     def _tool(self, name: str) -> pb.Tool:
         return self._builtin() if name == "calculator" else self._tools.get(name)
 
+    async def EraseTenant(self, request: pb.EraseTenantRequest, context: Any) -> pb.EraseTenantResponse:
+        """Forgets tools and secrets."""
+        erased = {"tools": self._tools.clear(), "secrets": self._secrets.clear()}
+        return pb.EraseTenantResponse(erased={table: rows for table, rows in erased.items() if rows})
+
     async def RegisterTool(self, request: pb.RegisterToolRequest, context: Any) -> pb.RegisterToolResponse:
         """Registers an HTTP tool."""
         row = pb.Tool()

@@ -12,6 +12,7 @@ from errand_gateway.domain.admin import KeyStore, TenantStore
 from errand_gateway.domain.admission import Admission
 from errand_gateway.domain.auth import Authenticator, CredentialCache
 from errand_gateway.domain.documents import DocumentBackend
+from errand_gateway.domain.erasures import TenantDeletions
 from errand_gateway.domain.examples import ExampleBackend
 from errand_gateway.domain.files import FileStore
 from errand_gateway.domain.generation import ModelBackend
@@ -55,6 +56,7 @@ class Services:
     pepper: Pepper
     keys: KeyStore
     tenants: TenantStore
+    deletions: TenantDeletions
     users: UserStore
     sessions: Sessions
     external: Changeable

@@ -72,6 +72,14 @@ class GrpcPrivacyBackend:
             )
         return dict(response.erased)
 
+    async def erase_tenant(self, tenant_id: str) -> Mapping[str, int]:
+        """Rows that were deleted, by table."""
+        with translate_errors(DEPENDENCY):
+            response = await self._stub.EraseTenant(
+                pb.EraseTenantRequest(tenant_id=tenant_id), timeout=deadline_seconds(self._erase_seconds)
+            )
+        return dict(response.erased)
+
     async def export_conversation(self, conversation_id: str) -> AsyncIterator[str]:
         """A JSON object on a line for each row."""
         call = self._stub.ExportConversation(

@@ -1,14 +1,15 @@
 """Tenants, for the operator."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from errand_common.db import utc_now
 from errand_common.errors import Conflict
 from errand_common.principal import Principal
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from pydantic import ConfigDict, Field
 
 from errand_gateway.domain.auth import TenantState
+from errand_gateway.domain.erasures import TenantDeletion
 from errand_gateway.domain.networks import check_allowed, parse_networks
 from errand_gateway.domain.permissions import OPERATOR_TENANT, Permission
 from errand_gateway.domain.resources import Page
@@ -22,7 +23,7 @@ from errand_gateway.transport.access import (
     guarded_router,
 )
 from errand_gateway.transport.fields import Body, PageDep, ResourceId, Text
-from errand_gateway.transport.services import ServicesDep
+from errand_gateway.transport.services import Services, ServicesDep
 
 router = guarded_router(prefix="/api/v1/admin/tenants", tags=["admin"])
 
@@ -51,7 +52,7 @@ class TenantChange(Body):
         json_schema_extra={"examples": [{"state": "suspended"}, {"allowed_networks": ["203.0.113.0/24"]}]}
     )
 
-    state: TenantState | None = None
+    state: Literal[TenantState.ACTIVE, TenantState.SUSPENDED] | None = None
     allowed_networks: Annotated[
         list[Annotated[str, Field(max_length=64)]] | None,
         Field(max_length=50, description="Where the tenant's keys and people may come from; none means anywhere."),
@@ -94,7 +95,32 @@ async def change_tenant(
         # Else the operator could lock everybody out, and nobody could undo it.
         check_allowed(caller_address(request, services), networks)
     tenant = await services.tenants.change(tenant_id, state=body.state, allowed_networks=networks)
+    _forget(services)
+    return tenant
+
+
+@router.delete("/{tenant_id}", status_code=202, summary="Delete a tenant", responses={**NOT_FOUND, **CONFLICT})
+async def delete_tenant(
+    tenant_id: ResourceId, response: Response, services: ServicesDep, caller: Operator
+) -> TenantDeletion:
+    """Refuses its keys and people from now on and deletes all that every service has of it; its audit stays.
+
+    It goes on until nothing is found; asked again it tells how far it is. It cannot be undone, and the id
+    is not given to another tenant.
+    """
+    deletion = await services.deletions.order(tenant_id, caller)
+    _forget(services)
+    response.headers["Location"] = f"/api/v1/admin/tenants/{tenant_id}/deletion"
+    return deletion
+
+
+@router.get("/{tenant_id}/deletion", summary="Get the deletion of a tenant", responses=NOT_FOUND)
+async def get_tenant_deletion(tenant_id: ResourceId, services: ServicesDep, _caller: Operator) -> TenantDeletion:
+    """How far it is: what was erased by service and kind, and what the last look waits for."""
+    return await services.deletions.get(tenant_id)
+
+
+def _forget(services: Services) -> None:
     services.credentials.forget()
     services.sessions.forget()
     services.external.forget()
-    return tenant
