@@ -139,11 +139,11 @@ async def test_a_full_queue_leads_to_the_fallback_at_once() -> None:
 
 
 async def test_an_open_circuit_spares_a_dead_model_and_closes_when_it_lives() -> None:
-    engine = Failing(*[0] * 6)
+    engine = Failing(*[0] * 9)
     dead, spare = served_by(engine, "dead"), served_by(Failing(), "spare")
-    for _ in range(3):
+    for _ in range(4):
         assert (await answer(dead, spare))[0].model == "spare"
-    assert (engine.asked, dead.breaker.is_open) == (5, True)
+    assert (engine.asked, dead.breaker.is_open) == (8, True)
     with pytest.raises(Unavailable, match="several times in a row"):
         await answer(dead)
     dead.breaker.open_seconds = dead.breaker._next_try = 0
@@ -159,6 +159,16 @@ def test_an_open_circuit_lets_one_in_at_a_time() -> None:
     assert [breaker.allows(now) for now in (1, 29, 30, 31, 59, 60)] == [False, False, True, False, False, True]
     breaker.succeeded()
     assert breaker.allows(60)
+
+
+def test_failures_by_chance_do_not_open_a_circuit() -> None:
+    breaker, drawn = CircuitBreaker(), random.Random(7)
+    for number in range(50_000):
+        if drawn.random() < 0.2:
+            breaker.failed(number)
+        else:
+            breaker.succeeded()
+        assert not breaker.is_open
 
 
 def test_pauses_double_and_are_never_shorter_than_a_provider_asks() -> None:
