@@ -275,6 +275,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             models=ObservedModels(GrpcModelBackend(channels["inference"])),
             trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
             max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
+            require_if_match=settings.require_if_match,
             heartbeat_seconds=settings.heartbeat_seconds,
         )
 

@@ -129,6 +129,10 @@ class GatewaySettings(ServiceSettings):
     )
     json_body_mebibytes: Mebibytes = Field(default=4, description="largest JSON body")
     upload_mebibytes: Mebibytes = Field(default=25, description="largest document")
+    require_if_match: bool = Field(
+        default=False,
+        description="refuse changes of what has versions without an If-Match with 428; `*` takes any version",
+    )
     heartbeat_seconds: float = Field(default=15, ge=1, le=300, description="between SSE comments")
     deletion_settle_seconds: float = Field(
         default=30,

@@ -149,3 +149,12 @@ async def test_every_post_is_described_with_its_key(gateway: RunningGateway) -> 
         if "post" in methods and "/auth/" not in path:
             names = [parameter["name"] for parameter in methods["post"]["parameters"] if parameter["in"] == "header"]
             assert names.count("Idempotency-Key") == 1, path
+
+
+async def test_logging_in_takes_no_key(gateway: RunningGateway) -> None:
+    login = {"email": "a@b.c", "password": "x" * 12}
+    async with gateway.client(None) as http:
+        for path, body in (("login", login), ("refresh", {"refresh_token": "errand_refresh_x"})):
+            refused = await http.post(f"/api/v1/auth/{path}", json=body, headers=keyed())
+            assert refused.status_code == 422
+            assert refused.json()["details"]["fields"][0]["field"] == "Idempotency-Key"

@@ -60,7 +60,8 @@ NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": ErrorBody, "description": "There is no such thing in this tenant."}
 }
 OTHER_VERSION: Final[dict[int | str, dict[str, Any]]] = {
-    412: {"model": ErrorBody, "description": "Another version than the one in `If-Match` is in place."}
+    412: {"model": ErrorBody, "description": "Another version than the one in `If-Match` is in place."},
+    428: {"model": ErrorBody, "description": "There is no `If-Match`, and the operator wants one."},
 }
 CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
     409: {"model": ErrorBody, "description": "The name is taken, or the state does not allow it."}
@@ -104,6 +105,7 @@ class Requires:
             )
         require(principal, self.permission)
         _check_media(request, self._media)
+        _check_precondition(request, services)
         structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, principal_id=principal.id)
         if has_key(request.scope):
             context.claim = await claim(request, services.idempotency, principal)
@@ -164,7 +166,8 @@ class GuardedRoute(APIRoute):
         options["openapi_extra"] = {**(options.get("openapi_extra") or {}), **_ONE_OF_THEM}
         if "POST" in (options.get("methods") or ()):
             options["responses"] = {**CONFLICT, **(options.get("responses") or {})}
-        if "if_match" in inspect.signature(endpoint).parameters:
+        self.takes_if_match = "if_match" in inspect.signature(endpoint).parameters
+        if self.takes_if_match:
             options["responses"] = {**OTHER_VERSION, **(options.get("responses") or {})}
         super().__init__(path, endpoint, **options)
         known = {parameter.alias for parameter in self.dependant.header_params}
@@ -200,6 +203,16 @@ def openai_router(**options: Any) -> APIRouter:
     }
     responses["4XX"] = {"model": OpenAiErrorBody, "description": "The request is refused."}
     return APIRouter(route_class=GuardedRoute, responses=responses, **options)
+
+
+def _check_precondition(request: Request, services: Services) -> None:
+    """Raises 428 for a change that says no version, where the operator wants one."""
+    if not services.require_if_match or "if-match" in request.headers:
+        return
+    route = request.scope.get("route")
+    if isinstance(route, GuardedRoute) and route.takes_if_match:
+        message = "send If-Match with the ETag that you have seen, so that no other change is lost, or * for any"
+        raise ApiHttpError(428, message, {"field": "If-Match"})
 
 
 def _check_media(request: Request, wanted: str) -> None:

@@ -88,6 +88,7 @@ class Services:
     models: ModelBackend
     trusted_proxies: tuple[str, ...]
     max_upload_bytes: int
+    require_if_match: bool
     heartbeat_seconds: float
 
 

@@ -18,7 +18,19 @@ from errand_gateway.transport.fields import ID_PATTERN, Body, Text
 from errand_gateway.transport.services import ServicesDep
 from errand_gateway.transport.user_fields import Email, NewPassword
 
-open_router = APIRouter(prefix="/api/v1/auth", tags=["auth"], responses={**GUARDED_RESPONSES, **BODY_RESPONSES})
+
+async def _refuse_idempotency_key(request: Request) -> None:
+    """Kept answers belong to a caller, and here nobody is known yet; a key that is ignored would promise too much."""
+    if "idempotency-key" in request.headers:
+        raise InvalidArgument("is not taken here; leave it out and log in again", field="Idempotency-Key")
+
+
+open_router = APIRouter(
+    prefix="/api/v1/auth",
+    tags=["auth"],
+    responses={**GUARDED_RESPONSES, **BODY_RESPONSES},
+    dependencies=[Depends(_refuse_idempotency_key)],
+)
 router = guarded_router(prefix="/api/v1", tags=["auth"])
 
 Self = Annotated[Principal, Depends(Requires(Permission.SELF_MANAGE))]
