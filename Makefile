@@ -109,7 +109,7 @@ train: setup ## train the bundled model from scratch (hours; goes on where it st
 .cache/peers/.set-up: bench/inference/peers.txt
 	@$(PYTHON) -m venv .cache/peers && .cache/peers/bin/pip install --quiet -r bench/inference/peers.txt && touch $@
 
-bench-inference: setup .cache/peers/.set-up ## requests a second over gRPC beside bare OpenVINO GenAI, llama.cpp and transformers
+bench-inference: setup .cache/peers/.set-up ## inference beside OpenVINO GenAI, llama.cpp and transformers; grammar, memory, limits (BENCH_ARGS="--parts grammar")
 	@$(BIN)/python bench/inference/run.py $(BENCH_ARGS)
 
 bench-rag: setup ## search over 1,000 to 100,000 chunks, index recall, a PDF of 500 pages (table and plot in docs/benchmarks)

@@ -6,7 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +32,15 @@ from workload import NEW_TOKENS, Workload
 MOST_AT_ONCE = 32
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the model is, and where it is kept converted."""
+
+    model: Path
+    cache: Path
+    precision: str
+
+
 class Peer(Protocol):
     """Answers prompts, all at once."""
 
@@ -39,49 +52,66 @@ class Peer(Protocol):
 
 
 class Service:
-    """Our service, a process of its own, over gRPC: scheduler, grammar and parser included."""
+    """Our service, a process of its own, over gRPC: scheduler, grammar and parser included.
 
-    def __init__(self, folder: Path, cache: Path, precision: str, home: Path) -> None:
+    `settings` are those beside the folders, by the end of their names; `program` starts it.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        *,
+        settings: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "errand_inference"),
+    ) -> None:
+        self._home = tempfile.TemporaryDirectory()
+        home = Path(self._home.name)
         self.keys, self.port = TestKeys(home), free_port()
-        environment = {
-            **os.environ,
-            "ERRAND_INFERENCE_PORT": str(self.port),
-            "ERRAND_INFERENCE_JWKS": str(self.keys.jwks_file),
-            "ERRAND_INFERENCE_MODEL_PATH": str(folder),
-            "ERRAND_INFERENCE_CACHE_DIR": str(cache),
-            "ERRAND_INFERENCE_DATA_DIR": str(home),
-            "ERRAND_INFERENCE_PRECISION": precision,
+        own = {
+            "PORT": str(self.port),
+            "JWKS": str(self.keys.jwks_file),
+            "MODEL_PATH": str(places.model),
+            "CACHE_DIR": str(places.cache),
+            "DATA_DIR": str(home),
+            "PRECISION": places.precision,
+            **(settings or {}),
         }
-        command = [sys.executable, "-m", "errand_inference", "serve"]
+        environment = {**os.environ, **{f"ERRAND_INFERENCE_{name}": value for name, value in own.items()}}
+        command = [sys.executable, *program, "serve"]
+        self._began = time.perf_counter()
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
     async def ready(self) -> float:
-        """Waits until it serves; the seconds that took."""
-        began = time.perf_counter()
+        """Waits until it serves; the seconds since its start."""
         async with create_channel(f"127.0.0.1:{self.port}") as channel:
             while True:
                 try:
                     answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                        return time.perf_counter() - began
+                        return time.perf_counter() - self._began
                 except Exception:
                     if self.process.poll() is not None:
                         raise RuntimeError("the service ended while it started") from None
                 await asyncio.sleep(0.05)
 
-    async def run(self, work: Workload, prompts: list[str]) -> int:
+    @asynccontextmanager
+    async def stub(self) -> AsyncIterator[inference_pb2_grpc.InferenceServiceStub]:
         async with create_channel(f"127.0.0.1:{self.port}") as channel:
-            stub = inference_pb2_grpc.InferenceServiceStub(channel)
             with acting_as(principal(), signer=self.keys.signer):
-                calls = [stub.Generate(self._request(work, prompt), timeout=280) for prompt in prompts]
-                answers = await asyncio.gather(*calls)
+                yield inference_pb2_grpc.InferenceServiceStub(channel)
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        async with self.stub() as stub:
+            calls = [stub.Generate(self.request(work, prompt), timeout=280) for prompt in prompts]
+            answers = await asyncio.gather(*calls)
         return sum(answer.usage.completion_tokens for answer in answers)
 
-    def _request(self, work: Workload, prompt: str) -> pb.GenerateRequest:
+    @staticmethod
+    def request(work: Workload, prompt: str, tokens: int = NEW_TOKENS) -> pb.GenerateRequest:
         return pb.GenerateRequest(
             instructions=work.instructions,
             messages=[pb.Message(user=pb.UserMessage(text=prompt))],
-            sampling=pb.Sampling(max_tokens=NEW_TOKENS),
+            sampling=pb.Sampling(max_tokens=tokens),
         )
 
     def memory_megabytes(self) -> float:
@@ -94,6 +124,7 @@ class Service:
     async def close(self) -> None:
         self.process.terminate()
         await asyncio.to_thread(self.process.wait, 30)
+        self._home.cleanup()
 
 
 class Engine:

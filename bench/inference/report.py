@@ -11,6 +11,14 @@ import matplotlib as mpl
 mpl.use("svg")
 import matplotlib.pyplot as plt
 
+SERVICE = "service"
+PARTS = THROUGHPUT, FOOTPRINT, GRAMMAR, RELIABILITY, LIMITS = (
+    "throughput",
+    "footprint",
+    "grammar",
+    "reliability",
+    "limits",
+)
 NAMES = {
     "service": "this service over gRPC",
     "engine": "its engine alone",
@@ -25,38 +33,113 @@ def write_report(result: dict[str, Any], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     target.with_suffix(".md").write_text(page(result, target.name))
-    plot(result, target.with_suffix(".svg"))
+    if THROUGHPUT in result:
+        plot(result[THROUGHPUT]["requests_per_second"], target.with_suffix(".svg"))
 
 
 def page(result: dict[str, Any], name: str) -> str:
-    figures, ratios, machine = result["requests_per_second"], result["ratios"], result["machine"]
-    steps = list(figures["service"])
+    sections = [
+        section(result[part], name)
+        for part, section in (
+            (THROUGHPUT, throughput_section),
+            (FOOTPRINT, footprint_section),
+            (GRAMMAR, grammar_section),
+            (RELIABILITY, reliability_section),
+            (LIMITS, limits_section),
+        )
+        if part in result
+    ]
+    measured = ", ".join(
+        f"{part} {result[part]['load_before']} ({result[part]['rounds']} rounds)" for part in PARTS if part in result
+    )
+    return f"""# Inference: figures
+
+`make bench-inference`: {result["shape"]}'s shape, random weights, {result["precision"]}; {result["cores"]} cores, bf16
+{"yes" if result["bf16"] else "no"}.
+Load of the machine before each part: {measured}.
+
+{chr(10).join(sections)}"""
+
+
+def throughput_section(part: dict[str, Any], name: str) -> str:
+    figures, ratios = part["requests_per_second"], part["ratios"]
+    steps = list(figures[SERVICE])
     head = "".join(f" {step} |" for step in steps)
     rows = [
         f"| {NAMES[peer]} |" + "".join(f" {by[step]:.2f}{_ratio(ratios, peer, step)} |" for step in steps)
         for peer, by in figures.items()
     ]
-    grammar = result["grammar"]
-    return f"""# Inference: requests a second
+    return f"""## Requests a second
 
-`make bench-inference`: {result["shape"]}'s shape, random weights, {result["precision"]}; {machine["cores"]} cores, load
-{machine["load_before"]} before the run; medians of {result["rounds"]} rounds in which the peers took turns. 800 shared
-and 60 own prompt tokens, 48 generated, all requests at once; "cold" is 8 at once whose shared part nobody has read. In
-brackets: the service's figure divided by the peer's.
+Medians of rounds in which the peers took turns. 800 shared and 60 own prompt tokens, 48 generated, all requests at
+once; "cold" is 8 at once whose shared part nobody has read. In brackets: the service's figure divided by the peer's.
 
 | requests at once |{head}
 |---|{"---:|" * len(steps)}
 {chr(10).join(rows)}
 
 The engine's row is the service without scheduler, parser and gRPC; the bare row has no process of its own and no
-grammar either. Ready {result["ready_seconds"]} s after its start (conversion cached);
-{result["service_memory_megabytes"]} MB resident with the engine's process after the run.
-
-A grammar for 10 tools is written in {grammar["build_ms"]} ms. Milliseconds a token, 8 at once with 4 tools declared:
-{grammar["ms_per_token_calls"]} in calls that the grammar binds, {grammar["ms_per_token_text"]} in text;
-{grammar["well_formed_calls"]:.0%} of the calls were well-formed.
+grammar either.
 
 ![requests a second]({name}.svg)
+"""
+
+
+def footprint_section(part: dict[str, Any], _: str) -> str:
+    return f"""## Start and memory
+
+| what | figure | goal |
+|---|---:|---:|
+| start to ready, the model converted before | {part["ready_seconds"]} s | 5 s |
+| most resident memory, {part["requests_at_once"]} at once, service and engine's process | \
+{part["memory_megabytes"] / 1024:.2f} GiB | 1.8 GB |
+"""
+
+
+def grammar_section(part: dict[str, Any], _: str) -> str:
+    share = part["ms_per_token_text"] / part["ms_per_token_off_text"] - 1
+    return f"""## Grammar
+
+8 at once with 4 tools declared; "off" is the same service whose engine is bound by no grammar.
+
+| what | figure | goal |
+|---|---:|---:|
+| a grammar for 10 tools is written | {part["build_ms"]:.2f} ms | 5 ms |
+| the same is found again | {part["cached_ms"]:.3f} ms | 0.2 ms |
+| the engine compiles it, once | {part["engine_compile_ms"]:.0f} ms | - |
+| ms a token of text, on and off | \
+{part["ms_per_token_text"]:.1f}, {part["ms_per_token_off_text"]:.1f} ({share:+.0%}) | +10% |
+| ms a token of calls | {part["ms_per_token_calls"]:.1f} | - |
+| ms a whole call, on | {part["ms_per_call"]:.0f} | - |
+| calls that came about, off | {part["calls_without_grammar"]} | - |
+| turns that end in a valid call, {part["tool_sets"]} tool sets | {part["well_formed_calls"]:.1%} | 100% |
+"""
+
+
+def reliability_section(part: dict[str, Any], _: str) -> str:
+    return f"""## Reliability layer
+
+Everything between the queue and the engine: prompt, grammar, parser, checks, attempts, circuit. Scripted engine.
+
+| what | figure | goal |
+|---|---:|---:|
+| added to a request | {part["added_ms"]:.2f} ms | 2 ms |
+| requests that succeed when {part["failing"]:.0%} of attempts fail | {part["succeeded"]:.1%} | 95% |
+| attempts that are counted | {part["attempts_counted"]:.0%} | 100% |
+"""
+
+
+def limits_section(part: dict[str, Any], _: str) -> str:
+    hung = part["late"] + sum(part["otherwise"].values())
+    return f"""## Limits
+
+| what | figure | goal |
+|---|---:|---:|
+| a cancelled stream among {part["cancelled_among"]} frees its slot, median and worst | {part["cancel_ms"]:.0f}, \
+{part["cancel_ms_worst"]:.0f} ms | 100 ms |
+| {part["thrown"]} requests at a queue of {part["queue"]}: served, refused, out of time | {part["served"]}, \
+{part["refused"]}, {part["out_of_time"]} | all |
+| neither served nor refused within {part["deadline_seconds"]:.0f} s | {hung} | 0 |
 """
 
 
@@ -64,9 +147,8 @@ def _ratio(ratios: dict[str, dict[str, float]], peer: str, step: str) -> str:
     return f" ({ratios[peer][step]:.2f})" if peer in ratios else ""
 
 
-def plot(result: dict[str, Any], file: Path) -> None:
-    figures = result["requests_per_second"]
-    steps = list(figures["service"])
+def plot(figures: dict[str, dict[str, float]], file: Path) -> None:
+    steps = list(figures[SERVICE])
     width = 0.8 / len(figures)
     canvas, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
     for place, (peer, by) in enumerate(figures.items()):

@@ -1,10 +1,12 @@
-"""Requests per second of this service over gRPC beside other servers of the same weights: `make bench-inference`.
+"""Figures of the inference service, beside other servers of the same weights: `make bench-inference`.
 
     python bench/inference/run.py --shape functiongemma --output docs/benchmarks/inference
+    python bench/inference/run.py --parts grammar limits
 
 The workload is an agent's: every prompt has the same 800 tokens of tools and 60 of its own, 48 tokens are
 generated greedily, all requests come at once. Weights are random, so what is said means nothing and how
 fast it is said is what a trained model of that shape would need. Peers take turns; medians are told.
+Parts that are not run keep their figures of the report that is there, if it is of the same shape.
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,17 @@ from errand_inference.engines.wire import OpenVinoOptions
 from errand_inference.model_store import open_source, openvino_folder
 from errand_inference.testing.random_model import SHAPES, build_random_model
 from grammar import grammar_figures
-from peers import BareOpenVino, Engine, LlamaServer, Peer, Service, Transformers
-from report import write_report
+from limits import bounds, footprint
+from peers import BareOpenVino, Engine, LlamaServer, Peer, Places, Service, Transformers
+from reliability import reliability_figures
+from report import FOOTPRINT, GRAMMAR, LIMITS, PARTS, RELIABILITY, SERVICE, THROUGHPUT, write_report
 from workload import Workload
 
 CONCURRENCY = (1, 8, 32)
 COLD_AT_ONCE = 8
-SERVICE, ENGINE, BARE, LLAMA, STATIC = "service", "engine", "openvino_genai", "llama_cpp", "transformers_static"
+ENGINE, BARE, LLAMA, STATIC = "engine", "openvino_genai", "llama_cpp", "transformers_static"
 PEERS = (ENGINE, BARE, LLAMA, STATIC)
+IDLE_LOAD = 0.5
 
 
 async def measure(peer: Peer, work: Workload, count: int) -> dict[str, float]:
@@ -54,8 +58,9 @@ def random_model(options: argparse.Namespace) -> Path:
 
 
 @asynccontextmanager
-async def peers(options: argparse.Namespace, folder: Path, service: Service) -> AsyncIterator[dict[str, Peer]]:
+async def peers(options: argparse.Namespace, places: Places) -> AsyncIterator[dict[str, Peer]]:
     """All that take part; each is closed at the end, also when one cannot start."""
+    folder = places.model
     source = open_source(folder)
     converted = openvino_folder(source, options.precision, options.cache)
     hints = OpenVinoOptions(compute="fastest" if options.precision == "int8" else "f32")
@@ -67,6 +72,9 @@ async def peers(options: argparse.Namespace, folder: Path, service: Service) -> 
         STATIC: lambda: Transformers(folder, bf16=has_bf16()),
     }
     async with AsyncExitStack() as stack:
+        service = Service(places)
+        stack.push_async_callback(service.close)
+        await service.ready()
         made: dict[str, Peer] = {SERVICE: service}
         for name in options.peers:
             made[name] = makers[name]()
@@ -94,30 +102,34 @@ async def rounds(options: argparse.Namespace, made: dict[str, Peer], work: Workl
     return raw
 
 
-async def bench(options: argparse.Namespace, home: Path) -> dict[str, Any]:
+async def throughput(options: argparse.Namespace, places: Places, work: Workload) -> dict[str, Any]:
+    async with peers(options, places) as made:
+        raw = await rounds(options, made, work)
+    return {**medians(raw), "raw": raw}
+
+
+async def bench(options: argparse.Namespace) -> dict[str, Any]:
+    """Figures by part, each with what it was measured on."""
     folder = random_model(options)
     openvino_folder(open_source(folder), options.precision, options.cache)
-    work = Workload.of(folder)
-    service = Service(folder, options.cache, options.precision, home)
-    try:
-        ready_seconds = await service.ready()
-        async with peers(options, folder, service) as made:
-            raw = await rounds(options, made, work)
-        memory = service.memory_megabytes()
-        grammar = await grammar_figures(service, options.rounds)
-    finally:
-        await service.close()
-    return {
-        "shape": options.shape,
-        "precision": options.precision,
-        "machine": machine(options),
-        "rounds": options.rounds,
-        "ready_seconds": round(ready_seconds, 2),
-        "service_memory_megabytes": round(memory),
-        **medians(raw),
-        "grammar": grammar,
-        "raw": raw,
+    places, work = Places(folder, options.cache, options.precision), Workload.of(folder)
+    makers: dict[str, Callable[[], Coroutine[Any, Any, dict[str, Any]]]] = {
+        THROUGHPUT: lambda: throughput(options, places, work),
+        FOOTPRINT: lambda: footprint(places, work, options.rounds),
+        GRAMMAR: lambda: grammar_figures(places, options.rounds, options.tool_sets),
+        RELIABILITY: reliability_figures,
+        LIMITS: lambda: bounds(places, work, options.rounds),
     }
+    return {part: await measured(part, makers[part], options.rounds) for part in options.parts}
+
+
+async def measured(part: str, make: Callable[[], Coroutine[Any, Any, dict[str, Any]]], rounds: int) -> dict[str, Any]:
+    sys.stderr.write(f"{part} …\n")
+    load, began = os.getloadavg()[0], time.perf_counter()
+    figures = await make()
+    took = time.perf_counter() - began
+    sys.stderr.write(f"{part}: {took:.0f} s\n")
+    return {**figures, "rounds": rounds, "load_before": round(load, 1), "took_seconds": round(took)}
 
 
 def medians(raw: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
@@ -134,13 +146,18 @@ def medians(raw: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]
     return {"requests_per_second": median, "ratios": ratios}
 
 
-def machine(options: argparse.Namespace) -> dict[str, Any]:
-    return {
+def result_with(earlier: Path, options: argparse.Namespace, parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts, and those that were not run as an earlier report of the same shape and machine has them."""
+    about = {
+        "shape": options.shape,
+        "precision": options.precision,
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "load_before": round(options.load, 1),
         "bf16": has_bf16(),
     }
+    before = json.loads(earlier.read_text()) if earlier.is_file() else {}
+    kept = before if before.items() >= about.items() else {}
+    return {**kept, **about, **parts}
 
 
 def main() -> None:
@@ -148,19 +165,24 @@ def main() -> None:
     parser.add_argument("--shape", choices=sorted(SHAPES), default="functiongemma")
     parser.add_argument("--precision", choices=["int8", "fp32"], default="int8")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--tool-sets", type=int, default=200)
     parser.add_argument("--concurrency", type=int, nargs="+", default=list(CONCURRENCY))
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--peer-python", type=Path, default=Path(".cache/peers/bin/python"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/bench"))
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks/inference"))
     options = parser.parse_args()
-    options.load = os.getloadavg()[0]
-    if options.load > 0.5:
-        sys.stderr.write(f"this machine is busy (load {options.load:.1f}): ratios may be wrong\n")
-    with tempfile.TemporaryDirectory() as home:
-        result = asyncio.run(bench(options, Path(home)))
+    if (load := os.getloadavg()[0]) > IDLE_LOAD:
+        sys.stderr.write(f"this machine is busy (load {load:.1f}): figures may be wrong\n")
+    result = result_with(options.output.with_suffix(".json"), options, asyncio.run(bench(options)))
     write_report(result, options.output)
-    print(json.dumps({key: value for key, value in result.items() if key != "raw"}, indent=2))
+    print(json.dumps(without_raw(result), indent=2))
+
+
+def without_raw(result: dict[str, Any]) -> dict[str, Any]:
+    throughput = {key: value for key, value in result.get(THROUGHPUT, {}).items() if key != "raw"}
+    return {**result, THROUGHPUT: throughput}
 
 
 if __name__ == "__main__":
