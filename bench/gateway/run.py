@@ -1,10 +1,13 @@
 """`make bench-gateway`: what the gateway costs, beside a bare FastAPI, FastAPI with one gRPC hop, and LiteLLM's proxy.
 
     python bench/gateway/run.py --wrk PATH [--litellm PATH] [--seconds 5] [--rounds 3] [--only ours,hop]
+        [--measures load,steady,memory]
 
 One process each, the load generator (wrk) on the same machine. Everything of ours is on: key, limits, a quota,
 usage and audit rows, SQLite. The peers' rounds are interleaved, so that a machine that slows down slows all;
-medians of the rounds are told. Writes docs/benchmarks/gateway.{json,md,svg} unless --only is given.
+medians of the rounds are told. Of ours also: latency at a steady rate, and memory after 10,000 and 100,000
+requests. On an idle machine the rounds take four minutes, the memory two. Writes docs/benchmarks/gateway.{json,md,svg}
+unless --only or --measures is given: `--only ours --measures steady,memory` is the quick look.
 """
 
 from __future__ import annotations
@@ -36,6 +39,12 @@ REPORT = HERE.parents[1] / "docs" / "benchmarks"
 KEY = "errand_bench0_0123456789abcdef0123456789abcdef"
 CONNECTIONS = (1, 10, 50)
 STEADY_RATE = 300
+STEADY_SECONDS = 20
+MEMORY_AFTER = (10_000, 100_000)
+MEMORY_CONNECTIONS = 10
+# What is told of requests is written down within half a second, and its memory given back.
+SETTLE_SECONDS = 2
+MEASURES = ("load", "steady", "memory")
 MESSAGE = {"message": "What is 17% of 2,350?"}
 COMPLETION = {"model": "mock", "messages": [{"role": "user", "content": MESSAGE["message"]}]}
 LITELLM_CONFIG = """model_list:
@@ -155,11 +164,10 @@ def set_quota(peer: Peer) -> None:
     httpx.post(url, json=quota, headers={"X-API-Key": KEY}).raise_for_status()
 
 
-def load(peer: Peer, wrk: Path, connections: int, seconds: int) -> dict[str, float]:
-    """One round of wrk."""
+def ask(peer: Peer, wrk: Path, connections: int, seconds: int) -> dict[str, float]:
+    """One round of wrk: requests, seconds, p50_ms, p99_ms."""
     command = (wrk, "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s")
     command += ("-s", HERE / "chat.lua", peer.url)
-    before = peer.cpu_seconds()
     done = subprocess.run(
         command,
         check=True,
@@ -170,6 +178,13 @@ def load(peer: Peer, wrk: Path, connections: int, seconds: int) -> dict[str, flo
     figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     if figures["failed"]:
         raise SystemExit(f"{peer.name}: {figures['failed']} requests failed")
+    return figures
+
+
+def load(peer: Peer, wrk: Path, connections: int, seconds: int) -> dict[str, float]:
+    """One round as what is told of it."""
+    before = peer.cpu_seconds()
+    figures = ask(peer, wrk, connections, seconds)
     used = peer.cpu_seconds() - before
     return {
         "requests_per_second": round(figures["requests"] / figures["seconds"], 1),
@@ -189,7 +204,7 @@ async def steady(peer: Peer, rate: int, seconds: int) -> dict[str, float]:
         idle.put_nowait(connection)
     times = []
 
-    async def ask(due: float) -> None:
+    async def once(due: float) -> None:
         reader, writer = await idle.get()
         writer.write(request)
         answer = await reader.readuntil(b"\r\n\r\n")
@@ -205,29 +220,46 @@ async def steady(peer: Peer, rate: int, seconds: int) -> dict[str, float]:
         for number in range(rate * seconds):
             due = began + number / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.create_task(ask(due))
+            tasks.create_task(once(due))
     for _, writer in connections:
         writer.close()
     cuts = statistics.quantiles(times, n=100)
     return {"rate": rate, "p50_ms": round(cuts[49], 2), "p99_ms": round(cuts[98], 2)}
 
 
+def memory(options: argparse.Namespace) -> list[dict[str, float]]:
+    """Resident memory of a gateway that has just started after so many requests."""
+    asked = 0.0
+    rows = []
+    alone = argparse.Namespace(only="ours")
+    with tempfile.TemporaryDirectory() as name, peers(alone, Path(name)) as (ours,):
+        for mark in MEMORY_AFTER:
+            while asked < mark:
+                asked += ask(ours, options.wrk, MEMORY_CONNECTIONS, options.seconds)["requests"]
+            time.sleep(SETTLE_SECONDS)
+            rows.append({"requests": asked, "megabytes": ours.megabytes()})
+    return rows
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     load_before = round(os.getloadavg()[1], 1)
     with tempfile.TemporaryDirectory() as name, peers(options, Path(name)) as found:
         rounds: dict[tuple[str, int], list[dict[str, float]]] = {}
-        for _ in range(options.rounds):
+        for _ in range(options.rounds if "load" in options.measures else 0):
             for connections in CONNECTIONS:
                 for peer in found:
                     figures = load(peer, options.wrk, connections, options.seconds)
                     rounds.setdefault((peer.name, connections), []).append(figures)
         result: dict[str, Any] = {"cores": os.cpu_count(), "load_before": load_before, "peers": {}}
-        for peer in found:
+        for peer in found if rounds else ():
             rows = [{"connections": count} | median(rounds[peer.name, count]) for count in CONNECTIONS]
             result["peers"][peer.name] = {"loads": rows, "megabytes": peer.megabytes()}
-            if peer.name == "ours":
-                result["steady"] = asyncio.run(steady(peer, STEADY_RATE, options.seconds))
-        return result
+        ours = next((peer for peer in found if peer.name == "ours"), None)
+        if ours is not None and "steady" in options.measures:
+            result["steady"] = asyncio.run(steady(ours, STEADY_RATE, STEADY_SECONDS))
+    if ours is not None and "memory" in options.measures:
+        result["memory"] = memory(options)
+    return result
 
 
 def median(rounds: list[dict[str, float]]) -> dict[str, float]:
@@ -244,6 +276,7 @@ def write_report(figures: dict[str, Any]) -> None:
         for row in peer["loads"]
     )
     steady_load = figures["steady"]
+    first, last = figures["memory"]
     (REPORT / "gateway.md").write_text(
         f"""# What the gateway costs
 
@@ -260,7 +293,8 @@ the number of cores only comparisons within a row of rounds and CPU do.
 {rows}
 
 At a steady {steady_load["rate"]} requests/s, timed from when each was due: p50 {steady_load["p50_ms"]} ms,
-p99 {steady_load["p99_ms"]} ms.
+p99 {steady_load["p99_ms"]} ms. Memory after {first["requests"]:,.0f} requests {first["megabytes"]:.0f} MB,
+after {last["requests"]:,.0f} {last["megabytes"]:.0f} MB ({last["megabytes"] / first["megabytes"] - 1:+.1%}).
 
 ![requests a second](gateway.svg)
 """
@@ -281,6 +315,13 @@ def plot(measured: dict[str, Any]) -> None:
     figure.savefig(REPORT / "gateway.svg", metadata={"Date": None})
 
 
+def _measures(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - set(MEASURES):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(MEASURES)}")
+    return names
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--wrk", type=Path, required=True)
@@ -288,9 +329,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--measures", type=_measures, default=MEASURES)
     options = parser.parse_args()
     figures = measure(options)
-    if not options.only:
+    if not options.only and options.measures == MEASURES:
         write_report(figures)
     print(json.dumps(figures, indent=2))
 
