@@ -109,22 +109,27 @@ _ADD = Statement(
 )
 
 
+_CLEAR = Statement(sa.delete(_NOTES).returning(_NOTES.c.tenant_id))
+
+
 @pytest.mark.parametrize("relaxed", [False, True])
 async def test_a_statement_alone_is_committed_and_gives_what_it_returns(database: Database, relaxed: bool) -> None:
     moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     for tenant in ("a", "o'neill\\"):
-        [row] = await database.run(tenant, _ADD, {"of": tenant, "at": moment}, relaxed=relaxed)
-        assert row[0] == tenant
+        [added] = await database.run(tenant, (_ADD, {"of": tenant, "at": moment}), relaxed=relaxed)
+        assert [row[0] for row in added] == [tenant]
         async with database.transaction(tenant) as session:
             found = sa.select(_NOTES.c.at).where(_NOTES.c.tenant_id == tenant)
             assert await session.scalar(found) == moment.astimezone(UTC)
+        added, cleared = await database.run(tenant, (_ADD, {"of": tenant, "at": None}), (_CLEAR, {}))
+        assert (len(added), len(cleared)) == (1, 2), "the second sees what the first did"
 
 
 async def test_a_statement_alone_sees_its_tenant_only(postgres: Database) -> None:
-    await postgres.run("a", _ADD, {"of": "a", "at": None})
+    await postgres.run("a", (_ADD, {"of": "a", "at": None}))
     with pytest.raises(DBAPIError, match="row-level security"):
-        await postgres.run("b", _ADD, {"of": "a", "at": None})
-    assert await postgres.run("b", Statement(sa.delete(_NOTES).returning(_NOTES.c.tenant_id)), {}) == []
+        await postgres.run("b", (_ADD, {"of": "a", "at": None}))
+    assert await postgres.run("b", (_CLEAR, {})) == [[]]
     async with postgres.transaction() as session:
         assert await session.scalar(sa.text("SELECT current_setting('app.tenant_id', true)")) in (None, "")
         assert await session.scalar(sa.text("SHOW synchronous_commit")) == "on"
@@ -132,8 +137,8 @@ async def test_a_statement_alone_sees_its_tenant_only(postgres: Database) -> Non
 
 async def test_a_statement_alone_that_nobody_waits_for_leaves_no_connection_in_the_middle(postgres: Database) -> None:
     slow = Statement(sa.delete(_NOTES).where(sa.func.pg_sleep(60).is_not(None)).returning(_NOTES.c.tenant_id))
-    await postgres.run("a", _ADD, {"of": "a", "at": None})
-    waiting = asyncio.create_task(postgres.run("a", slow, {}))
+    await postgres.run("a", (_ADD, {"of": "a", "at": None}))
+    waiting = asyncio.create_task(postgres.run("a", (slow, {})))
     looked = sa.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DELETE%' AND state = 'active'")
     while True:
         async with postgres.transaction() as session:
@@ -143,7 +148,7 @@ async def test_a_statement_alone_that_nobody_waits_for_leaves_no_connection_in_t
     with pytest.raises(asyncio.CancelledError):
         await waiting
     for _ in range(3):
-        await postgres.run("a", _ADD, {"of": "a", "at": None})
+        await postgres.run("a", (_ADD, {"of": "a", "at": None}))
 
 
 async def test_a_statement_alone_is_unavailable_with_its_database(
@@ -152,7 +157,7 @@ async def test_a_statement_alone_is_unavailable_with_its_database(
     monkeypatch.setattr("errand_common.db._CONNECT_SECONDS", 0.5)
     away = Database(f"postgresql+asyncpg://u:p@127.0.0.1:{free_port()}/x", schema="test")
     with pytest.raises(Unavailable):
-        await away.run("a", _ADD, {"of": "a", "at": None})
+        await away.run("a", (_ADD, {"of": "a", "at": None}))
     await away.close()
     async with postgres.transaction() as session:
         pid = await session.scalar(sa.text("SELECT pg_backend_pid()"))
@@ -161,8 +166,8 @@ async def test_a_statement_alone_is_unavailable_with_its_database(
         connection.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
     engine.dispose()
     with pytest.raises(Unavailable):
-        await postgres.run("a", _ADD, {"of": "a", "at": None})
-    await postgres.run("a", _ADD, {"of": "a", "at": None})
+        await postgres.run("a", (_ADD, {"of": "a", "at": None}))
+    await postgres.run("a", (_ADD, {"of": "a", "at": None}))
 
 
 async def test_sqlite_writers_wait_for_each_other(sqlite: Database) -> None:

@@ -19,7 +19,7 @@ from errand_agent.domain.runs import EventKind, RunState, Step
 from errand_agent.domain.webhooks import WebhookEvent
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.models import ApprovalRow, RunRow
-from errand_agent.storage.runs import RunRepository
+from errand_agent.storage.runs import RunRepository, appending
 from errand_agent.storage.webhooks import WebhookRepository
 
 # Pieces of an answer that come within this time become one event.
@@ -141,11 +141,8 @@ class DbosJournal:
 
     async def _append(self, key: str, events: Sequence[tuple[EventKind, dict[str, Any]]]) -> None:
         await self._flush()
-        async with self._database.transaction(self._tenant_id) as session:
-            row = await session.get(RunRow, self._run_id, with_for_update=True)
-            if row is not None:
-                await RunRepository(session).append(row, key, events)
-            self._saw(row)
+        run, *_ = await self._database.run(self._tenant_id, *appending(self._tenant_id, self._run_id, key, events))
+        self._saw(cancelled=not run or run[0][0])
         self._bell.ring(self._run_id)
 
     async def tell(self, key: str, text: str) -> None:
@@ -228,11 +225,12 @@ class DbosJournal:
             return True
         if time.monotonic() - self._seen_at > _SEEN_SECONDS:
             async with self._database.transaction(self._tenant_id, read_only=True) as session:
-                self._saw(await session.get(RunRow, self._run_id))
+                row = await session.get(RunRow, self._run_id)
+            self._saw(cancelled=row is None or row.cancel_requested)
         return self._seen_cancelled
 
-    def _saw(self, row: RunRow | None) -> None:
-        self._seen_at, self._seen_cancelled = time.monotonic(), row is None or row.cancel_requested
+    def _saw(self, *, cancelled: bool) -> None:
+        self._seen_at, self._seen_cancelled = time.monotonic(), cancelled
 
 
 def _told(run: RunRow, approval: ApprovalRow) -> dict[str, Any]:

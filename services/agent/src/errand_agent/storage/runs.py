@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
-from errand_common.db import decode_page_token, encode_page_token, utc_now
+from errand_common.db import UtcDateTime, decode_page_token, encode_page_token, utc_now
 from errand_common.principal import Principal
+from errand_common.statements import Statement, Work
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
 
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.runs import (
@@ -26,6 +28,49 @@ from errand_agent.domain.runs import (
     Usage,
 )
 from errand_agent.storage.models import EventRow, FeedbackRow, RunRow
+
+_RUNS, _EVENTS = cast("sa.Table", RunRow.__table__), cast("sa.Table", EventRow.__table__)
+_IS_RUN = (_RUNS.c.id == sa.bindparam("of_run"), _RUNS.c.tenant_id == sa.bindparam("of_tenant"))
+# Gives whether the run shall end. Who tells of a run at once with others waits here, and then sees what they told.
+_LOCK = Statement(sa.select(_RUNS.c.cancel_requested).where(*_IS_RUN).with_for_update())
+# Events of a key that was told before are not told again; those of this transaction are not counted yet.
+_TOLD = sa.exists().where(
+    _EVENTS.c.run_id == _RUNS.c.id,
+    _EVENTS.c.key == sa.bindparam("of_key"),
+    _EVENTS.c.sequence <= _RUNS.c.last_sequence,
+)
+_TELL = Statement(
+    sa.insert(_EVENTS).from_select(
+        ["run_id", "sequence", "tenant_id", "key", "kind", "payload", "at"],
+        sa.select(
+            _RUNS.c.id,
+            _RUNS.c.last_sequence + sa.bindparam("place", type_=sa.Integer),
+            _RUNS.c.tenant_id,
+            sa.bindparam("of_key", type_=sa.Text),
+            sa.bindparam("of_kind", type_=sa.Text),
+            sa.bindparam("told", type_=sa.JSON),
+            sa.bindparam("told_at", type_=UtcDateTime),
+        ).where(*_IS_RUN, ~_TOLD),
+    )
+)
+_LAST = sa.select(sa.func.max(_EVENTS.c.sequence)).where(_EVENTS.c.run_id == _RUNS.c.id)
+_COUNT = Statement(
+    sa.update(_RUNS)
+    .where(*_IS_RUN)
+    .values(last_sequence=sa.func.coalesce(_LAST.scalar_subquery(), 0))
+    .returning(_RUNS.c.last_sequence)
+)
+Event = tuple[EventKind, dict[str, Any]]
+
+
+def appending(tenant_id: str, run_id: str, key: str, events: Sequence[Event]) -> list[Work]:
+    """What appends events to a run: the first statement gives whether it shall end, the last its last sequence."""
+    run = {"of_run": run_id, "of_tenant": tenant_id}
+    told = [
+        {"of_key": key, "of_kind": kind.value, "told": payload, "told_at": utc_now(), "place": place}
+        for place, (kind, payload) in enumerate(events, start=1)
+    ]
+    return [(_LOCK, run), *((_TELL, run | event) for event in told), (_COUNT, run)]
 
 
 def to_run(row: RunRow, steps: Sequence[Step] = ()) -> Run:
@@ -231,26 +276,14 @@ class RunRepository:
         more = encode_page_token([rows[size - 1].id]) if len(rows) > size else ""
         return rows[:size], more
 
-    async def append(self, row: RunRow, key: str, events: Sequence[tuple[EventKind, dict[str, Any]]]) -> bool:
-        """Appends events in order; false when this key's events are there already."""
-        told = sa.select(EventRow.sequence).where(EventRow.run_id == row.id, EventRow.key == key).limit(1)
-        if await self._session.scalar(told) is not None:
-            return False
-        for kind, payload in events:
-            row.last_sequence += 1
-            self._session.add(
-                EventRow(
-                    run_id=row.id,
-                    sequence=row.last_sequence,
-                    tenant_id=row.tenant_id,
-                    key=key,
-                    kind=kind.value,
-                    payload=payload,
-                    at=utc_now(),
-                )
-            )
+    async def append(self, row: RunRow, key: str, events: Sequence[Event]) -> bool:
+        """Appends events in order to a run that is locked or new; false when this key's events are there already."""
         await self._session.flush()
-        return True
+        for statement, values in appending(row.tenant_id, row.id, key, events):
+            result = await self._session.execute(statement.clause, dict(values))
+        before, sequence = row.last_sequence, result.scalar_one()
+        set_committed_value(row, "last_sequence", sequence)
+        return bool(sequence > before)
 
     async def has_key(self, run_id: str, prefix: str) -> bool:
         """Whether any event's key begins so."""

@@ -55,11 +55,13 @@ class SqlEffectStore(EffectStore):
         return self._exclusive
 
     async def begin(self, tenant_id: str, dispatch: Dispatch, now: datetime) -> Effect | None:
-        while not await self._database.run(tenant_id, _BEGIN, _dispatched(tenant_id, dispatch, now)):
-            # Purged in between, it is stored anew: None would say that it is in the ledger.
+        while True:
+            [new] = await self._database.run(tenant_id, (_BEGIN, _dispatched(tenant_id, dispatch, now)))
+            if new:
+                return None
+            # What was purged in between is stored anew: None must mean that the dispatch is in the ledger.
             if (known := await self.get(tenant_id, dispatch.effect_id)) is not None:
                 return known
-        return None
 
     async def take_over(
         self, tenant_id: str, effect: Effect, *, owner: str, now: datetime, lease_until: datetime
@@ -83,7 +85,9 @@ class SqlEffectStore(EffectStore):
         held = {"of_tenant": tenant_id, "of_effect": effect_id, "of_owner": owner}
         # A database that crashes may forget this row's end, not its dispatch: the effect is in doubt then and is
         # settled by its class, so the call need not wait for the disk a second time.
-        return bool(await self._database.run(tenant_id, _COMPLETE, {**held, **_completed(outcome, now)}, relaxed=True))
+        work = (_COMPLETE, {**held, **_completed(outcome, now)})
+        [changed] = await self._database.run(tenant_id, work, relaxed=True)
+        return bool(changed)
 
     async def leave_unsettled(self, tenant_id: str, effect_id: str, *, owner: str, now: datetime) -> bool:
         statement = _held(tenant_id, effect_id, owner).values(state=EffectState.UNSETTLED.value)
