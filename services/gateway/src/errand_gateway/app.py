@@ -20,14 +20,10 @@ from fastapi.telemetry import TelemetryConfig
 
 from errand_gateway.clients.access_tokens import JwtAccessTokens
 from errand_gateway.clients.agent import (
-    GrpcAgentBackend,
     GrpcExampleBackend,
-    GrpcMemoryBackend,
     GrpcPrivacyBackend,
     GrpcPromptBackend,
-    GrpcScheduleBackend,
     GrpcWebhookBackend,
-    GrpcWorkflowBackend,
 )
 from errand_gateway.clients.circuits import Circuit, guarding
 from errand_gateway.clients.external_tokens import ExternalTokens, Issuer
@@ -35,7 +31,12 @@ from errand_gateway.clients.health import GrpcHealthProbe
 from errand_gateway.clients.inference import GrpcModelBackend
 from errand_gateway.clients.passwords import Argon2PasswordHasher
 from errand_gateway.clients.rag import GrpcDocumentBackend
-from errand_gateway.clients.screened_agents import ScreenedAgentBackend
+from errand_gateway.clients.screening import (
+    ScreenedAgentBackend,
+    ScreenedMemoryBackend,
+    ScreenedScheduleBackend,
+    ScreenedWorkflowBackend,
+)
 from errand_gateway.clients.tools import GrpcToolBackend
 from errand_gateway.domain.admin import bootstrap
 from errand_gateway.domain.admission import Admission
@@ -46,7 +47,6 @@ from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import ConcurrencyLimiter
 from errand_gateway.domain.personal_data import MaskedResponses, PersonalDataPolicy
-from errand_gateway.domain.ports import AgentBackend
 from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
@@ -206,8 +206,9 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             new_id=new_id,
         )
         external = ExternalTokens(_issuers(settings), tenants.get)
-        agents, responses = _screened(settings.personal_data, channels["agent"], database)
-        workflows = GrpcWorkflowBackend(channels["agent"])
+        policy = settings.personal_data
+        agents = ScreenedAgentBackend(channels["agent"], policy)
+        workflows = ScreenedWorkflowBackend(channels["agent"], policy)
         tokens = InternalTokens(signer)
         documents = GrpcDocumentBackend(channels["rag"])
         tools = GrpcToolBackend(channels["tools"])
@@ -243,7 +244,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             external=external,
             idempotency=Idempotency(SqlAnswerRepository(database), AesSeal(pepper.derived("kept answers")), utc_now),
             records=records,
-            responses=responses,
+            responses=_responses(policy, database),
             files=SqlFileRepository(database),
             quotas=quotas,
             keeper=keeper,
@@ -264,10 +265,10 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             readiness=ReadinessMonitor(_probes(database, channels)),
             agents=agents,
             workflows=workflows,
-            memory=GrpcMemoryBackend(channels["agent"]),
+            memory=ScreenedMemoryBackend(channels["agent"], policy),
             examples=GrpcExampleBackend(channels["agent"]),
             privacy=privacy,
-            schedules=GrpcScheduleBackend(channels["agent"]),
+            schedules=ScreenedScheduleBackend(channels["agent"], policy),
             prompts=GrpcPromptBackend(channels["agent"]),
             webhooks=GrpcWebhookBackend(channels["agent"]),
             documents=documents,
@@ -336,13 +337,9 @@ def read_signer(settings: GatewaySettings) -> TokenSigner:
     return TokenSigner.from_pem(pem, issuer="errand-gateway")
 
 
-def _screened(
-    policy: PersonalDataPolicy, agent: grpc.aio.Channel, database: Database
-) -> tuple[AgentBackend, ResponseStore]:
+def _responses(policy: PersonalDataPolicy, database: Database) -> ResponseStore:
     responses = SqlResponseRepository(database)
-    if policy is PersonalDataPolicy.OFF:
-        return GrpcAgentBackend(agent), responses
-    return ScreenedAgentBackend(agent, policy), MaskedResponses(responses)
+    return responses if policy is PersonalDataPolicy.OFF else MaskedResponses(responses)
 
 
 def _issuers(settings: GatewaySettings) -> list[Issuer]:

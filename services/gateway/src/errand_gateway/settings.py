@@ -148,7 +148,7 @@ class GatewaySettings(ServiceSettings):
     personal_data: PersonalDataPolicy = Field(
         default=PersonalDataPolicy.OFF,
         description="what happens to e-mail addresses, phone numbers, payment cards, bank accounts and social "
-        "security numbers in messages to agents: nothing, masked, or refused",
+        "security numbers in what people write to agents, workflows, schedules and memory: nothing, masked, or refused",
     )
     prices: dict[ModelName, PriceSetting] = Field(
         default_factory=dict,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from errand_common.errors import InvalidArgument
 
-from errand_gateway.domain.resources import JsonObject, RunCommand
+from errand_gateway.domain.resources import JsonObject
 from errand_gateway.domain.responses import ResponseStore, StoredResponse
 
 
@@ -98,12 +98,14 @@ def masked_json(value: Any) -> Any:
     return value
 
 
-def screened(command: RunCommand, policy: PersonalDataPolicy) -> RunCommand:
+def screened(text: str, policy: PersonalDataPolicy, *, field: str) -> str:
     """What an agent may be told; raises InvalidArgument, which names what must be left out, if that is the policy."""
-    text, found = masked(command.message)
+    if policy is PersonalDataPolicy.OFF:
+        return text
+    safe, found = masked(text)
     if found and policy is PersonalDataPolicy.BLOCK:
-        raise InvalidArgument(f"holds personal data ({', '.join(found)}); leave it out", field="message")
-    return replace(command, message=text)
+        raise InvalidArgument(f"holds personal data ({', '.join(found)}); leave it out", field=field)
+    return safe
 
 
 class MaskedResponses:
