@@ -1,13 +1,8 @@
 """One conformance suite over all vector stores."""
 
 import asyncio
-import contextlib
 import math
 import random
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +17,7 @@ from errand_rag.domain.ports import VectorStore
 from errand_rag.settings import RagSettings
 from errand_rag.storage.chroma import ChromaVectorStore
 from errand_rag.storage.pgvector import PgVectorStore, install_extension
+from errand_rag.testing.chroma import chroma_server
 from errand_rag.testing.embedder import HashingEmbedder
 from errand_rag.testing.vectors import InMemoryVectorStore
 
@@ -30,21 +26,9 @@ EMBED = HashingEmbedder(16).vector
 
 
 @pytest.fixture(scope="module")
-def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Chroma server of the installed package."""
-    port = free_port()
-    command = [str(Path(sys.executable).parent / "chroma"), "run", "--host", "127.0.0.1", "--port", str(port)]
-    folder = tmp_path_factory.mktemp("chroma-server")
-    with subprocess.Popen(
-        [*command, "--path", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        server.terminate()
+def chroma_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with chroma_server(free_port(), tmp_path_factory.mktemp("chroma-server")) as url:
+        yield url
 
 
 def on_postgres(url: str) -> PgVectorStore:
@@ -61,7 +45,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     elif request.param == "chroma":
         made = ChromaVectorStore.embedded(tmp_path / "chroma")
     else:
-        made = ChromaVectorStore.server(request.getfixturevalue("chroma_server"))
+        made = ChromaVectorStore.server(request.getfixturevalue("chroma_url"))
         for name in (COLLECTION, "col_other"):
             await made.drop(name)
     yield made

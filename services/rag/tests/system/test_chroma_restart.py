@@ -1,12 +1,7 @@
 """A Chroma server that is killed while a document is ingested, and comes back."""
 
 import asyncio
-import contextlib
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from errand.rag.v1 import rag_pb2
@@ -14,28 +9,11 @@ from errand_common.testing.keys import TestKeys, free_port
 from errand_rag.domain.models import Embeddings
 from errand_rag.settings import RagSettings
 from errand_rag.storage.chroma import ChromaVectorStore
+from errand_rag.testing.chroma import chroma_server
 from errand_rag.testing.embedder import HashingEmbedder
 from errand_rag.testing.service import serving_rag
 
 PASSAGES, BATCH = 40, 4
-
-
-@contextlib.contextmanager
-def chroma(port: int, folder: Path) -> Iterator[None]:
-    """A real server of the installed package, killed at the end."""
-    command = [str(Path(sys.executable).parent / "chroma"), "run", "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(
-        [*command, "--path", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.1)
-        try:
-            yield
-        finally:
-            server.kill()
 
 
 class PausingEmbedder(HashingEmbedder):
@@ -59,14 +37,14 @@ async def test_ingestion_goes_on_where_it_stopped(settings: RagSettings, keys: T
     text = "\n\n".join(f"# Part {n}\n\nPassage {n} tells of whales." for n in range(PASSAGES))
     async with serving_rag(settings, keys, embedder=embedder, vectors=vectors) as client:
         await client.collection("shelf")
-        with chroma(port, tmp_path / "chroma"):
+        with chroma_server(port, tmp_path / "chroma"):
             stored = (await client.upload("shelf", "long.md", text)).document
             await asyncio.wait_for(embedder.paused.wait(), 60)
             assert await vectors.count(stored.collection_id) == 3 * BATCH
         embedder.go_on.set()
         assert (await client.document(stored.id)).state != rag_pb2.DOCUMENT_STATE_READY
         assert not (await client.search("whales", "shelf", mode=rag_pb2.SEARCH_MODE_KEYWORD)).hits
-        with chroma(port, tmp_path / "chroma"):
+        with chroma_server(port, tmp_path / "chroma"):
             document = await client.settled(stored.id, timeout_seconds=120)
             assert (document.state, document.chunk_count) == (rag_pb2.DOCUMENT_STATE_READY, PASSAGES)
             assert await vectors.count(stored.collection_id) == PASSAGES

@@ -25,7 +25,7 @@ from errand_rag.storage.jobs import PURGES, store_job
 from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, JobRow, total
 from errand_rag.storage.reading import Queries
 
-_QUOTA_RETRY_SECONDS = 3600.0
+QUOTA_RETRY_SECONDS = 3600.0
 # Longer than a search may take.
 _OLD_INDEX_SECONDS = 60.0
 # Longer than a call may take: only a crash leaves it to others.
@@ -69,7 +69,7 @@ class SqlCollections:
                 if (await session.execute(count)).scalar_one() >= limit:
                     raise QuotaExceeded(
                         f"the tenant has {limit} collections, the most allowed; delete one first",
-                        retry_after_seconds=_QUOTA_RETRY_SECONDS,
+                        retry_after_seconds=QUOTA_RETRY_SECONDS,
                         quota="collections",
                     )
                 session.add(row)
@@ -116,7 +116,7 @@ class SqlCollections:
             collection = (await _named(session, tenant_id, [name_or_id]))[0]
             id_ = collection.id
             # The lock makes an upload or a finishing ingestion wait, then find nothing.
-            await session.execute(lock_collection(tenant_id, id_))
+            await locked_collection(session, tenant_id, id_)
             documents = sa.select(DocumentRow.id).where(DocumentRow.collection_id == id_)
             await session.execute(sa.delete(ChunkRow).where(ChunkRow.collection_id == id_))
             await session.execute(sa.delete(ContentRow).where(ContentRow.document_id.in_(documents)))
@@ -259,7 +259,13 @@ async def _dropped_indexes(session: AsyncSession, collection_id: str) -> frozens
 
 async def locked_collection(session: AsyncSession, tenant_id: str, collection_id: str) -> CollectionRow:
     """The row, held until the transaction ends. Raises NotFound."""
-    result = await session.execute(lock_collection(tenant_id, collection_id))
+    # Changing it holds it on both databases, and tells the query caches.
+    lock = (
+        sa.update(CollectionRow)
+        .where(CollectionRow.id == collection_id, CollectionRow.tenant_id == tenant_id)
+        .values(revision=CollectionRow.revision + 1)
+    )
+    result = await session.execute(lock)
     if not getattr(result, "rowcount", 0):
         raise NotFound("collection", collection_id)
     return await session.get_one(CollectionRow, collection_id, populate_existing=True)
@@ -269,15 +275,6 @@ def page_of(found: list[Any], size: int) -> Page[Any]:
     """A page of the first `size` rows; one row more says that there is a next page."""
     items = tuple(found[:size])
     return Page(items=items, next_position=items[-1].id if len(found) > size else None)
-
-
-def lock_collection(tenant_id: str, collection_id: str) -> sa.Update:
-    """Changes the row, which holds it until the transaction ends; no row, no collection."""
-    return (
-        sa.update(CollectionRow)
-        .where(CollectionRow.id == collection_id, CollectionRow.tenant_id == tenant_id)
-        .values(revision=CollectionRow.revision + 1)
-    )
 
 
 def _select(tenant_id: str) -> sa.Select[Any]:

@@ -17,11 +17,10 @@ from errand_rag.domain.models import (
     Quota,
     Upload,
 )
-from errand_rag.storage.collections import begin_building, lock_collection, page_of
+from errand_rag.storage.collections import QUOTA_RETRY_SECONDS, begin_building, locked_collection, page_of
 from errand_rag.storage.jobs import store_job
 from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, total
 
-_QUOTA_RETRY_SECONDS = 3600.0
 _MAX_FAILURE_CHARACTERS = 1000
 _MIN_DEAD_VECTORS = 1000
 _DEAD_SHARE = 0.3
@@ -42,7 +41,7 @@ class SqlDocuments:
         collection's own.
         """
         async with self._database.transaction(tenant_id) as session:
-            await _lock(session, tenant_id, upload.collection_id)
+            await locked_collection(session, tenant_id, upload.collection_id)
             same = await _same_content(session, upload)
             if same is not None:
                 return await self._add_again(session, same, upload, principal_id)
@@ -222,12 +221,6 @@ async def _compact_if_worth(session: AsyncSession, collection: CollectionRow, pr
         await begin_building(session, collection, collection.embedding_model, principal_id)
 
 
-async def _lock(session: AsyncSession, tenant_id: str, collection_id: str) -> None:
-    result = await session.execute(lock_collection(tenant_id, collection_id))
-    if not getattr(result, "rowcount", 0):
-        raise NotFound("collection", collection_id)
-
-
 async def _row(session: AsyncSession, tenant_id: str, document_id: str) -> DocumentRow:
     # Postgres takes no NUL in a text; nothing is named so.
     id_ = document_id.replace("\x00", "")
@@ -241,7 +234,7 @@ async def _row(session: AsyncSession, tenant_id: str, document_id: str) -> Docum
 async def _locked_row(session: AsyncSession, tenant_id: str, document_id: str) -> DocumentRow:
     """The row as it is once its collection's other writers have ended."""
     row = await _row(session, tenant_id, document_id)
-    await _lock(session, tenant_id, row.collection_id)
+    await locked_collection(session, tenant_id, row.collection_id)
     return await _row(session, tenant_id, document_id)
 
 
@@ -288,7 +281,7 @@ async def _check_quota(
         if exceeded[name]:
             raise QuotaExceeded(
                 f"{whose} may hold {limit} {name} and this would be more; delete some first",
-                retry_after_seconds=_QUOTA_RETRY_SECONDS,
+                retry_after_seconds=QUOTA_RETRY_SECONDS,
                 quota=name,
             )
 
