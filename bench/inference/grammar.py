@@ -30,7 +30,7 @@ CALL_TOKENS, TEXT_TOKENS = 256, 48
 # Arguments that a grammar holds whole, without open-ended text: random weights would never end it.
 PROPERTIES: dict[str, Any] = {
     "unit": {"enum": ["meter", "mile", "kilometre"]},
-    "count": {"type": "integer", "minimum": 0},
+    "count": {"type": "integer", "minimum": 0, "maximum": 99},
     "exact": {"type": "boolean"},
     "steps": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
 }

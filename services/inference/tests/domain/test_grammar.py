@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import llguidance
@@ -13,6 +14,7 @@ from errand_inference.domain.chat import JsonValue, ToolCall, ToolDeclaration
 from errand_inference.domain.dialects import to_lark
 from errand_inference.domain.format import render_call
 from errand_inference.domain.grammar import Grammar, Limits, ToolChoice, build_grammar, build_json_grammar
+from errand_inference.domain.schemas import is_json_of
 
 END = "<start_function_response>"
 WEATHER = ToolDeclaration(
@@ -86,6 +88,40 @@ def test_valid_arguments_are_admitted(admits, arguments: dict[str, JsonValue]) -
 )
 def test_invalid_arguments_are_not(admits, arguments: dict[str, JsonValue]) -> None:
     assert not admits(build_grammar([WEATHER]), call(**arguments) + END)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"minimum": 1},
+        {"minimum": 0},
+        {"minimum": 37, "maximum": 37},
+        {"minimum": 3, "maximum": 8},
+        {"minimum": 0, "maximum": 100},
+        {"minimum": 95, "maximum": 1204},
+        {"minimum": -12, "maximum": 250_000},
+        {"minimum": -305, "maximum": -29},
+        {"maximum": -7},
+        {"maximum": 65_535},
+        {"exclusiveMinimum": 4, "exclusiveMaximum": 20},
+        {"minimum": 1.5, "exclusiveMaximum": 10.5},
+        {"minimum": 8, "exclusiveMinimum": True},
+        {"minimum": 1, "maximum": 1e300},
+    ],
+)
+def test_whole_numbers_keep_their_bounds(admits, bounds: dict[str, JsonValue]) -> None:
+    schema = {"type": "integer", **bounds}
+    grammar = build_json_grammar(schema)
+    edges = [math.floor(bound) for bound in bounds.values() if abs(bound) < 1e18]  # type: ignore[arg-type]
+    near = {edge + step for edge in edges for step in (-100, -10, -2, -1, 0, 1, 2, 9, 10, 11, 90, 1000)}
+    legal = {key: bound for key, bound in schema.items() if not isinstance(bound, bool)}
+    for number in sorted(near | {-1, 0, 1, 5, 10, 19, 99, 100, 101, 999, 10**6, 10**17}):
+        assert admits(grammar, str(number)) is is_json_of(str(number), json.dumps(legal)), number
+    assert not admits(grammar, "007")
+
+
+def test_bounds_that_hold_nothing_are_widened(admits) -> None:
+    assert admits(build_json_grammar({"type": "integer", "minimum": 5, "maximum": 4}), "7")
 
 
 def test_choices_of_calling(admits) -> None:

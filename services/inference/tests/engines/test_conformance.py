@@ -240,7 +240,7 @@ def _bounded_schema() -> dict[str, object]:
         "properties": {
             "unit": {"enum": ["meter", "mile", 3, None]},
             "exact": {"type": "boolean"},
-            "count": {"type": "integer", "minimum": 0},
+            "count": {"type": "integer", "minimum": -3, "maximum": 120},
             "steps": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
             "at": {"type": "object", "properties": {"x": {"enum": ["{", "}", "a,b:c"]}}, "required": ["x"]},
         },

@@ -29,6 +29,7 @@ _NEVERS = (r"\x00", r"\x00-\x20", NEVER_IN_JSON)
 _TEXTS_KEPT = 512
 
 _EBNF_NUMBERS = r"""
+digit ::= [0-9]
 natural ::= "0" | [1-9] [0-9]{0,17}
 integer ::= "-"? natural
 positive ::= natural ("." [0-9]{1,17})? ([eE] [+-]? [0-9]{1,3})?
@@ -39,7 +40,7 @@ json_key ::= "\"" key "\""
 _NATURAL = "(0|[1-9][0-9]{0,17})"
 _POSITIVE = rf"{_NATURAL}(\.[0-9]{{1,17}})?([eE][+-]?[0-9]{{1,3}})?"
 _LARK_NUMBERS = rf"""
-natural: /{_NATURAL}/
+digit: /[0-9]/
 integer: /-?{_NATURAL}/
 positive: /{_POSITIVE}/
 number: /-?{_POSITIVE}/

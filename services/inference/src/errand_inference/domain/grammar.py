@@ -2,12 +2,13 @@
 
 The grammar is a small tree of rules of our own, written out in the two dialects that engines read:
 EBNF (xgrammar, inside OpenVINO GenAI) and Lark (llguidance). What JSON Schema can say and a grammar
-cannot (patterns, most bounds) is widened here; arguments are validated against the full schema afterwards.
+cannot (patterns, bounds of fractions) is widened here; arguments are validated against the full schema afterwards.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -23,6 +24,7 @@ NEVER_IN_JSON = r'"\\\x00-\x1f'
 _DEEPEST = 16
 _LONGEST_ARRAY = 64
 _MOST_NODES = 20_000
+_LARGEST_INTEGER = 10**18 - 1
 
 
 class ToolChoice(Enum):
@@ -100,8 +102,8 @@ class Limits:
 
 
 # Terminals that both dialects spell by themselves.
-FREE_TEXT, INTEGER, NATURAL, NUMBER, POSITIVE = (
-    Rule(name) for name in ("free_text", "integer", "natural", "number", "positive")
+FREE_TEXT, DIGIT, INTEGER, NUMBER, POSITIVE = (
+    Rule(name) for name in ("free_text", "digit", "integer", "number", "positive")
 )
 VALUE = Rule("value")
 NOTHING = Text("")
@@ -262,7 +264,7 @@ class _Builder:
             case "string":
                 return self._string(schema)
             case "integer":
-                return NATURAL if _is_unsigned(schema) else INTEGER
+                return _integer(schema)
             case "number":
                 return POSITIVE if _is_unsigned(schema) else NUMBER
             case "boolean":
@@ -325,6 +327,64 @@ class _Builder:
 def _is_unsigned(schema: Mapping[str, JsonValue]) -> bool:
     bounds = (schema.get("minimum"), schema.get("exclusiveMinimum"))
     return any(isinstance(bound, int | float) and bound >= 0 for bound in bounds)
+
+
+def _integer(schema: Mapping[str, JsonValue]) -> Node:
+    """The whole numbers within a schema's bounds, spelled without leading zeros."""
+    least = [math.ceil(bound) for bound in _numbers(schema, "minimum")]
+    least += [math.floor(bound) + 1 for bound in _numbers(schema, "exclusiveMinimum")]
+    most = [math.floor(bound) for bound in _numbers(schema, "maximum")]
+    most += [math.ceil(bound) - 1 for bound in _numbers(schema, "exclusiveMaximum")]
+    low, high = max((-_LARGEST_INTEGER, *least)), min((_LARGEST_INTEGER, *most))
+    if not (least or most) or low > high:
+        return INTEGER
+    signs: list[Node] = [Series((Text("-"), _naturals(max(1, -high), -low)))] if low < 0 else []
+    return Choice((*signs, _naturals(max(0, low), high))) if high >= 0 else signs[0]
+
+
+def _numbers(schema: Mapping[str, JsonValue], key: str) -> list[float]:
+    bound = schema.get(key)
+    if isinstance(bound, bool) or not isinstance(bound, int | float):
+        return []
+    return [bound] if abs(bound) <= _LARGEST_INTEGER else []
+
+
+def _naturals(low: int, high: int) -> Node:
+    """From `low` to `high`: by the number of digits, those in between at once."""
+    options: list[Node] = [] if low else [Text("0")]
+    first, last = str(max(1, low)), str(high)
+    if len(first) == len(last):
+        options += _digits(first, last)
+    else:
+        options += _digits(first, "9" * len(first))
+        if len(last) - len(first) > 1:
+            options.append(Series((_digit("1", "9"), Repeat(DIGIT, len(first), len(last) - 2))))
+        options += _digits("1".ljust(len(last), "0"), last)
+    return Choice(tuple(options))
+
+
+def _digits(low: str, high: str) -> list[Node]:
+    """Alternatives that make the strings of digits from `low` to `high`, which are equally long."""
+    if low > high:
+        return []
+    rest = len(low) - 1
+    if low[0] == high[0] and rest:
+        return [Series((Text(low[0]), Choice(tuple(_digits(low[1:], high[1:])))))]
+    # The first and the last first digit may leave less to choose for what follows.
+    inner = list("0123456789")[int(low[0]) : int(high[0]) + 1]
+    options: list[Node] = []
+    if low[1:] != "0" * rest:
+        options.append(Series((Text(inner.pop(0)), Choice(tuple(_digits(low[1:], "9" * rest))))))
+    if high[1:] != "9" * rest:
+        options.append(Series((Text(inner.pop()), Choice(tuple(_digits("0" * rest, high[1:]))))))
+    if inner:
+        after = (Repeat(DIGIT, rest, rest),) if rest else ()
+        options.append(Series((_digit(inner[0], inner[-1]), *after)))
+    return options
+
+
+def _digit(low: str, high: str) -> Node:
+    return DIGIT if (low, high) == ("0", "9") else Choice(tuple(map(Text, "0123456789"[int(low) : int(high) + 1])))
 
 
 def _resolve(reference: str, root: Mapping[str, JsonValue]) -> JsonValue:
