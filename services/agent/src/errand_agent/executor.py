@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from errand_common.telemetry.tracing import received_trace
 from errand_common.tokens import TokenSigner
 from opentelemetry.trace import get_current_span
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_agent.admission import admit_next
 from errand_agent.domain.approvals import ApprovalState
@@ -68,6 +69,16 @@ _tracer = tracer(__name__)
 
 # Facts for a message, an agent and a conversation; raises ErrandError.
 Recall = Callable[[str, str, str], Awaitable[list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A run that is executed from now on; one that `is_new` never was before."""
+
+    principal: Principal
+    task: Task
+    is_new: bool
+    cancelled: bool
 
 
 class RunExecutor:
@@ -135,6 +146,9 @@ class RunExecutor:
             "log_level": "WARNING",
             "run_migrations": True,
             "use_listen_notify": False,
+            # A question before each transaction would be a third of its round trips; DBOS does again what a lost
+            # connection broke off.
+            "db_engine_kwargs": {"pool_pre_ping": False},
         }
         if dbos_url.startswith("sqlite"):
             _prepare_sqlite(dbos_url)
@@ -220,11 +234,10 @@ class RunExecutor:
 
     async def _run(self, tenant_id: str, run_id: str) -> str:
         """The workflow. It is replayed after a crash, so all it does goes through the journal."""
-        await self._committed(tenant_id, run_id)
-        loaded = await self._load(tenant_id, run_id)
+        loaded = await self._committed(tenant_id, run_id)
         if loaded is None:
             return "gone"
-        principal, task = loaded
+        principal, task = loaded.principal, loaded.task
         journal = DbosJournal(
             self._database,
             self._bell,
@@ -233,6 +246,8 @@ class RunExecutor:
             scope=lambda: self._acting(principal, task),
             approval_seconds=self._approval_seconds,
             held=self._held,
+            is_new=loaded.is_new,
+            cancelled=loaded.cancelled,
         )
         with self._scope(principal, task, tenant_id) as span:
             task = await self._remembering(principal, task)
@@ -303,44 +318,19 @@ class RunExecutor:
             _log.exception("run failed")
             return Outcome(StopReason.INTERNAL, "An internal error ended this run.")
 
-    async def _committed(self, tenant_id: str, run_id: str) -> None:
-        """Waits for the run's row, which is committed after its workflow is started, or never."""
+    async def _committed(self, tenant_id: str, run_id: str) -> _Begun | None:
+        """The run once its row is committed, which happens after its workflow is started, or never."""
         until = time.monotonic() + _COMMIT_SECONDS
         while time.monotonic() < until:
-            async with self._database.transaction(tenant_id, read_only=True) as session:
+            async with self._database.transaction(tenant_id) as session:
                 row = await session.get(RunRow, run_id)
-            if row is not None and not row.waiting:
-                return
+                if row is not None and not row.waiting:
+                    return await _begun(session, row)
             if row is not None:
                 # Whoever admitted it died before saying so, and does it again.
                 until = time.monotonic() + _COMMIT_SECONDS
             await asyncio.sleep(_COMMIT_POLL_SECONDS)
-
-    async def _load(self, tenant_id: str, run_id: str) -> tuple[Principal, Task] | None:
-        async with self._database.transaction(tenant_id) as session:
-            row = await session.get(RunRow, run_id)
-            if row is None or row.state == RunState.ENDED.value:
-                return None
-            row.state = RunState.RUNNING.value
-            row.started_at = row.started_at or utc_now()
-            agent = agent_of(row)
-            conversation = await session.get_one(ConversationRow, row.conversation_id)
-            messages = await ConversationRepository(session).latest(
-                row.conversation_id, MOST_READ_TURNS, except_run=run_id, after=conversation.brief_until
-            )
-            history = tuple(_turn(message.role, message.text) for message in messages)
-            deadline = row.started_at.timestamp() + agent.limits.max_seconds
-            return principal_of(row), Task(
-                run_id,
-                agent,
-                row.message,
-                history,
-                deadline,
-                row.conversation_id,
-                conversation.brief,
-                tuple(message.id for message in messages),
-                to_run(row).prompt,
-            )
+        return None
 
     async def _end(self, tenant_id: str, run_id: str, outcome: Outcome, history_ids: Sequence[str]) -> None:
         """Run, answer and conversation in one transaction; done again it changes nothing."""
@@ -371,6 +361,32 @@ class RunExecutor:
             count_run(outcome, len(await runs.steps(tenant_id, run_id)))
         self._bell.ring(run_id, rests=True)
         self._bell.forget(run_id)
+
+
+async def _begun(session: AsyncSession, row: RunRow) -> _Begun | None:
+    """None when it has ended."""
+    if row.state == RunState.ENDED.value:
+        return None
+    is_new = row.started_at is None and not row.forked_from
+    row.state = RunState.RUNNING.value
+    row.started_at = row.started_at or utc_now()
+    agent = agent_of(row)
+    conversation = await session.get_one(ConversationRow, row.conversation_id)
+    messages = await ConversationRepository(session).latest(
+        row.conversation_id, MOST_READ_TURNS, except_run=row.id, after=conversation.brief_until
+    )
+    task = Task(
+        row.id,
+        agent,
+        row.message,
+        tuple(_turn(message.role, message.text) for message in messages),
+        row.started_at.timestamp() + agent.limits.max_seconds,
+        row.conversation_id,
+        conversation.brief,
+        tuple(message.id for message in messages),
+        to_run(row).prompt,
+    )
+    return _Begun(principal_of(row), task, is_new, row.cancel_requested)
 
 
 async def _nothing() -> None:

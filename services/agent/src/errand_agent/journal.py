@@ -81,11 +81,15 @@ class DbosJournal:
         scope: Callable[[], AbstractContextManager[None]],
         approval_seconds: float,
         held: Callable[[], Awaitable[None]],
+        is_new: bool,
+        cancelled: bool,
     ) -> None:
         """`scope` goes around each step: a run may wait for days, longer than a token lives.
 
-        `held` returns while the run is this replica's.
+        `held` returns while the run is this replica's. Nothing of a run that `is_new` was told before; `cancelled`
+        when it shall end.
         """
+        self._is_new = is_new
         self._held = held
         self._database, self._bell = database, bell
         self._tenant_id, self._run_id = tenant_id, run_id
@@ -95,7 +99,7 @@ class DbosJournal:
         self._piece_key = ""
         self._flushed_at = self._flush_seconds = 0.0
         self._flushes = 0
-        self._seen_at, self._seen_cancelled = float("-inf"), False
+        self._saw(cancelled=cancelled)
 
     async def once(self, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """A DBOS step: done once, remembered, cancelled with the run.
@@ -147,10 +151,10 @@ class DbosJournal:
 
     async def tell(self, key: str, text: str) -> None:
         """A piece of the answer; an answer that an earlier attempt began is not told again."""
-        if key not in self._told_before:
+        if key not in self._told_before and not self._is_new:
             async with self._database.transaction(self._tenant_id, read_only=True) as session:
                 self._told_before[key] = await RunRepository(session).has_key(self._run_id, f"{key}.delta")
-        if self._told_before[key] or not text:
+        if self._told_before.get(key) or not text:
             return
         self._piece_key = key
         self._pieces.append(text)
