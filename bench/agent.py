@@ -63,7 +63,7 @@ async def own(folder: Path, url: str, dbos_url: str, runs: int) -> list[float]:
         recall=nothing,
     )
     await executor.start(dbos_url, "bench")
-    cases = RunUseCases(database, bell, executor, AgentUseCases(database, toolbox, retriever))
+    cases = RunUseCases(database, bell, executor, AgentUseCases(database, toolbox, retriever, model))
     took = []
     with acting_as(principal()):
         for _ in range(runs + 1):

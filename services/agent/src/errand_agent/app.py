@@ -119,7 +119,7 @@ async def serve(settings: AgentSettings) -> None:
             recall=_recall(memory, settings, flags),
             queued_at_once=settings.queued_runs_at_once,
         )
-        agents = AgentUseCases(database, toolbox, retriever)
+        agents = AgentUseCases(database, toolbox, retriever, inference)
         assessments = await open_assessments(
             stack, settings.mlflow_endpoint, settings.mlflow_headers, executor.trace_of, settings.trace_content
         )

@@ -153,6 +153,18 @@ async def test_a_call_whose_answer_is_lost_is_asked_for_again_as_the_same_call()
     assert case.model.asked[1][0][-1] == ToolTurn("calculator", OK.result_json)
 
 
+async def test_what_tools_cost_counts_and_stops_the_run_before_the_next_turn() -> None:
+    paid = replace(OK, usage=Usage(tool_cost_micros=60))
+    case = Case(
+        [called(("calculator", '{"n": 1}')), called(("calculator", '{"n": 2}')), said("Never.")],
+        agent=replace(AGENT, max_cost_micros=100),
+        toolbox=ScriptedToolbox({"calculator": paid}),
+    )
+    outcome = await case.run()
+    assert (outcome.stop_reason, outcome.cost_micros, outcome.answer) == (StopReason.MAX_COST, 120, "result: 42")
+    assert len(case.model.asked) == 2
+
+
 async def test_a_refused_call_is_not_asked_for_again() -> None:
     toolbox = ScriptedToolbox({"calculator": InvalidArgument("no", field="arguments_json")})
     await Case([called(("calculator", "{}")), said("No.")], toolbox=toolbox).run()

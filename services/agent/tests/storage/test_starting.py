@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from errand_agent.journal import Bell
 from errand_agent.storage.models import ConversationRow, RunRow
-from errand_agent.testing.ports import ScriptedRetriever, ScriptedToolbox
+from errand_agent.testing.ports import ScriptedModel, ScriptedRetriever, ScriptedToolbox
 from errand_agent.use_cases.agents import AgentUseCases
 from errand_agent.use_cases.runs import RunUseCases
 from errand_common.db import Database
@@ -29,7 +29,7 @@ class _Executor:
 
 
 def _runs(database: Database, executor: Any) -> RunUseCases:
-    agents = AgentUseCases(database, ScriptedToolbox(), ScriptedRetriever())
+    agents = AgentUseCases(database, ScriptedToolbox(), ScriptedRetriever(), ScriptedModel([]))
     return RunUseCases(database, Bell(), executor, agents)
 
 

@@ -3,8 +3,9 @@
 import pytest
 from errand.agent.v1 import agent_pb2 as pb
 from errand.agent.v1 import agent_pb2_grpc
+from errand_agent.testing.backend import FakeBackend
 from errand_agent.testing.process import as_somebody
-from errand_common.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
+from errand_common.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, Unavailable
 from errand_common.principal import Principal
 from errand_common.rpc.client import translate_errors
 from errand_common.testing.keys import TestKeys
@@ -42,6 +43,8 @@ async def test_an_agent_is_asked_by_its_name_and_gone_when_deleted(stub: Stub, c
         (pb.Agent(name="x", tools=["no_such_tool"]), "tools"),
         (pb.Agent(name="x", tools=["calculator", "calculator"]), "agent.tools"),
         (pb.Agent(name="x", collections=["nothing"]), "collections"),
+        (pb.Agent(name="x", model="nowhere"), "model"),
+        (pb.Agent(name="x", model="fake", fallback_models=["larger", "nowhere"]), "fallback_models"),
         (pb.Agent(name="x", max_steps=65), "agent.max_steps"),
         (pb.Agent(name="x", instructions="i" * 8193), "agent.instructions"),
     ],
@@ -53,6 +56,19 @@ async def test_a_wrong_definition_is_refused_and_not_kept(
         await stub.CreateAgent(pb.CreateAgentRequest(agent=agent))
     assert refused.value.metadata["field"] == field
     assert "x" not in [known.name for known in (await stub.ListAgents(pb.ListAgentsRequest())).agents]
+
+
+async def test_models_that_cannot_be_looked_up_are_not_saved(
+    stub: Stub, caller: Principal, backend: FakeBackend
+) -> None:
+    made = pb.Agent(name="modelled", model="fake", fallback_models=["larger"])
+    backend.inference.is_away = True
+    try:
+        with pytest.raises(Unavailable), translate_errors("agent"):
+            await stub.CreateAgent(pb.CreateAgentRequest(agent=made))
+    finally:
+        backend.inference.is_away = False
+    await stub.CreateAgent(pb.CreateAgentRequest(agent=made))
 
 
 async def test_the_default_agent_can_be_changed_and_not_removed(stub: Stub, keys: TestKeys) -> None:

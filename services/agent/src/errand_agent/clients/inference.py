@@ -74,6 +74,12 @@ class InferenceModel:
             )
         return list(response.counts), response.context_tokens
 
+    async def served(self) -> frozenset[str]:
+        """Names of the models, those of other providers among them."""
+        with translate_errors("inference"):
+            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=deadline_seconds(_COUNT_SECONDS))
+        return frozenset(model.name for model in response.models)
+
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
         """By the inference service's default embedding model."""
         with translate_errors("inference"):

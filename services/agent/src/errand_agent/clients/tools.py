@@ -11,7 +11,7 @@ from errand.tools.v1 import tools_pb2_grpc
 from errand_common.rpc.client import deadline_seconds, translate_errors
 
 from errand_agent.domain.ports import Call, ToolResult, ToolSpec
-from errand_agent.domain.runs import Budget
+from errand_agent.domain.runs import Budget, Usage
 
 # Long enough for a service that is just starting again, and then the run goes on without its tools.
 _LIST_SECONDS = 5.0
@@ -62,7 +62,8 @@ class ToolsToolbox:
         with translate_errors("tools"):
             response = await self._stub.ExecuteTool(request, timeout=deadline_seconds(_EXECUTE_SECONDS))
         failed = response.status != pb.EXECUTION_STATUS_SUCCEEDED
-        return ToolResult(response.result_json or '{"error": "the tool gave no result"}', failed, response.duration_ms)
+        told = response.result_json or '{"error": "the tool gave no result"}'
+        return ToolResult(told, failed, response.duration_ms, Usage(tool_cost_micros=response.cost_micros))
 
 
 def _spec(tool: pb.Tool) -> ToolSpec:

@@ -126,6 +126,8 @@ class ReActLoop:
                 return await self._answer(number, thought, tools)
             if await self._act(number, thought):
                 return await self._conclude(number + 1, tools, StopReason.ANSWER)
+            if self._is_over_cost:
+                return self._ended(StopReason.MAX_COST, self._known())
             if self._errors >= limits.max_errors:
                 return await self._conclude(number + 1, tools, StopReason.ERROR_THRESHOLD)
         return await self._conclude(limits.max_steps + 1, tools, StopReason.MAX_STEPS)
@@ -136,11 +138,15 @@ class ReActLoop:
             return self._ended(StopReason.CANCELLED, thought.text)
         if self._usage.total > self.task.agent.limits.max_tokens:
             return self._ended(StopReason.MAX_TOKENS, thought.text or self._known())
-        if 0 < self.task.agent.limits.max_cost_micros < self._cost_micros:
+        if self._is_over_cost:
             return self._ended(StopReason.MAX_COST, thought.text or self._known())
         if time.time() > self._deadline:
             return self._ended(StopReason.DEADLINE, thought.text or self._known())
         return None
+
+    @property
+    def _is_over_cost(self) -> bool:
+        return 0 < self.task.agent.limits.max_cost_micros < self._cost_micros
 
     @property
     def _deadline(self) -> float:

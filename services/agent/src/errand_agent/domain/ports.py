@@ -46,7 +46,8 @@ class Decision:
 class ToolResult:
     """What a call gave; a failure's result is {"error": "..."}.
 
-    A call of an agent has that agent's run, what it used, and the seconds people took to decide in it.
+    `usage` is what the call cost; a call of an agent has that agent's run, what it used, and the seconds people took
+    to decide in it.
     """
 
     result_json: str
@@ -131,6 +132,14 @@ class Model(Protocol):
 
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
         """A vector for each text."""
+        ...
+
+
+class Models(Protocol):
+    """Knows the models. Raises ErrandError when the service is away."""
+
+    async def served(self) -> frozenset[str]:
+        """The names that requests may give."""
         ...
 
 

@@ -60,17 +60,19 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens."""
+    """Tokens, and what tools cost in millionths of a US dollar."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    tool_cost_micros: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.tool_cost_micros + other.tool_cost_micros,
         )
 
     @property
@@ -136,8 +138,9 @@ class Prices:
     completion: float = 0.0
 
     def cost_micros(self, usage: Usage) -> int:
-        """What these tokens cost, in millionths of a US dollar, rounded up."""
-        return math.ceil(usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion)
+        """What these tokens and tools cost, in millionths of a US dollar, rounded up."""
+        tokens = math.ceil(usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion)
+        return tokens + usage.tool_cost_micros
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,8 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
     """Calls the calculator when it is asked to "calculate", and answers from its result.
 
     "delegate" calls the agent "helper" with what follows the word, "fetch" calls http_get, which asks a
-    person first. "wait" in the question holds the first turn,
-    "hold" the turn after the tool, until `release` is set; "away" is a model that does not answer, as is
-    every one while `is_away`.
+    person first, "use NAME ARGUMENTS" calls any tool. "wait" in the question holds the first turn, "hold" the turn
+    after the tool, until `release` is set; "away" is a model that does not answer, as is every one while `is_away`.
     """
 
     def __init__(self) -> None:
@@ -70,6 +69,10 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
             told = json.dumps({"message": question.removeprefix("delegate").strip()})
             result.calls.add(name="ask_helper", arguments_json=told)
             result.finish_reason = inference.FINISH_REASON_TOOL_CALLS
+        elif question.startswith("use ") and not answered:
+            _, name, arguments = question.split(" ", 2)
+            result.calls.add(name=name, arguments_json=arguments)
+            result.finish_reason = inference.FINISH_REASON_TOOL_CALLS
         elif "calculate" in question and not answered:
             result.calls.add(name="calculator", arguments_json='{"expression": "6 * 7"}')
             result.finish_reason = inference.FINISH_REASON_TOOL_CALLS
@@ -95,6 +98,16 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
     ) -> inference.CountTokensResponse:
         """Words for tokens."""
         return inference.CountTokensResponse(counts=[len(text.split()) for text in request.texts], context_tokens=4096)
+
+    async def ListModels(  # noqa: N802 - the contract's name
+        self, request: inference.ListModelsRequest, context: Any
+    ) -> inference.ListModelsResponse:
+        """Three, while the models are there."""
+        if self.is_away:
+            raise Unavailable("inference")
+        return inference.ListModelsResponse(
+            models=[inference.Model(name=name) for name in ("fake", "another", "larger")]
+        )
 
     async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:  # noqa: N802 - the contract's name
         """Near when they share the word "calculat"."""

@@ -68,6 +68,10 @@ class ScriptedModel:
         """The same for each text."""
         return [self.tokens_per_text for _ in texts], self.context_tokens
 
+    async def served(self) -> frozenset[str]:
+        """None by name."""
+        return frozenset()
+
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
         """One dimension a word of `words`: texts that share words are near."""
         return [[float(word in text.lower()) for word in self.words] for text in texts]

@@ -10,16 +10,18 @@ from errand_common.principal import current_principal
 
 from errand_agent.domain.agents import DEFAULT_AGENT, Agent, check_name, default_agent
 from errand_agent.domain.callees import circle_of, tool_name
-from errand_agent.domain.ports import Retriever, Toolbox
+from errand_agent.domain.ports import Models, Retriever, Toolbox
 from errand_agent.storage.agents import AgentRepository
 from errand_agent.use_cases.prompts import check_reference
+
+_MOST_NAMED = 20
 
 
 class AgentUseCases:
     """Agents of the caller's tenant."""
 
-    def __init__(self, database: Database, toolbox: Toolbox, retriever: Retriever) -> None:
-        self._database, self._toolbox, self._retriever = database, toolbox, retriever
+    def __init__(self, database: Database, toolbox: Toolbox, retriever: Retriever, models: Models) -> None:
+        self._database, self._toolbox, self._retriever, self._models = database, toolbox, retriever, models
 
     async def get(self, name: str) -> Agent:
         """The agent in force; an empty name is the default one. Raises NotFound."""
@@ -42,7 +44,7 @@ class AgentUseCases:
         return [*defaults, *(agent for agent in stored if not agent.is_default)]
 
     async def create(self, agent: Agent) -> Agent:
-        """Raises AlreadyExists, InvalidArgument, NotFound."""
+        """Raises AlreadyExists, InvalidArgument, and Unavailable when what it names cannot be looked up."""
         await self._check(agent)
         tenant_id = current_principal().tenant_id
         async with self._database.transaction(tenant_id) as session:
@@ -53,7 +55,7 @@ class AgentUseCases:
             return await agents.put(tenant_id, agent, version + 1)
 
     async def update(self, agent: Agent, expected_version: int) -> Agent:
-        """Replaces the definition; raises Conflict when another version is in force."""
+        """Replaces the definition; raises as `create`, NotFound, and Conflict when another version is in force."""
         await self._check(agent)
         tenant_id = current_principal().tenant_id
         async with self._database.transaction(tenant_id) as session:
@@ -94,8 +96,20 @@ class AgentUseCases:
             await self._retriever.check_collections(agent.collections)
         except NotFound as error:
             raise InvalidArgument(f"collections: {error.message}", field="collections") from error
+        await self._check_models(agent)
         await self._check_agents(agent)
         await self._check_prompt(agent)
+
+    async def _check_models(self, agent: Agent) -> None:
+        """An empty name is the default model, which is always there."""
+        named = [("model", agent.model), *(("fallback_models", name) for name in agent.fallback_models)]
+        served = await self._models.served() if any(name for _, name in named) else frozenset()
+        for field, name in named:
+            if name and name not in served:
+                raise InvalidArgument(
+                    f"{field}: {name!r} is not served; there are {', '.join(sorted(served)[:_MOST_NAMED])}.",
+                    field=field,
+                )
 
     async def _check_prompt(self, agent: Agent) -> None:
         tenant_id = current_principal().tenant_id
