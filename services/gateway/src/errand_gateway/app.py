@@ -29,6 +29,7 @@ from errand_gateway.clients.circuits import Circuit, guarding
 from errand_gateway.clients.external_tokens import ExternalTokens, Issuer
 from errand_gateway.clients.health import GrpcHealthProbe
 from errand_gateway.clients.inference import GrpcModelBackend
+from errand_gateway.clients.oidc import OidcProvider
 from errand_gateway.clients.passwords import Argon2PasswordHasher
 from errand_gateway.clients.rag import GrpcDocumentBackend
 from errand_gateway.clients.screening import (
@@ -46,13 +47,14 @@ from errand_gateway.domain.health import Probe, ReadinessMonitor
 from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import ConcurrencyLimiter
+from errand_gateway.domain.logins import ProviderLogins
 from errand_gateway.domain.personal_data import MaskedResponses, PersonalDataPolicy
 from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
 from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.domain.sessions import Sessions
-from errand_gateway.settings import GatewaySettings
+from errand_gateway.settings import GatewaySettings, IssuerSetting, LoginProviderSetting
 from errand_gateway.storage.concurrency import ConcurrencyLimits, LocalConcurrencyLimiter, ValkeyConcurrencyLimiter
 from errand_gateway.storage.erasures import SqlDeletionRepository
 from errand_gateway.storage.files import SqlFileRepository
@@ -83,7 +85,7 @@ from errand_gateway.transport.idempotency import Replayed, on_replayed
 from errand_gateway.transport.internal_tokens import InternalTokens
 from errand_gateway.transport.middleware import BodyLimits, EdgeMiddleware
 from errand_gateway.transport.recording import RECORDS_DROPPED, RECORDS_RECOVERED, record_request
-from errand_gateway.transport.routes import ROUTERS, chat_socket
+from errand_gateway.transport.routes import ROUTERS, chat_socket, oidc
 from errand_gateway.transport.routes.public import docs_assets
 from errand_gateway.transport.services import Services
 
@@ -194,12 +196,13 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         fallback = Fallback(settings.rate_limit_on_failure)
         signer = read_signer(settings)
         users = SqlUserRepository(database)
+        throttle = WindowLoginThrottle(settings.login_limit, settings.login_address_limit, storage.windows, fallback)
         sessions = Sessions(
             SqlSessionRepository(database),
             users,
             Argon2PasswordHasher(),
             JwtAccessTokens(signer, seconds=settings.access_token_seconds),
-            WindowLoginThrottle(settings.login_limit, settings.login_address_limit, storage.windows, fallback),
+            throttle,
             secret=pepper.derived("refresh tokens"),
             lifetime=timedelta(days=settings.session_days),
             now=utc_now,
@@ -241,6 +244,16 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             deletions=deletions,
             users=users,
             sessions=sessions,
+            logins=ProviderLogins(
+                {provider.name: _provider(provider, settings) for provider in settings.login_providers},
+                sessions,
+                users,
+                tenants.get,
+                AesSeal(pepper.derived("browser logins")),
+                return_urls=frozenset(settings.login_return_urls),
+                now=utc_now,
+            ),
+            throttle=throttle,
             external=external,
             idempotency=Idempotency(SqlAnswerRepository(database), AesSeal(pepper.derived("kept answers")), utc_now),
             records=records,
@@ -276,6 +289,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             models=ObservedModels(GrpcModelBackend(channels["inference"])),
             trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
             max_upload_bytes=settings.upload_mebibytes * 1024 * 1024,
+            public_url=settings.public_url or "",
             require_if_match=settings.require_if_match,
             heartbeat_seconds=settings.heartbeat_seconds,
         )
@@ -343,21 +357,35 @@ def _responses(policy: PersonalDataPolicy, database: Database) -> ResponseStore:
 
 
 def _issuers(settings: GatewaySettings) -> list[Issuer]:
-    return [
-        Issuer(
-            name=each.name,
-            issuer=each.issuer,
-            keys=KeySet(each.jwks),
-            audience=each.audience,
-            algorithms=tuple(each.algorithms),
-            tenant_id=each.tenant_id,
-            tenant_claim=each.tenant_claim,
-            roles_claim=each.roles_claim,
-            role_map={name: role.value for name, role in each.role_map.items()},
-            default_roles=frozenset(role.value for role in each.default_roles),
-        )
-        for each in settings.external_issuers
-    ]
+    return [_issuer(each, each.audience, KeySet(each.jwks)) for each in settings.external_issuers]
+
+
+def _issuer(setting: IssuerSetting | LoginProviderSetting, audience: str, keys: KeySet) -> Issuer:
+    return Issuer(
+        name=setting.name,
+        issuer=setting.issuer,
+        keys=keys,
+        audience=audience,
+        algorithms=tuple(setting.algorithms),
+        tenant_id=setting.tenant_id,
+        tenant_claim=setting.tenant_claim,
+        roles_claim=setting.roles_claim,
+        role_map={name: role.value for name, role in setting.role_map.items()},
+        default_roles=frozenset(role.value for role in setting.default_roles),
+    )
+
+
+def _provider(setting: LoginProviderSetting, settings: GatewaySettings) -> OidcProvider:
+    secret = setting.client_secret_file
+    return OidcProvider(
+        setting.name,
+        setting.issuer,
+        client_id=setting.client_id,
+        client_secret=secret.read_text(encoding="utf-8").strip() if secret else None,
+        scope=setting.scope,
+        redirect_uri=f"{settings.public_url}{oidc.PREFIX}/{setting.name}/callback",
+        issuer=functools.partial(_issuer, setting, setting.client_id),
+    )
 
 
 async def _open_channels(stack: contextlib.AsyncExitStack, settings: GatewaySettings) -> dict[str, grpc.aio.Channel]:

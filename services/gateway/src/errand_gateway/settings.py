@@ -29,15 +29,13 @@ class PriceSetting(BaseModel):
     request: Dollars = 0.0
 
 
-class IssuerSetting(BaseModel):
-    """Another issuer whose tokens are taken: a company's single sign-on."""
+class _ClaimsSetting(BaseModel):
+    """What an issuer's claims mean here."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,20}$")]
     issuer: Annotated[str, Field(min_length=1, max_length=512)]
-    jwks: Annotated[str, Field(min_length=1, max_length=512)]
-    audience: Annotated[str, Field(min_length=1, max_length=512)]
     algorithms: Annotated[
         list[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]],
         Field(min_length=1),
@@ -55,6 +53,21 @@ class IssuerSetting(BaseModel):
         if not (self.role_map or self.default_roles):
             raise ValueError("set role_map or default_roles, or nobody has a role")
         return self
+
+
+class IssuerSetting(_ClaimsSetting):
+    """Another issuer whose tokens are taken: a company's single sign-on."""
+
+    jwks: Annotated[str, Field(min_length=1, max_length=512)]
+    audience: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class LoginProviderSetting(_ClaimsSetting):
+    """A provider (OpenID Connect) where people log in with a browser; `issuer` is its address."""
+
+    client_id: Annotated[str, Field(min_length=1, max_length=256)]
+    client_secret_file: FilePath | None = None
+    scope: Annotated[str, Field(pattern=r"(^|\s)openid(\s|$)", max_length=512)] = "openid email profile"
 
 
 class GatewaySettings(ServiceSettings):
@@ -117,6 +130,21 @@ class GatewaySettings(ServiceSettings):
         description="JSON: other issuers whose access tokens are taken, each with name, issuer, jwks (URL or file), "
         "audience, tenant_id or tenant_claim, roles_claim, role_map, default_roles; default is none",
     )
+    login_providers: list[LoginProviderSetting] = Field(
+        default_factory=list,
+        max_length=20,
+        description="JSON: OpenID Connect providers where people log in with a browser, each with name, issuer (its "
+        "address), client_id, client_secret_file, tenant_id or tenant_claim, roles_claim, role_map, default_roles, "
+        "scope; default is none",
+    )
+    login_return_urls: list[Annotated[str, Field(pattern=r"^https?://[^\s#]+$", max_length=2048)]] = Field(
+        default_factory=list,
+        max_length=100,
+        description="JSON: pages that people may be sent back to after such a login; default is none",
+    )
+    public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]*[^\s?#/]$", max_length=512)] | None = Field(
+        default=None, description="how browsers reach this gateway, such as https://errand.example.com"
+    )
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*\s]+$", max_length=253)]] = Field(
         default_factory=list,
         max_length=100,
@@ -167,6 +195,19 @@ class GatewaySettings(ServiceSettings):
     def _both_tls_files(self) -> Self:
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("set tls_certificate_file and tls_key_file, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _providers_know_the_way_back(self) -> Self:
+        if self.login_providers and self.public_url is None:
+            raise ValueError("set public_url: login_providers send browsers back to it")
+        names = [provider.name for provider in self.login_providers]
+        if len(names) != len(set(names)):
+            raise ValueError("login_providers: each needs a name of its own")
+        others = {issuer.name: issuer.issuer for issuer in self.external_issuers}
+        if any(others.get(provider.name, provider.issuer) != provider.issuer for provider in self.login_providers):
+            # People are named by it: two issuers would make one person of two.
+            raise ValueError("login_providers: a name is also that of another issuer in external_issuers")
         return self
 
     @field_validator("bootstrap_admin_key")

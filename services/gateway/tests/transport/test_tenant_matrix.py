@@ -15,6 +15,8 @@ from .test_quotas import ALL
 NOT_TENANTS = {
     "/api/v1/admin/tenants/{tenant_id}": "the operator's alone: refused with 403 to everybody else",
     "/api/v1/admin/tenants/{tenant_id}/deletion": "the same",
+    "/api/v1/auth/providers/{provider}/login": "providers are the installation's",
+    "/api/v1/auth/providers/{provider}/callback": "the same",
     "/v1/models/{model}": "models are the installation's; agents in it are tested below",
 }
 # Operations that make what their path names, in the caller's own tenant.

@@ -60,16 +60,12 @@ class ExternalTokens:
         issuer = self._issuers.get(issuer_of(text))
         if issuer is None:
             return None
-        claims = await _verified(text, issuer)
-        tenant_id = issuer.tenant_id or _text(_claim(claims, issuer.tenant_claim))
-        if not issuer.tenant_id and tenant_id == OPERATOR_TENANT:
-            # Else whoever can set a claim at the issuer would run this installation.
-            raise PermissionDenied("the operator's tenant cannot be named by a token", permission="tenant:active")
+        claims = await verified(text, issuer)
+        tenant_id = tenant_of(claims, issuer)
         tenant = await self._active(tenant_id)
-        roles = _roles(claims, issuer)
-        if not roles:
-            raise PermissionDenied("the token gives no role here; ask an administrator", permission="role")
-        principal = Principal(tenant_id, _subject(issuer, str(claims["sub"])), roles, ALL_SCOPES, request_id)
+        principal = Principal(
+            tenant_id, subject_of(issuer, str(claims["sub"])), roles_of(claims, issuer), ALL_SCOPES, request_id
+        )
         return Caller(principal, (tenant.allowed_networks,))
 
     async def _active(self, tenant_id: str) -> Tenant:
@@ -85,7 +81,8 @@ class ExternalTokens:
         self._tenants.forget()
 
 
-async def _verified(text: str, issuer: Issuer) -> Mapping[str, Any]:
+async def verified(text: str, issuer: Issuer) -> Mapping[str, Any]:
+    """The claims of a token. Raises Unauthenticated, and Unavailable without the issuer's keys."""
     try:
         key = await issuer.keys.key(str(jwt.get_unverified_header(text).get("kid", "")))
         claims: Mapping[str, Any] = jwt.decode(
@@ -113,6 +110,15 @@ async def _or_none(tenant: Awaitable[Tenant]) -> Tenant | None:
         return None
 
 
+def tenant_of(claims: Mapping[str, Any], issuer: Issuer) -> str:
+    """Whose person it is. Raises PermissionDenied for a claim to the operator's tenant."""
+    tenant_id = issuer.tenant_id or _text(_claim(claims, issuer.tenant_claim))
+    if not issuer.tenant_id and tenant_id == OPERATOR_TENANT:
+        # Else whoever can set a claim at the issuer would run this installation.
+        raise PermissionDenied("the operator's tenant cannot be named by a token", permission="tenant:active")
+    return tenant_id
+
+
 def _claim(claims: Mapping[str, Any], path: str) -> Any:
     if path in claims:
         # A claim's name may be an address with dots.
@@ -127,14 +133,18 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _roles(claims: Mapping[str, Any], issuer: Issuer) -> frozenset[str]:
+def roles_of(claims: Mapping[str, Any], issuer: Issuer) -> frozenset[str]:
+    """What the person may do. Raises PermissionDenied for one without a role."""
     value = _claim(claims, issuer.roles_claim)
     names = value if isinstance(value, list) else [value]
     mapped = {issuer.role_map[name] for name in names if isinstance(name, str) and name in issuer.role_map}
-    return frozenset(mapped) or issuer.default_roles
+    roles = frozenset(mapped) or issuer.default_roles
+    if not roles:
+        raise PermissionDenied("the token gives no role here; ask an administrator", permission="role")
+    return roles
 
 
-def _subject(issuer: Issuer, subject: str) -> str:
+def subject_of(issuer: Issuer, subject: str) -> str:
     """The person's id here: readable where the subject allows that, and never the same for two."""
     if _PLAIN_SUBJECT.match(subject):
         return f"{issuer.name}.{subject}"

@@ -69,7 +69,7 @@ class Seal(Protocol):
         ...
 
     def open(self, key: str, sealed: bytes) -> bytes:
-        """The content again."""
+        """The content again. Raises ValueError for what was not sealed with this key here."""
         ...
 
 

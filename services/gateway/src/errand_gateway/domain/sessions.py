@@ -110,10 +110,19 @@ class Sessions:
         right = await self._hasher.verify(password, user.password_hash if user else "")
         if user is None or not right or user.state is not UserState.ACTIVE:
             raise Unauthenticated(_WRONG)
+        try:
+            return await self.open(user)
+        except NotFound as error:
+            # Deleted while the password was looked at.
+            raise Unauthenticated(_WRONG) from error
+
+    async def open(self, user: User) -> Grant:
+        """A session of somebody who has shown who it is. Raises Unauthenticated for a disabled user, NotFound."""
+        _check_enabled(user)
         now = self._now()
         session = Session(
             id=self._new_id("ses"),
-            tenant_id=tenant_id,
+            tenant_id=user.tenant_id,
             user_id=user.id,
             number=1,
             seed=secrets.token_hex(16),
@@ -121,11 +130,7 @@ class Sessions:
             expires_at=now + self._lifetime,
             revoked_at=None,
         )
-        try:
-            await self._store.open(session)
-        except NotFound as error:
-            # Deleted while the password was looked at.
-            raise Unauthenticated(_WRONG) from error
+        await self._store.open(session)
         return self._grant(user, session)
 
     async def refresh(self, text: str, *, found: Callable[[User], None]) -> Grant:
@@ -205,8 +210,7 @@ class Sessions:
         session = opened.session
         if session.revoked_at is not None or session.expires_at <= self._now():
             raise Unauthenticated(_ENDED)
-        if opened.user.state is not UserState.ACTIVE:
-            raise Unauthenticated("this user is disabled; ask an administrator")
+        _check_enabled(opened.user)
         check_active(opened.tenant_state)
 
     def _grant(self, user: User, session: Session) -> Grant:
@@ -217,6 +221,11 @@ class Sessions:
     def _code(self, session: Session, number: int) -> str:
         text = f"refresh:{session.tenant_id}:{session.id}:{session.seed}:{number}"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _check_enabled(user: User) -> None:
+    if user.state is not UserState.ACTIVE:
+        raise Unauthenticated("this user is disabled; ask an administrator")
 
 
 def _parts(text: str) -> tuple[str, str, int, str] | None:

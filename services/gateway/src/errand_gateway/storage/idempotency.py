@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -34,8 +35,11 @@ class AesSeal:
         return nonce + self._cipher(key).encrypt(nonce, content, None)
 
     def open(self, key: str, sealed: bytes) -> bytes:
-        """The content again."""
-        return self._cipher(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+        """The content again. Raises ValueError for what was not sealed with this key here."""
+        try:
+            return self._cipher(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+        except InvalidTag as error:
+            raise ValueError("not sealed here") from error
 
     def _cipher(self, key: str) -> AESGCM:
         return AESGCM(HKDF(SHA256(), 32, salt=self._secret, info=b"errand answer").derive(key.encode()))

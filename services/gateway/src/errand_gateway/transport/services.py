@@ -20,6 +20,7 @@ from errand_gateway.domain.health import ReadinessMonitor
 from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import RateLimiter
+from errand_gateway.domain.logins import ProviderLogins
 from errand_gateway.domain.memory import MemoryBackend
 from errand_gateway.domain.ports import AgentBackend, ToolBackend
 from errand_gateway.domain.pricing import PriceTable
@@ -30,7 +31,7 @@ from errand_gateway.domain.quotas import QuotaAdmin
 from errand_gateway.domain.records import RecordReader
 from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.domain.schedules import ScheduleBackend
-from errand_gateway.domain.sessions import Sessions
+from errand_gateway.domain.sessions import LoginThrottle, Sessions
 from errand_gateway.domain.users import UserStore
 from errand_gateway.domain.webhooks import WebhookBackend
 from errand_gateway.domain.workflows import WorkflowBackend
@@ -59,6 +60,8 @@ class Services:
     deletions: TenantDeletions
     users: UserStore
     sessions: Sessions
+    logins: ProviderLogins
+    throttle: LoginThrottle
     external: Changeable
     idempotency: Idempotency
     records: RecordReader
@@ -89,6 +92,7 @@ class Services:
     trusted_proxies: tuple[str, ...]
     max_upload_bytes: int
     require_if_match: bool
+    public_url: str
     heartbeat_seconds: float
 
 

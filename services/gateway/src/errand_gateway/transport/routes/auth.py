@@ -19,7 +19,7 @@ from errand_gateway.transport.services import ServicesDep
 from errand_gateway.transport.user_fields import Email, NewPassword
 
 
-async def _refuse_idempotency_key(request: Request) -> None:
+async def refuse_idempotency_key(request: Request) -> None:
     """Kept answers belong to a caller, and here nobody is known yet; a key that is ignored would promise too much."""
     if "idempotency-key" in request.headers:
         raise InvalidArgument("is not taken here; leave it out and log in again", field="Idempotency-Key")
@@ -29,7 +29,7 @@ open_router = APIRouter(
     prefix="/api/v1/auth",
     tags=["auth"],
     responses={**GUARDED_RESPONSES, **BODY_RESPONSES},
-    dependencies=[Depends(_refuse_idempotency_key)],
+    dependencies=[Depends(refuse_idempotency_key)],
 )
 router = guarded_router(prefix="/api/v1", tags=["auth"])
 
@@ -109,9 +109,9 @@ async def login(body: Login, request: Request, services: ServicesDep) -> Session
         body.email,
         body.password,
         address=str(caller_address(request, services)),
-        found=_noted(context),
+        found=noted(context),
     )
-    return _tokens(grant, services.sessions.access_seconds)
+    return session_tokens(grant, services.sessions.access_seconds)
 
 
 @open_router.post("/refresh", summary="Renew tokens")
@@ -119,8 +119,8 @@ async def refresh(body: Refresh, request: Request, services: ServicesDep) -> Ses
     """The next pair of tokens; a refresh token that comes a second time ends its session."""
     context = context_of(request.scope)
     context.action = "auth:refresh"
-    grant = await services.sessions.refresh(body.refresh_token, found=_noted(context))
-    return _tokens(grant, services.sessions.access_seconds)
+    grant = await services.sessions.refresh(body.refresh_token, found=noted(context))
+    return session_tokens(grant, services.sessions.access_seconds)
 
 
 @router.post("/auth/logout", status_code=204, summary="Log out")
@@ -166,7 +166,9 @@ def _session(request: Request) -> str:
     return session
 
 
-def _noted(context: RequestContext) -> Callable[[User], None]:
+def noted(context: RequestContext) -> Callable[[User], None]:
+    """Writes down for whom an attempt to log in is made, as soon as that is known."""
+
     def note(user: User) -> None:
         # Attempts at an account are written into its tenant's audit, whether they succeed or not.
         context.principal = Principal(user.tenant_id, user.id, request_id=context.request_id)
@@ -174,7 +176,8 @@ def _noted(context: RequestContext) -> Callable[[User], None]:
     return note
 
 
-def _tokens(grant: Grant, seconds: float) -> SessionTokens:
+def session_tokens(grant: Grant, seconds: float) -> SessionTokens:
+    """What a login is answered with."""
     return SessionTokens(
         access_token=grant.access_token,
         expires_in=int(seconds),
