@@ -1,19 +1,42 @@
-"""Models that the tests of this service share: built once a session, never trained."""
+"""Models that the tests of this service share: built once a run, by whichever process is first, never trained."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from errand_inference.model_store import ModelSource, open_source, openvino_folder
+from errand_inference.model_store import ModelSource, made_once, open_source, openvino_folder
+
+# The first test that needs the converted model waits for the conversion: minutes on a busy machine.
+_CONVERTING_SECONDS = 480
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        needs_model = {"tiny_model", "engine"} & set(getattr(item, "fixturenames", ()))
+        if needs_model and item.path.is_relative_to(here) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_CONVERTING_SECONDS))
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gemma 3 with random weights and a byte-level tokenizer that has the control tokens."""
-    from errand_inference.testing.random_model import SHAPES, build_random_model  # noqa: PLC0415 - loads torch
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of this run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
-    return build_random_model(tmp_path_factory.mktemp("models") / "tiny", SHAPES["tiny"])
+
+@pytest.fixture(scope="session")
+def tiny_model(shared_folder: Path) -> Path:
+    """Gemma 3 with random weights and a byte-level tokenizer that has the control tokens."""
+
+    def build(folder: Path) -> None:
+        from errand_inference.testing.random_model import SHAPES, build_random_model  # noqa: PLC0415 - loads torch
+
+        build_random_model(folder, SHAPES["tiny"])
+
+    return made_once(shared_folder / "tiny", build)
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +46,9 @@ def tiny_source(tiny_model: Path) -> ModelSource:
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache_dir(shared_folder: Path) -> Path:
     """Folder of converted models."""
-    return tmp_path_factory.mktemp("cache")
+    return shared_folder / "cache"
 
 
 @pytest.fixture(scope="session")
