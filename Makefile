@@ -18,7 +18,7 @@ PACKAGES := common gateway agent inference rag tools cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup up down test traces-test test-fast check lint format types imports protos protos-check buf-lint docs browser eval train bench-chat bench-gateway bench-rag bench-telemetry bench-tools bench-scaling images chart-test cluster-test chaos bench-streams clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

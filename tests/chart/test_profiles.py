@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import kubernetes_validate
+import kubernetes_validate.utils
 import pytest
 
 from tests.chart.rendering import PROFILES, pods, render
@@ -38,6 +40,15 @@ EVERYTHING: dict[str, Any] = {
 
 # All that the chart can render meets each version, the profiles meet the first and the last.
 FITS = [(None, version) for version in VERSIONS] + [(p, v) for p in PROFILES for v in (VERSIONS[0], VERSIONS[-1])]
+
+
+@pytest.fixture(autouse=True)
+def _schemas_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library reads some megabytes of JSON for each manifest."""
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", _schema_contents)
+
+
+_schema_contents = cache(kubernetes_validate.utils.schema_contents)
 
 
 @pytest.mark.parametrize(("profile", "version"), FITS)
