@@ -41,7 +41,7 @@ class RunCallees:
             archived=True,
             parent_run_id=run_id,
         )
-        return _result(await self._runs.ended(called))
+        return _result(await self._runs.ended_below(run_id, called))
 
 
 def _result(run: Run) -> ToolResult:

@@ -105,6 +105,35 @@ async def test_a_crash_finds_the_called_run_again(keys: TestKeys, tmp_path: Path
     assert list(own.tools.asked.values()) == [1]
 
 
+async def test_a_called_run_that_asks_a_person_holds_its_caller_and_goes_on_once(
+    keys: TestKeys, tmp_path: Path
+) -> None:
+    async with fake_backend(keys) as own:
+        process = AgentProcess(tmp_path, keys, own.target)
+        await process.start()
+        with as_somebody(keys, "default", "user-1"):
+            async with create_channel(process.target) as channel:
+                stub = Stub(channel)
+                await _define(stub)
+                request = pb.RunAgentRequest(agent="lead", message="delegate fetch it")
+                run = (await stub.RunAgent(request)).run
+                assert (run.state, run.stop_reason) == (pb.RUN_STATE_WAITING, pb.STOP_REASON_NEEDS_APPROVAL)
+                [called] = await _called(stub, run.id)
+                [approval] = run.approvals
+                assert (approval.run_id, approval.tool_name) == (called.id, "http_get")
+            process.end(signal.SIGKILL)
+            await process.start()
+            async with create_channel(process.target) as channel, asyncio.timeout(60):
+                stub = Stub(channel)
+                assert not own.tools.asked, "nothing ran before the person spoke"
+                await stub.ApproveCall(pb.ApproveCallRequest(approval_id=approval.id))
+                events = [item.event async for item in stub.WatchRun(pb.WatchRunRequest(id=run.id))]
+        assert process.end() == 0
+    assert (events[-1].ended.answer, list(own.tools.asked.values())) == ("The result is 42.", [1])
+    states = [event.approval.state for event in events if event.WhichOneof("event") == "approval"]
+    assert states == [pb.APPROVAL_STATE_PENDING, pb.APPROVAL_STATE_APPROVED]
+
+
 @pytest.mark.parametrize(
     ("callee", "said"),
     [("bottom", "circle: bottom -> bottom"), ("nobody", "'nobody' does not exist"), ("top", "circle")],

@@ -88,10 +88,15 @@ class ApprovalRepository:
         row.state, row.decided_at, row.decided_by = state.value, at, by
         row.reason, row.edited_arguments_json = reason, edited_arguments_json
 
-    async def pending(self, run_id: str) -> list[ApprovalRow]:
-        """Those of a run that still wait."""
+    async def called(self, ids: Sequence[str], run_id: str) -> list[ApprovalRow]:
+        """Those of these approvals that other runs than this one asked for, the oldest first."""
+        query = sa.select(ApprovalRow).where(ApprovalRow.id.in_(ids), ApprovalRow.run_id != run_id)
+        return list(await self._session.scalars(query.order_by(ApprovalRow.id)))
+
+    async def pending(self, *run_ids: str) -> list[ApprovalRow]:
+        """Those of runs that still wait."""
         query = sa.select(ApprovalRow).where(
-            ApprovalRow.run_id == run_id, ApprovalRow.state == ApprovalState.PENDING.value
+            ApprovalRow.run_id.in_(run_ids), ApprovalRow.state == ApprovalState.PENDING.value
         )
         return list(await self._session.scalars(query.order_by(ApprovalRow.id)))
 

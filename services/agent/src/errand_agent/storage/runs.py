@@ -206,6 +206,17 @@ class RunRepository:
         )
         return list(await self._session.scalars(query))
 
+    async def asking_below(self, tenant_id: str, run_id: str) -> list[str]:
+        """Runs that wait for a person and that this one called, or one of those did."""
+        asking = sa.select(RunRow.id).where(RunRow.tenant_id == tenant_id, RunRow.state == RunState.WAITING.value)
+        found: list[str] = []
+        above = [run_id]
+        while above:
+            below = asking.where(RunRow.parent_run_id.in_(above)).order_by(RunRow.id)
+            above = list(await self._session.scalars(below))
+            found += above
+        return found
+
     async def next_waiting(self, conversation_id: str, now: datetime) -> RunRow | None:
         """The run that waits longest for this conversation, its time having come."""
         found: RunRow | None = await self._session.scalar(
@@ -309,6 +320,13 @@ class RunRepository:
             .order_by(EventRow.sequence)
         )
         return [Step.from_json(payload) for payload in await self._session.scalars(query)]
+
+    async def told_approvals(self, tenant_id: str, run_id: str) -> list[str]:
+        """Ids of the approvals that the run's events tell of."""
+        query = sa.select(EventRow.payload).where(
+            EventRow.tenant_id == tenant_id, EventRow.run_id == run_id, EventRow.kind == EventKind.APPROVAL.value
+        )
+        return [str(payload["id"]) for payload in await self._session.scalars(query)]
 
     async def steps_until(self, tenant_id: str, run_id: str, sequence: int) -> int:
         """Steps among the events up to this one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import cycle
 
 from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import Conflict, InvalidArgument, NotFound
@@ -183,7 +184,10 @@ class RunUseCases:
         async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             runs = RunRepository(session)
             row = await self._visible(runs, run_id)
-            waiting = [to_approval(found) for found in await ApprovalRepository(session).pending(run_id)]
+            asking = [run_id]
+            if row.state == RunState.WAITING.value:
+                asking += await runs.asking_below(principal.tenant_id, run_id)
+            waiting = [to_approval(found) for found in await ApprovalRepository(session).pending(*asking)]
             return replace(to_run(row, await runs.steps(principal.tenant_id, run_id)), approvals=tuple(waiting))
 
     async def steps_until(self, run_id: str, sequence: int) -> int:
@@ -256,6 +260,31 @@ class RunUseCases:
     async def ended(self, run_id: str) -> Run:
         """The run, once it has ended; people may take days to approve its calls."""
         return await self._rested(run_id, {RunState.ENDED})
+
+    async def ended_below(self, run_id: str, called_id: str) -> Run:
+        """A run that this one called, once it has ended. While it waits for a person this one does, and tells so."""
+        for awaited in cycle(({RunState.WAITING, RunState.ENDED}, {RunState.RUNNING, RunState.ENDED})):
+            called = await self._rested(called_id, awaited)
+            await self._tell_of_asking(run_id, called.approvals)
+            if called.state is RunState.ENDED:
+                break
+        return called
+
+    async def _tell_of_asking(self, run_id: str, asked: Sequence[Approval]) -> None:
+        """Tells how called runs' approvals stand, these and those told before; the run waits while one of them does."""
+        tenant_id = current_principal().tenant_id
+        async with self._database.transaction(tenant_id) as session:
+            runs = RunRepository(session)
+            row = await session.get(RunRow, run_id, with_for_update=True)
+            if row is None or row.state == RunState.ENDED.value:
+                return
+            told = await runs.told_approvals(tenant_id, run_id)
+            for approval in await ApprovalRepository(session).called([*told, *(one.id for one in asked)], run_id):
+                state = {"id": approval.id, "state": approval.state}
+                await runs.append(row, f"{approval.id}.{approval.state}", [(EventKind.APPROVAL, state)])
+            waits = bool(await runs.asking_below(tenant_id, run_id))
+            row.state = RunState.WAITING.value if waits else RunState.RUNNING.value
+        self._bell.ring(run_id, rests=waits)
 
     async def _rested(self, run_id: str, states: Set[RunState]) -> Run:
         """The run in one of these states; what it does on the way is not read."""
