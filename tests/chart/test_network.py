@@ -124,3 +124,15 @@ def test_a_route_needs_a_gateway_to_hang_on() -> None:
     route = find(render(httpRoute={"enabled": True, "gateway": {"name": "public"}}), "HTTPRoute", "")
     assert route["spec"]["parentRefs"] == [{"name": "public"}]
     assert "httpRoute.gateway.name" in refused(httpRoute__enabled=True)
+
+
+def test_a_gateway_reaches_the_providers_where_people_log_in() -> None:
+    provider = {"name": "sso", "issuer": "https://sso.example.com", "client_id": "x", "tenant_id": "t"}
+    settings = {
+        "login_providers": [{**provider, "default_roles": ["user"]}],
+        "public_url": "https://errand.example.com",
+    }
+    secrets = {"login_client_secrets": {"secret": "sso", "key": "json"}}
+    assert not _reaches_out("gateway")
+    assert _reaches_out("gateway", gateway__settings=settings, gateway__secretSettings=secrets)
+    assert "gateway.settings" in refused(gateway__settings={"login_client_secrets": {"sso": "canary"}})

@@ -376,12 +376,12 @@ def _issuer(setting: IssuerSetting | LoginProviderSetting, audience: str, keys: 
 
 
 def _provider(setting: LoginProviderSetting, settings: GatewaySettings) -> OidcProvider:
-    secret = setting.client_secret_file
+    secret = settings.login_client_secrets.get(setting.name)
     return OidcProvider(
         setting.name,
         setting.issuer,
         client_id=setting.client_id,
-        client_secret=secret.read_text(encoding="utf-8").strip() if secret else None,
+        client_secret=secret.get_secret_value() if secret else None,
         scope=setting.scope,
         redirect_uri=f"{settings.public_url}{oidc.PREFIX}/{setting.name}/callback",
         issuer=functools.partial(_issuer, setting, setting.client_id),

@@ -66,7 +66,6 @@ class LoginProviderSetting(_ClaimsSetting):
     """A provider (OpenID Connect) where people log in with a browser; `issuer` is its address."""
 
     client_id: Annotated[str, Field(min_length=1, max_length=256)]
-    client_secret_file: FilePath | None = None
     scope: Annotated[str, Field(pattern=r"(^|\s)openid(\s|$)", max_length=512)] = "openid email profile"
 
 
@@ -134,8 +133,14 @@ class GatewaySettings(ServiceSettings):
         default_factory=list,
         max_length=20,
         description="JSON: OpenID Connect providers where people log in with a browser, each with name, issuer (its "
-        "address), client_id, client_secret_file, tenant_id or tenant_claim, roles_claim, role_map, default_roles, "
+        "address), client_id, tenant_id or tenant_claim, roles_claim, role_map, default_roles, "
         "scope; default is none",
+    )
+    login_client_secrets: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="JSON: the client's secret at each of login_providers by its name; one without proves itself by "
+        "PKCE alone",
     )
     login_return_urls: list[Annotated[str, Field(pattern=r"^https?://[^\s#]+$", max_length=2048)]] = Field(
         default_factory=list,
@@ -204,6 +209,8 @@ class GatewaySettings(ServiceSettings):
         names = [provider.name for provider in self.login_providers]
         if len(names) != len(set(names)):
             raise ValueError("login_providers: each needs a name of its own")
+        if unknown := self.login_client_secrets.keys() - set(names):
+            raise ValueError(f"login_client_secrets: {sorted(unknown)[0]} is none of login_providers")
         others = {issuer.name: issuer.issuer for issuer in self.external_issuers}
         if any(others.get(provider.name, provider.issuer) != provider.issuer for provider in self.login_providers):
             # People are named by it: two issuers would make one person of two.

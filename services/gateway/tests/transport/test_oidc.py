@@ -35,12 +35,10 @@ async def gateway(
     served: FakeProvider,
 ) -> AsyncIterator[RunningGateway]:
     folder = tmp_path_factory.mktemp("oidc")
-    (folder / "secret").write_text(CLIENT_SECRET + "\n")
     provider = {
         "name": "sso",
         "issuer": served.url,
         "client_id": CLIENT_ID,
-        "client_secret_file": str(folder / "secret"),
         "tenant_claim": "org",
         "role_map": {"staff": "user", "boss": "admin"},
     }
@@ -50,6 +48,7 @@ async def gateway(
         shared_backend,
         keys,
         login_providers=[provider, away],
+        login_client_secrets={"sso": CLIENT_SECRET},
         login_return_urls=[PAGE],
         public_url=PUBLIC,
         login_address_limit="100000/minute",
@@ -210,6 +209,7 @@ def test_settings_that_cannot_work(tmp_path: Path, shared_backend: FakeBackend, 
         ({"login_providers": [good]}, "public_url"),
         ({"login_providers": [good, good], "public_url": PUBLIC}, "a name of its own"),
         ({"login_providers": [{**good, "scope": "email"}], "public_url": PUBLIC}, "scope"),
+        ({"login_client_secrets": {"b": "x"}}, "b is none of login_providers"),
         ({"login_providers": [good], "public_url": PUBLIC, "external_issuers": [other]}, "another issuer"),
     ):
         with pytest.raises(ValidationError, match=told):

@@ -8,7 +8,7 @@ import httpx2
 import openai
 import pytest
 import pytest_asyncio
-from errand_common.errors import Unavailable
+from errand_common.errors import Internal, Unavailable
 from errand_gateway.testing.gateway import ADMIN_KEY, RunningGateway
 from openai import AsyncOpenAI
 
@@ -197,6 +197,6 @@ async def test_a_failed_run_is_an_error(client: AsyncOpenAI, gateway: RunningGat
     with pytest.raises(openai.InternalServerError):
         await client.responses.create(model="agent:default", input="x")
     gateway.backend.agent.fail_with = None
-    gateway.backend.agent.break_with = Unavailable("inference")
+    gateway.backend.agent.break_with = Internal("a fault")
     with pytest.raises(openai.APIError):
         await read_all(client)
