@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,23 @@ from errand_common.rpc.client import create_channel, translate_errors
 from errand_common.testing.keys import TestKeys
 
 Stub = agent_pb2_grpc.AgentServiceStub
+
+
+@asynccontextmanager
+async def _own(keys: TestKeys, folder: Path) -> AsyncIterator[tuple[FakeBackend, AgentProcess]]:
+    """A process that a test may kill, and what it calls."""
+    async with fake_backend(keys) as backend:
+        process = AgentProcess(folder, keys, backend.target)
+        await process.start()
+        with as_somebody(keys, "default", "user-1"):
+            yield backend, process
+        assert process.end() == 0
+
+
+@asynccontextmanager
+async def _connected(process: AgentProcess) -> AsyncIterator[Stub]:
+    async with create_channel(process.target) as channel, asyncio.timeout(60):
+        yield Stub(channel)
 
 
 async def _define(stub: Stub, **lead: object) -> None:
@@ -62,74 +81,54 @@ async def test_the_called_agent_gets_what_is_left(stub: Stub, keys: TestKeys) ->
 
 
 async def test_who_cancels_a_run_cancels_what_it_called(keys: TestKeys, tmp_path: Path) -> None:
-    async with fake_backend(keys) as own:
-        process = AgentProcess(tmp_path, keys, own.target)
-        await process.start()
-        with as_somebody(keys, "default", "user-1"):
-            async with create_channel(process.target) as channel:
-                stub = Stub(channel)
-                await _define(stub)
-                run_id = await _start(stub, "delegate wait")
-                await asyncio.wait_for(own.inference.waiting.wait(), 30)
-                await stub.CancelRun(pb.CancelRunRequest(id=run_id))
-                async with asyncio.timeout(30):
-                    events = [item.event async for item in stub.WatchRun(pb.WatchRunRequest(id=run_id))]
-                    [called] = await _called(stub, run_id)
-                    while called.state != pb.RUN_STATE_ENDED:
-                        await asyncio.sleep(0.05)
-                        [called] = await _called(stub, run_id)
-        assert process.end() == 0
+    async with _own(keys, tmp_path) as (backend, process), _connected(process) as stub:
+        await _define(stub)
+        run_id = await _start(stub, "delegate wait")
+        await backend.inference.waiting.wait()
+        await stub.CancelRun(pb.CancelRunRequest(id=run_id))
+        events = [item.event async for item in stub.WatchRun(pb.WatchRunRequest(id=run_id))]
+        [called] = await _called(stub, run_id)
+        while called.state != pb.RUN_STATE_ENDED:
+            await asyncio.sleep(0.05)
+            [called] = await _called(stub, run_id)
     assert events[-1].ended.stop_reason == called.stop_reason == pb.STOP_REASON_CANCELLED
 
 
 async def test_a_crash_finds_the_called_run_again(keys: TestKeys, tmp_path: Path) -> None:
-    async with fake_backend(keys) as own:
-        process = AgentProcess(tmp_path, keys, own.target)
+    async with _own(keys, tmp_path) as (backend, process):
+        async with _connected(process) as stub:
+            await _define(stub)
+            run_id = await _start(stub, "delegate calculate and hold")
+            await backend.inference.waiting.wait()
+        process.end(signal.SIGKILL)
+        backend.inference.release.set()
         await process.start()
-        with as_somebody(keys, "default", "user-1"):
-            async with create_channel(process.target) as channel:
-                stub = Stub(channel)
-                await _define(stub)
-                run_id = await _start(stub, "delegate calculate and hold")
-                await asyncio.wait_for(own.inference.waiting.wait(), 30)
-            process.end(signal.SIGKILL)
-            own.inference.release.set()
-            await process.start()
-            async with create_channel(process.target) as channel, asyncio.timeout(60):
-                stub = Stub(channel)
-                events = [item.event async for item in stub.WatchRun(pb.WatchRunRequest(id=run_id))]
-                called = await _called(stub, run_id)
-        assert process.end() == 0
+        async with _connected(process) as stub:
+            events = [item.event async for item in stub.WatchRun(pb.WatchRunRequest(id=run_id))]
+            called = await _called(stub, run_id)
     assert events[-1].ended.answer == "The result is 42."
     assert [run.answer for run in called] == ["The result is 42."]
-    assert list(own.tools.asked.values()) == [1]
+    assert list(backend.tools.asked.values()) == [1]
 
 
 async def test_a_called_run_that_asks_a_person_holds_its_caller_and_goes_on_once(
     keys: TestKeys, tmp_path: Path
 ) -> None:
-    async with fake_backend(keys) as own:
-        process = AgentProcess(tmp_path, keys, own.target)
+    async with _own(keys, tmp_path) as (backend, process):
+        async with _connected(process) as stub:
+            await _define(stub)
+            run = (await stub.RunAgent(pb.RunAgentRequest(agent="lead", message="delegate fetch it"))).run
+            assert (run.state, run.stop_reason) == (pb.RUN_STATE_WAITING, pb.STOP_REASON_NEEDS_APPROVAL)
+            [called] = await _called(stub, run.id)
+            [approval] = run.approvals
+            assert (approval.run_id, approval.tool_name) == (called.id, "http_get")
+        process.end(signal.SIGKILL)
         await process.start()
-        with as_somebody(keys, "default", "user-1"):
-            async with create_channel(process.target) as channel:
-                stub = Stub(channel)
-                await _define(stub)
-                request = pb.RunAgentRequest(agent="lead", message="delegate fetch it")
-                run = (await stub.RunAgent(request)).run
-                assert (run.state, run.stop_reason) == (pb.RUN_STATE_WAITING, pb.STOP_REASON_NEEDS_APPROVAL)
-                [called] = await _called(stub, run.id)
-                [approval] = run.approvals
-                assert (approval.run_id, approval.tool_name) == (called.id, "http_get")
-            process.end(signal.SIGKILL)
-            await process.start()
-            async with create_channel(process.target) as channel, asyncio.timeout(60):
-                stub = Stub(channel)
-                assert not own.tools.asked, "nothing ran before the person spoke"
-                await stub.ApproveCall(pb.ApproveCallRequest(approval_id=approval.id))
-                events = [item.event async for item in stub.WatchRun(pb.WatchRunRequest(id=run.id))]
-        assert process.end() == 0
-    assert (events[-1].ended.answer, list(own.tools.asked.values())) == ("The result is 42.", [1])
+        async with _connected(process) as stub:
+            assert not backend.tools.asked, "nothing ran before the person spoke"
+            await stub.ApproveCall(pb.ApproveCallRequest(approval_id=approval.id))
+            events = [item.event async for item in stub.WatchRun(pb.WatchRunRequest(id=run.id))]
+    assert (events[-1].ended.answer, list(backend.tools.asked.values())) == ("The result is 42.", [1])
     states = [event.approval.state for event in events if event.WhichOneof("event") == "approval"]
     assert states == [pb.APPROVAL_STATE_PENDING, pb.APPROVAL_STATE_APPROVED]
 
