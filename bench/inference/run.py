@@ -181,8 +181,10 @@ def main() -> None:
 
 
 def without_raw(result: dict[str, Any]) -> dict[str, Any]:
-    throughput = {key: value for key, value in result.get(THROUGHPUT, {}).items() if key != "raw"}
-    return {**result, THROUGHPUT: throughput}
+    return {
+        part: {key: value for key, value in figures.items() if key != "raw"} if part in PARTS else figures
+        for part, figures in result.items()
+    }
 
 
 if __name__ == "__main__":
