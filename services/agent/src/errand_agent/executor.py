@@ -358,7 +358,7 @@ class RunExecutor:
             await WebhookRepository(session, tenant_id).tell(
                 WebhookEvent.RUN_ENDED, run_id, {**told, "stop_reason": outcome.stop_reason.value}
             )
-            count_run(outcome, len(await runs.steps(tenant_id, run_id)))
+            count_run(outcome, await runs.steps_until(tenant_id, run_id, row.last_sequence))
         self._bell.ring(run_id, rests=True)
         self._bell.forget(run_id)
 

@@ -184,10 +184,10 @@ class RunUseCases:
         async with self._database.transaction(principal.tenant_id, read_only=True) as session:
             runs = RunRepository(session)
             row = await self._visible(runs, run_id)
-            asking = [run_id]
+            waiting: list[Approval] = []
             if row.state == RunState.WAITING.value:
-                asking += await runs.asking_below(principal.tenant_id, run_id)
-            waiting = [to_approval(found) for found in await ApprovalRepository(session).pending(*asking)]
+                asking = [run_id, *await runs.asking_below(principal.tenant_id, run_id)]
+                waiting = [to_approval(found) for found in await ApprovalRepository(session).pending(*asking)]
             return replace(to_run(row, await runs.steps(principal.tenant_id, run_id)), approvals=tuple(waiting))
 
     async def steps_until(self, run_id: str, sequence: int) -> int:
