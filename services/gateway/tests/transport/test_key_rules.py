@@ -4,9 +4,11 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from errand_common.db import Database
 from errand_common.testing.keys import TestKeys
+from errand_gateway import audit
 from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import RunningGateway, running_gateway, test_settings
 
@@ -71,7 +73,12 @@ async def verify(folder: Path) -> tuple[int | None, str]:
 
 
 async def test_changed_audit_entry_is_found_from_the_command_line(
-    tmp_path: Path, backend: FakeBackend, keys: TestKeys, template: Path
+    tmp_path: Path,
+    backend: FakeBackend,
+    keys: TestKeys,
+    template: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = test_settings(tmp_path, backend, keys)
     async with running_gateway(settings, backend, template=template) as gateway:
@@ -82,7 +89,9 @@ async def test_changed_audit_entry_is_found_from_the_command_line(
     async with database.transaction("default") as session:
         await session.execute(sa.text("UPDATE audit_log SET status = 500 WHERE sequence = 2"))
     await database.close()
-    assert await verify(tmp_path) == (1, "default: 3 entries, BROKEN at entry 2\n")
+    monkeypatch.setenv("ERRAND_GATEWAY_DATA_DIR", str(tmp_path))
+    assert await asyncio.to_thread(audit.main) == 1
+    assert capsys.readouterr().out.endswith("default: 3 entries, BROKEN at entry 2\n")
 
 
 async def test_a_tenants_networks_bind_keys_and_people(gateway: RunningGateway) -> None:

@@ -15,13 +15,13 @@ from errand_common.errors import Unauthenticated
 from errand_common.principal import Principal, current_principal
 from errand_common.rpc.context import (
     AUTHORIZATION,
+    MAX_MESSAGE_BYTES,
     REQUEST_ID,
     carrying_token,
     current_token,
     deadline_seconds,
     ending_within,
 )
-from errand_common.rpc.server import MAX_MESSAGE_BYTES
 from errand_common.rpc.spans import traced_call
 from errand_common.rpc.status import streaming, translate_errors
 from errand_common.rpc.tls import own_files

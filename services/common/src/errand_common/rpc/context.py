@@ -10,6 +10,7 @@ from contextvars import ContextVar
 AUTHORIZATION = "authorization"
 REQUEST_ID = "x-request-id"
 ERROR_DOMAIN = "errand"
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 _token: ContextVar[str | None] = ContextVar("errand_token", default=None)
 _ends_at: ContextVar[float | None] = ContextVar("errand_deadline", default=None)

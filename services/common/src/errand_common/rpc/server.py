@@ -10,13 +10,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from errand_common.rpc.context import MAX_MESSAGE_BYTES
 from errand_common.rpc.interceptors import ServiceInterceptor
 from errand_common.rpc.tls import TlsFiles
 from errand_common.settings import ServiceSettings
 from errand_common.telemetry import metrics
 from errand_common.tokens import TokenVerifier
 
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # Calls beyond this are answered RESOURCE_EXHAUSTED at once instead of filling the memory.
 MAX_RUNNING_CALLS = 1_000
 
