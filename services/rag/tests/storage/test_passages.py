@@ -1,7 +1,9 @@
 """Keyword search: rank, safety, scope."""
 
+import pytest
 from errand_rag.domain.keywords import query_terms
 from errand_rag.domain.models import Quota
+from errand_rag.storage import passages as stored_passages
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.passages import SqlPassages
@@ -71,3 +73,29 @@ async def test_a_chunk_whose_row_is_gone_is_not_found_by_id(
     assert set(found) == {passage.chunk_id}
     assert (found[passage.chunk_id].page, found[passage.chunk_id].filename) == (1, "a.txt")
     assert await passages.by_ids("other", [id_], [passage.chunk_id]) == {}
+
+
+async def test_common_words_count_once_the_rare_ones_are_used_up(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_passages, "_MAX_RANKED", 3)
+    common = [*(f"Invoice {n}." for n in range(5)), "Invoice and report.", *(f"Report {n}." for n in "abc")]
+    id_ = await store(collections, documents, "one", "A zanzibar note.", *common)
+    found = await passages.by_keywords("acme", [id_], ["invoice", "report", "zanzibar"], 5)
+    texts = [passage.text for passage, _ in found]
+    # The rare word's first, then what holds both common ones, then the newest of either.
+    assert texts[:2] == ["A zanzibar note.", "Invoice and report."]
+    assert sorted(texts[2:]) == ["Report a.", "Report b.", "Report c."]
+    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    few = await passages.by_keywords("acme", [id_], ["invoice", "report", "zanzibar"], 1)
+    assert [passage.text for passage, _ in few] == ["A zanzibar note."]
+
+
+async def test_a_word_that_other_collections_use_much_is_found_where_it_is_rare(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_passages, "_MAX_RANKED", 3)
+    id_ = await store(collections, documents, "one", "Invoice of May.", "Zanzibar.")
+    await store(collections, documents, "two", *(f"Invoice {n}." for n in range(9)))
+    found = await passages.by_keywords("acme", [id_], ["invoice", "zanzibar"], 10)
+    assert {passage.text for passage, _ in found} == {"Invoice of May.", "Zanzibar."}

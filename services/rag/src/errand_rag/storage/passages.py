@@ -1,5 +1,7 @@
 """Queries of chunks: by words and by id."""
 
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,11 @@ from errand_rag.storage.reading import Queries
 
 # Bound variables of one statement, below SQLite's and asyncpg's limits.
 _MAX_IDS = 5000
+# Ranking costs 4 us a passage on SQLite.
+_MAX_RANKED = 1000
+_MAX_COUNTS, _COUNT_SECONDS = 20_000, 60.0
+_WORDS = sa.table("chunk_words", sa.column("rowid", sa.Integer))
+_VECTOR: sa.ColumnElement[Any] = sa.literal_column("chunks.words")
 _COLUMNS = (
     ChunkRow.id,
     ChunkRow.document_id,
@@ -36,6 +43,8 @@ class SqlPassages:
     def __init__(self, database: Database) -> None:
         self._queries = Queries(database)
         self._is_postgres = database.is_postgres
+        self._counted: dict[tuple[str, str], int] = {}
+        self._counted_since = time.monotonic()
 
     async def by_keywords(
         self,
@@ -45,17 +54,82 @@ class SqlPassages:
         limit: int,
         where: Filter | None = None,
     ) -> list[tuple[Passage, float]]:
-        """Passages that hold any of the terms with their rank score, best first."""
-        ranked = _postgres_query(terms) if self._is_postgres else _sqlite_query(terms)
-        ranked = ranked.where(*_in(tenant_id, collection_ids))
+        """Passages that hold any of the terms with their rank score, best first.
+
+        Ranking costs by the passage, and a common word is in very many: those with the rarer words
+        are ranked all. Only while they are too few do the common words count, together, then each
+        alone, and of the passages that hold them only the newest are ranked.
+        """
+        rare, common = await self._by_frequency(tenant_id, terms)
+        found: dict[str, tuple[Passage, float]] = {}
+        for words, every, newest in ((rare, False, None), (common, True, _MAX_RANKED), (common, False, _MAX_RANKED)):
+            if words and len(found) < limit:
+                match = self._match(words, every=every)
+                more = await self._ranked(tenant_id, collection_ids, match, limit, where, newest)
+                worst = min((score for _, score in found.values()), default=math.inf)
+                for passage, score in more:
+                    found.setdefault(passage.chunk_id, (passage, min(score, worst)))
+        return list(found.values())[:limit]
+
+    async def _ranked(
+        self,
+        tenant_id: str,
+        collection_ids: Sequence[str],
+        match: str,
+        limit: int,
+        where: Filter | None,
+        newest: int | None,
+    ) -> list[tuple[Passage, float]]:
+        query = self._scored(match).where(*self._searched(tenant_id, collection_ids))
         if where is not None:
-            ranked = ranked.join(DocumentRow, DocumentRow.id == ChunkRow.document_id).where(*self._matching(where))
+            query = query.join(DocumentRow, DocumentRow.id == ChunkRow.document_id).where(*self._matching(where))
+        if newest is not None:
+            # In the keyword index's own order it stops there; in another all would be ranked first.
+            order = ChunkRow.serial if self._is_postgres else _WORDS.c.rowid
+            query = query.order_by(order.desc()).limit(newest)
+        scored = query.subquery("scored")
         # Thousands may match: their texts are read only of the few that are given.
-        best = ranked.order_by(sa.desc("score"), ChunkRow.serial).limit(limit).subquery("best")
-        query = _select(best.c.score).join(best, best.c.serial == ChunkRow.serial)
-        query = query.order_by(best.c.score.desc(), ChunkRow.serial)
-        rows = await self._queries.rows(tenant_id, query)
+        best = sa.select(scored).order_by(scored.c.score.desc(), scored.c.serial).limit(limit).subquery("best")
+        rows = await self._queries.rows(
+            tenant_id,
+            _select(best.c.score)
+            .join(best, best.c.serial == ChunkRow.serial)
+            .order_by(best.c.score.desc(), ChunkRow.serial),
+        )
         return [(Passage(*row[:-1]), float(row[-1])) for row in rows]
+
+    async def _by_frequency(self, tenant_id: str, terms: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The rarest terms that are in few enough passages together, and the others."""
+        counts = await self._counts(tenant_id, terms)
+        rare: list[str] = []
+        ranked = 0
+        for term in sorted(terms, key=counts.__getitem__):
+            ranked += counts[term]
+            if ranked <= _MAX_RANKED:
+                rare.append(term)
+        return rare, [term for term in terms if term not in rare]
+
+    async def _counts(self, tenant_id: str, terms: Sequence[str]) -> dict[str, int]:
+        """Passages with each term, counted up to the most that are ranked; at most a minute old."""
+        if time.monotonic() - self._counted_since > _COUNT_SECONDS or len(self._counted) > _MAX_COUNTS:
+            self._counted, self._counted_since = {}, time.monotonic()
+        counted = self._counted
+        missing = [term for term in terms if (tenant_id, term) not in counted]
+        if missing:
+            looks: list[Any] = [self._count(tenant_id, term) for term in missing]
+            (row,) = await self._queries.rows(tenant_id, sa.select(*looks))
+            counted.update({(tenant_id, term): count for term, count in zip(missing, row, strict=True)})
+        return {term: counted[tenant_id, term] for term in terms}
+
+    def _count(self, tenant_id: str, term: str) -> sa.ScalarSelect[int]:
+        query: sa.Select[Any]
+        if self._is_postgres:
+            query = sa.select(ChunkRow.serial).where(ChunkRow.tenant_id == tenant_id)
+        else:
+            # Those of all tenants: to look at the rows would cost ten times as much.
+            query = sa.select(_WORDS.c.rowid)
+        bounded = query.where(self._holds(self._match([term], every=False))).limit(_MAX_RANKED + 1)
+        return sa.select(sa.func.count()).select_from(bounded.subquery()).scalar_subquery()
 
     async def by_ids(
         self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None
@@ -102,6 +176,37 @@ class SqlPassages:
         rows = await self._queries.rows(tenant_id, _select().where(ChunkRow.tenant_id == tenant_id, near))
         return [Passage(*row) for row in rows]
 
+    def _scored(self, match: str) -> sa.Select[Any]:
+        """Serial and rank score of the chunks that match."""
+        score: sa.ColumnElement[float]
+        if self._is_postgres:
+            # 1: divided by 1 + log of the length, so that long passages do not win by length.
+            score = sa.func.ts_rank_cd(_VECTOR, _wanted(match), 1, type_=sa.Float)
+        else:
+            # Title and heading tell more of a passage than a word of its text; bm25 is better when smaller.
+            score = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
+        columns: list[Any] = [ChunkRow.serial, score.label("score")]
+        query = sa.select(*columns).where(self._holds(match))
+        return query if self._is_postgres else query.join(_WORDS, _WORDS.c.rowid == ChunkRow.serial)
+
+    def _holds(self, match: str) -> sa.ColumnElement[bool]:
+        if self._is_postgres:
+            return _VECTOR.op("@@", is_comparison=True)(_wanted(match))
+        return sa.literal_column("chunk_words").op("MATCH", is_comparison=True)(match)
+
+    def _match(self, terms: Sequence[str], *, every: bool) -> str:
+        """What asks the keyword index for any or every one of the terms."""
+        if self._is_postgres:
+            # Postgres reads backslashes inside quotes too.
+            return (" & " if every else " | ").join(_quoted(term.replace("\\", " "), "'") for term in terms)
+        return (" AND " if every else " OR ").join(_quoted(term, '"') for term in terms)
+
+    def _searched(self, tenant_id: str, collection_ids: Sequence[str]) -> tuple[sa.ColumnElement[bool], ...]:
+        if self._is_postgres:
+            return _in(tenant_id, collection_ids)
+        # The plus keeps SQLite from reading the whole collection and asking the keyword index of each row.
+        return (ChunkRow.tenant_id == tenant_id, sa.literal_column("+chunks.collection_id").in_(collection_ids))
+
     def _matching(self, where: Filter | None) -> tuple[sa.ColumnElement[bool], ...]:
         return () if where is None else (matching(where, postgres=self._is_postgres),)
 
@@ -115,26 +220,8 @@ def _in(tenant_id: str, collection_ids: Sequence[str]) -> tuple[sa.ColumnElement
     return (ChunkRow.tenant_id == tenant_id, ChunkRow.collection_id.in_(collection_ids))
 
 
-def _sqlite_query(terms: Sequence[str]) -> sa.Select[Any]:
-    words = sa.table("chunk_words", sa.column("rowid", sa.Integer))
-    match = " OR ".join(_quoted(term, '"') for term in terms)
-    # Title and heading tell more of a passage than a word of its text; bm25 is better when smaller.
-    score = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
-    return (
-        sa.select(ChunkRow.serial, score.label("score"))
-        .join(words, words.c.rowid == ChunkRow.serial)
-        .where(sa.text("chunk_words MATCH :match").bindparams(match=match))
-    )
-
-
-def _postgres_query(terms: Sequence[str]) -> sa.Select[Any]:
-    words: sa.ColumnElement[Any] = sa.literal_column("chunks.words")
-    # Postgres reads backslashes inside quotes too.
-    match = " | ".join(_quoted(term.replace("\\", " "), "'") for term in terms)
-    wanted = sa.func.to_tsquery(sa.literal_column("'english'"), match)
-    # 1: divided by 1 + log of the length, so that long passages do not win by length.
-    score = sa.func.ts_rank_cd(words, wanted, 1, type_=sa.Float)
-    return sa.select(ChunkRow.serial, score.label("score")).where(words.op("@@", is_comparison=True)(wanted))
+def _wanted(match: str) -> sa.ColumnElement[Any]:
+    return sa.func.to_tsquery(sa.literal_column("'english'"), match)
 
 
 def _quoted(term: str, quote: str) -> str:
