@@ -30,6 +30,7 @@ _TEXTS_KEPT = 512
 
 _EBNF_NUMBERS = r"""
 digit ::= [0-9]
+digit_but_zero ::= [1-9]
 natural ::= "0" | [1-9] [0-9]{0,17}
 integer ::= "-"? natural
 positive ::= natural ("." [0-9]{1,17})? ([eE] [+-]? [0-9]{1,3})?
@@ -41,6 +42,7 @@ _NATURAL = "(0|[1-9][0-9]{0,17})"
 _POSITIVE = rf"{_NATURAL}(\.[0-9]{{1,17}})?([eE][+-]?[0-9]{{1,3}})?"
 _LARK_NUMBERS = rf"""
 digit: /[0-9]/
+digit_but_zero: /[1-9]/
 integer: /-?{_NATURAL}/
 positive: /{_POSITIVE}/
 number: /-?{_POSITIVE}/
@@ -101,6 +103,7 @@ def _root_first(grammar: Grammar) -> list[tuple[str, Node]]:
     return sorted(grammar.rules.items(), key=lambda rule: rule[0] != "root")
 
 
+@lru_cache(maxsize=_TEXTS_KEPT)
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 

@@ -102,8 +102,8 @@ class Limits:
 
 
 # Terminals that both dialects spell by themselves.
-FREE_TEXT, DIGIT, INTEGER, NUMBER, POSITIVE = (
-    Rule(name) for name in ("free_text", "digit", "integer", "number", "positive")
+FREE_TEXT, DIGIT, DIGIT_BUT_ZERO, INTEGER, NUMBER, POSITIVE = (
+    Rule(name) for name in ("free_text", "digit", "digit_but_zero", "integer", "number", "positive")
 )
 VALUE = Rule("value")
 NOTHING = Text("")
@@ -358,7 +358,7 @@ def _naturals(low: int, high: int) -> Node:
     else:
         options += _digits(first, "9" * len(first))
         if len(last) - len(first) > 1:
-            options.append(Series((_digit("1", "9"), Repeat(DIGIT, len(first), len(last) - 2))))
+            options.append(Series((DIGIT_BUT_ZERO, Repeat(DIGIT, len(first), len(last) - 2))))
         options += _digits("1".ljust(len(last), "0"), last)
     return Choice(tuple(options))
 
@@ -379,12 +379,13 @@ def _digits(low: str, high: str) -> list[Node]:
         options.append(Series((Text(inner.pop()), Choice(tuple(_digits("0" * rest, high[1:]))))))
     if inner:
         after = (Repeat(DIGIT, rest, rest),) if rest else ()
-        options.append(Series((_digit(inner[0], inner[-1]), *after)))
+        options.append(Series((_digit("".join(inner)), *after)))
     return options
 
 
-def _digit(low: str, high: str) -> Node:
-    return DIGIT if (low, high) == ("0", "9") else Choice(tuple(map(Text, "0123456789"[int(low) : int(high) + 1])))
+def _digit(digits: str) -> Node:
+    named = {"0123456789": DIGIT, "123456789": DIGIT_BUT_ZERO}
+    return named.get(digits) or Choice(tuple(map(Text, digits)))
 
 
 def _resolve(reference: str, root: Mapping[str, JsonValue]) -> JsonValue:
