@@ -112,7 +112,7 @@ train: setup ## train the bundled model from scratch (hours; goes on where it st
 bench-inference: setup .cache/peers/.set-up ## inference beside OpenVINO GenAI, llama.cpp and transformers; grammar, memory, limits (BENCH_ARGS="--parts grammar")
 	@$(BIN)/python bench/inference/run.py $(BENCH_ARGS)
 
-bench-rag: setup ## search over 1,000 to 100,000 chunks, index recall, a PDF of 500 pages (table and plot in docs/benchmarks)
+bench-rag: setup ## search over 1,000 to 100,000 chunks, index recall, ingestion, a PDF of 500 pages (table and plot in docs/benchmarks)
 	@$(BIN)/python bench/rag/run.py $(BENCH_ARGS)
 
 bench-chat: setup ## latency of a chat with one tool call, alone and with 16 clients
