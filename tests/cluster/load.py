@@ -5,6 +5,7 @@ the others are chats. Connections are kept, as clients keep them.
 """
 
 import asyncio
+import collections
 import json
 import os
 import sys
@@ -60,6 +61,7 @@ async def main():
         "p50": quantile(took, 0.5),
         "p95": quantile(took, 0.95),
         "slowest": quantile(took, 1),
+        "statuses": dict(collections.Counter(result["status"] for result in failures)),
         "failures": failures[:20],
     }
     print(json.dumps(summary), flush=True)
