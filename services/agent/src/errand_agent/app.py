@@ -140,7 +140,7 @@ async def serve(settings: AgentSettings) -> None:
             conversations,
             agents,
             ApprovalUseCases(database, bell),
-            ForkUseCases(database, executor),
+            ForkUseCases(database, executor, agents),
         )
         workflow_cases = WorkflowUseCases(database, executor, agents, runs)
         privacy = PrivacyUseCases(database, executor, runs, workflow_cases)

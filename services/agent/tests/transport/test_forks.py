@@ -52,6 +52,14 @@ async def test_a_fork_keeps_what_was_done_and_does_the_rest_anew(
     ]
 
 
+async def test_a_fork_with_a_model_that_is_not_served_is_refused(stub: Stub, caller: Principal) -> None:
+    origin = await _run(stub, "calculate with nothing")
+    with pytest.raises(InvalidArgument, match="'nowhere' is not served"), translate_errors("agent"):
+        await stub.ForkRun(pb.ForkRunRequest(id=origin.id, from_model_step=2, model="nowhere"))
+    listed = await stub.ListRuns(pb.ListRunsRequest())
+    assert origin.id not in [run.forked_from for run in listed.runs]
+
+
 async def test_a_fork_from_the_first_step_acts_again(stub: Stub, caller: Principal, backend: FakeBackend) -> None:
     origin = await _run(stub, "calculate from the start")
     forked = (await stub.ForkRun(pb.ForkRunRequest(id=origin.id, from_model_step=1))).run

@@ -96,12 +96,12 @@ class AgentUseCases:
             await self._retriever.check_collections(agent.collections)
         except NotFound as error:
             raise InvalidArgument(f"collections: {error.message}", field="collections") from error
-        await self._check_models(agent)
+        await self.check_models(agent)
         await self._check_agents(agent)
         await self._check_prompt(agent)
 
-    async def _check_models(self, agent: Agent) -> None:
-        """An empty name is the default model, which is always there."""
+    async def check_models(self, agent: Agent) -> None:
+        """Raises InvalidArgument for one that is not served; an empty name is the default one, which always is."""
         named = [("model", agent.model), *(("fallback_models", name) for name in agent.fallback_models)]
         served = await self._models.served() if any(name for _, name in named) else frozenset()
         for field, name in named:

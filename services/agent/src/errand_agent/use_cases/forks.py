@@ -17,6 +17,7 @@ from errand_agent.storage.models import RunRow
 from errand_agent.storage.runs import RunRepository, agent_of
 from errand_agent.telemetry import STORED
 from errand_agent.use_cases.access import visible_owner
+from errand_agent.use_cases.agents import AgentUseCases
 
 # What a run may end as for reasons that are gone later.
 DEAD_LETTERS = frozenset({StopReason.UNAVAILABLE, StopReason.INTERNAL})
@@ -25,8 +26,8 @@ DEAD_LETTERS = frozenset({StopReason.UNAVAILABLE, StopReason.INTERNAL})
 class ForkUseCases:
     """Forks and redrives of the caller's runs."""
 
-    def __init__(self, database: Database, executor: RunExecutor) -> None:
-        self._database, self._executor = database, executor
+    def __init__(self, database: Database, executor: RunExecutor, agents: AgentUseCases) -> None:
+        self._database, self._executor, self._agents = database, executor, agents
 
     async def fork(self, run_id: str, from_step: int, *, instructions: str | None, model: str | None) -> str:
         """The new run's id. Raises NotFound, Conflict, InvalidArgument."""
@@ -42,6 +43,8 @@ class ForkUseCases:
             instructions=agent.instructions if instructions is None else instructions,
             model=agent.model if model is None else model,
         )
+        if model is not None:
+            await self._agents.check_models(changed)
         return await self._begin(row, changed, from_step)
 
     async def redrive(self, run_id: str) -> str:
