@@ -76,7 +76,7 @@ from errand_gateway.storage.responses import SqlResponseRepository
 from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
 from errand_gateway.storage.users import SqlSessionRepository, SqlUserRepository
-from errand_gateway.telemetry import QUOTA_FAILURES, ObservedKeeper, ObservedLimiter, ObservedModels
+from errand_gateway.telemetry import DELETION_FAILURES, QUOTA_FAILURES, ObservedKeeper, ObservedLimiter, ObservedModels
 from errand_gateway.transport.access import RATE_LIMIT_HEADERS, SECURITY_SCHEMES
 from errand_gateway.transport.background import BackgroundRuns
 from errand_gateway.transport.dispatch import add_routes
@@ -312,6 +312,7 @@ def _quota_failure(error: Exception) -> None:
 
 
 def _deletion_failure(service: str, error: Exception) -> None:
+    DELETION_FAILURES.labels(service).inc()
     _log.error("tenant_deletion_held_up", service=service, error=type(error).__name__)
 
 

@@ -19,6 +19,11 @@ RESERVATIONS = counter(
 QUOTA_FAILURES = counter(
     "quota_store_failures_total", "Times spending could not be booked or leased; it is tried again"
 )
+DELETION_FAILURES = counter(
+    "tenant_deletion_failures_total",
+    "Times a service could not be emptied of a tenant that is being deleted; it is tried again",
+    "service",
+)
 _COMPONENT = "gateway"
 
 

@@ -20,6 +20,7 @@ from errand_gateway.domain.records import AuditEvent
 LEASE: Final = timedelta(minutes=5)
 """How long a gateway that has said nothing, having died, keeps others from going on; longer than any step."""
 
+_OWN: Final = "gateway"
 _POLL_SECONDS: Final = 5.0
 _LONGEST_PAUSE_SECONDS: Final = 300.0
 _OWNER: Final = frozenset({Role.OWNER.value})
@@ -127,7 +128,7 @@ class TenantDeletions:
                 while deletion := await self._store.claim(self._owner, now=self._now(), lease=LEASE):
                     await self._look(deletion)
             except Exception as error:
-                self._on_failure("", error)
+                self._on_failure(_OWN, error)
             try:
                 async with asyncio.timeout(_POLL_SECONDS):
                     await self._asked.wait()
