@@ -1,6 +1,12 @@
 """Keyword search: rank, safety, scope."""
 
+import sqlite3
+from contextlib import closing
+from typing import Any
+
 import pytest
+import sqlalchemy as sa
+from errand_common.db import Database
 from errand_rag.domain.keywords import query_terms
 from errand_rag.domain.models import Quota
 from errand_rag.storage import passages as stored_passages
@@ -99,3 +105,26 @@ async def test_a_word_that_other_collections_use_much_is_found_where_it_is_rare(
     await store(collections, documents, "two", *(f"Invoice {n}." for n in range(9)))
     found = await passages.by_keywords("acme", [id_], ["invoice", "zanzibar"], 10)
     assert {passage.text for passage, _ in found} == {"Invoice of May.", "Zanzibar."}
+
+
+async def test_no_search_reads_a_whole_collection(
+    database: Database, collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
+) -> None:
+    if database.is_postgres:
+        pytest.skip("Postgres plans by what it counted, not by a guess")
+    id_ = await store(collections, documents, "one", *(f"Whale {n}." for n in range(40)))
+    asked: list[tuple[str, Any]] = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", remember)
+    try:
+        found = await passages.by_keywords("acme", [id_], ["whale", "fox"], 40)
+        await passages.by_ids("acme", [id_], [passage.chunk_id for passage, _ in found])
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", remember)
+    assert len(asked) == 3
+    with closing(sqlite3.connect(sa.make_url(database.url).database or "")) as connection:
+        plans = [str(connection.execute(f"EXPLAIN QUERY PLAN {one}", values).fetchall()) for one, values in asked]
+    assert not [plan for plan in plans if "ix_chunks_collection_id" in plan or "SCAN chunks" in plan]

@@ -138,7 +138,9 @@ class SqlPassages:
         ids = list(chunk_ids)[:_MAX_IDS]
         if not ids:
             return {}
-        query = _select().where(*_in(tenant_id, collection_ids), ChunkRow.id.in_(ids), *self._matching(where))
+        query = _select().where(
+            *self._searched(tenant_id, collection_ids), ChunkRow.id.in_(ids), *self._matching(where)
+        )
         rows = await self._queries.rows(tenant_id, query)
         return {row[0]: Passage(*row) for row in rows}
 
@@ -204,7 +206,8 @@ class SqlPassages:
     def _searched(self, tenant_id: str, collection_ids: Sequence[str]) -> tuple[sa.ColumnElement[bool], ...]:
         if self._is_postgres:
             return _in(tenant_id, collection_ids)
-        # The plus keeps SQLite from reading the whole collection and asking the keyword index of each row.
+        # The plus keeps SQLite from its index by collection: it thinks that a collection has ten chunks, and
+        # would rather read all of one than the few that are named or that the keyword index gives.
         return (ChunkRow.tenant_id == tenant_id, sa.literal_column("+chunks.collection_id").in_(collection_ids))
 
     def _matching(self, where: Filter | None) -> tuple[sa.ColumnElement[bool], ...]:
