@@ -138,6 +138,27 @@ def test_rows_come_back_and_old_backups_go(databases: tuple[str, dict[str, str]]
         assert connection.execute("SELECT count(*) FROM gateway.users").fetchone() == (0,)
 
 
+def test_all_kinds_of_things_and_their_rights_come_back(databases: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    url, settings = databases
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TYPE mood AS ENUM ('calm')")
+        connection.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'")
+        connection.execute("CREATE TABLE runs (id serial, mood mood)")
+        connection.execute("CREATE TRIGGER keep BEFORE UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION keep()")
+        connection.execute("CREATE VIEW calm AS SELECT id FROM runs WHERE mood = 'calm'")
+        connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    for _ in range(2):  # what was restored can be backed up and restored
+        assert _rows(settings, "dump", str(tmp_path), "2").returncode == 0
+        done = _rows(settings, "restore", str(tmp_path))
+        assert done.returncode == 0, done.stderr
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO runs (mood) VALUES ('calm')")
+        assert connection.execute("SELECT id FROM calm").fetchall() == [(1,)]
+        for right in ("USAGE", "CREATE"):
+            asked = "SELECT has_schema_privilege('public', 'public', %s)"
+            assert connection.execute(asked, [right]).fetchone() == (True,)
+
+
 def test_a_damaged_backup_changes_nothing(databases: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     url, settings = databases
     with psycopg.connect(url, autocommit=True) as connection:

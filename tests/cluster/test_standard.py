@@ -95,7 +95,8 @@ def test_load_brings_a_replica_and_calm_takes_it_away(standard: Release) -> None
     standard.start_load(2 * RATE, 90, 0.2)
     standard.wait_ready("tools", 2, 120)
     standard.log.say(f"scaling: second tools pod ready {time.monotonic() - begin:.1f} s after the load began")
-    result = standard.load_result()
+    # More than two cores carry: what waits at the end is answered too.
+    result = standard.load_result(600)
     standard.log.say(f"scaling: {json.dumps(result)}")
     assert result["failed"] == 0, result["failures"]
     # Five calm minutes, by the chart's own rule.

@@ -35,10 +35,11 @@ whole() {
 DO $$
 DECLARE name text;
 BEGIN
-    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
+    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
     LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP;
-    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
-    LOOP EXECUTE format('DROP TABLE public.%I CASCADE', name); END LOOP;
+    -- A dump takes this one for granted.
+    CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
 END $$;
 SQL
     pg_restore --file=- "$1" || echo "SELECT 1 / 0 AS the_backup_cannot_be_read;"
