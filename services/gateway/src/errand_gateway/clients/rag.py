@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from errand.rag.v1.rag_pb2_grpc import RagServiceAsyncStub
 
 DEPENDENCY: Final = "rag"
-_LAST_DELETIONS: Final = 200
+_DELETIONS_AT_ONCE: Final = 200
 
 
 class GrpcDocumentBackend:
@@ -198,10 +198,19 @@ class GrpcDocumentBackend:
             rows = sum(proof.looked_for for proof in certificate.proofs if proof.place == "rows")
             collections = rows - certificate.documents
             return {"collections": collections, "documents": certificate.documents, "chunks": certificate.chunks}
-        for known in (await self.list_deletions(PageQuery(_LAST_DELETIONS))).items:
+        async for known in self._deletions():
             if not known.complete and not (await self.get_deletion(known.id)).complete:
                 raise Conflict("what was deleted is still being removed from its last place", resource="deletion")
         return {}
+
+    async def _deletions(self) -> AsyncIterator[d.DeletionCertificate]:
+        token = ""
+        while True:
+            page = await self.list_deletions(PageQuery(_DELETIONS_AT_ONCE, token))
+            for known in page.items:
+                yield known
+            if not (token := page.next_page_token):
+                return
 
 
 async def _parts(header: pb.UploadHeader, data: AsyncIterator[bytes]) -> AsyncIterator[pb.UploadDocumentRequest]:

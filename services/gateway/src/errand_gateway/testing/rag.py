@@ -17,7 +17,8 @@ from errand_gateway.testing.store import TenantStore, paged
 class FakeRag(rag_pb2_grpc.RagServiceServicer):
     """Documents are ready at once, save those named "slow…", which stay on their way.
 
-    `largest_piece` is the longest piece an upload sent; `headers` and `searches` are what was asked.
+    `largest_piece` is the longest piece an upload sent; `headers` and `searches` are what was asked. Deletions of what
+    is in `unproven` are never over.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
         self.pieces = 0
         self.headers: list[pb.UploadHeader] = []
         self.searches: list[pb.SearchRequest] = []
+        self.unproven: set[str] = set()
         self._collections: TenantStore[pb.Collection] = TenantStore("collection")
         self._documents: TenantStore[pb.Document] = TenantStore("document")
         self._certificates: TenantStore[pb.DeletionCertificate] = TenantStore("certificate")
@@ -106,7 +108,7 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
             chunks=len(gone),
             bytes=sum(document.size_bytes for document in gone),
             proofs=[pb.DeletionProof(place="rows", looked_for=len(gone) + collections)],
-            complete=True,
+            complete=target_id not in self.unproven,
         )
         certificate.requested_at.FromDatetime(utc_now())
         return self._certificates.add(certificate.id, certificate)
