@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import structlog
 from errand.agent.v1 import (
@@ -72,7 +74,16 @@ from errand_agent.use_cases.workflows import WorkflowUseCases
 from errand_agent.workflow_runner import NAME as WORKFLOW_RUN
 from errand_agent.workflow_runner import WorkflowRunner
 
-_PACKAGE = "errand.agent.v1."
+_SERVICES: dict[type, tuple[Callable[[Any, Any], None], str]] = {
+    AgentServicer: (agent_pb2_grpc.add_AgentServiceServicer_to_server, "AgentService"),
+    WorkflowServicer: (workflows_pb2_grpc.add_WorkflowServiceServicer_to_server, "WorkflowService"),
+    MemoryServicer: (memory_pb2_grpc.add_MemoryServiceServicer_to_server, "MemoryService"),
+    ExampleServicer: (examples_pb2_grpc.add_ExampleServiceServicer_to_server, "ExampleService"),
+    PrivacyServicer: (privacy_pb2_grpc.add_PrivacyServiceServicer_to_server, "PrivacyService"),
+    ScheduleServicer: (schedules_pb2_grpc.add_ScheduleServiceServicer_to_server, "ScheduleService"),
+    WebhookServicer: (webhooks_pb2_grpc.add_WebhookServiceServicer_to_server, "WebhookService"),
+    PromptServicer: (prompts_pb2_grpc.add_PromptServiceServicer_to_server, "PromptService"),
+}
 SCHEMA = "agent"
 _log = structlog.get_logger(__name__)
 
@@ -157,42 +168,17 @@ async def serve(settings: AgentSettings) -> None:
         for timers in (Timers(database, works), Timers(database, {WEBHOOK: webhooks.deliver})):
             ticking = asyncio.create_task(timers.run())
             stack.callback(ticking.cancel)
-        registrations = [
-            Registration(agent_pb2_grpc.add_AgentServiceServicer_to_server, servicer, _PACKAGE + "AgentService"),
-            Registration(
-                workflows_pb2_grpc.add_WorkflowServiceServicer_to_server,
-                WorkflowServicer(workflow_cases),
-                _PACKAGE + "WorkflowService",
-            ),
-            Registration(
-                memory_pb2_grpc.add_MemoryServiceServicer_to_server, MemoryServicer(memory), _PACKAGE + "MemoryService"
-            ),
-            Registration(
-                examples_pb2_grpc.add_ExampleServiceServicer_to_server,
-                ExampleServicer(ExampleUseCases(database)),
-                _PACKAGE + "ExampleService",
-            ),
-            Registration(
-                privacy_pb2_grpc.add_PrivacyServiceServicer_to_server,
-                PrivacyServicer(privacy),
-                _PACKAGE + "PrivacyService",
-            ),
-            Registration(
-                schedules_pb2_grpc.add_ScheduleServiceServicer_to_server,
-                ScheduleServicer(schedules),
-                _PACKAGE + "ScheduleService",
-            ),
-            Registration(
-                webhooks_pb2_grpc.add_WebhookServiceServicer_to_server,
-                WebhookServicer(webhooks),
-                _PACKAGE + "WebhookService",
-            ),
-            Registration(
-                prompts_pb2_grpc.add_PromptServiceServicer_to_server,
-                PromptServicer(PromptUseCases(database)),
-                _PACKAGE + "PromptService",
-            ),
-        ]
+        servicers = (
+            servicer,
+            WorkflowServicer(workflow_cases),
+            MemoryServicer(memory),
+            ExampleServicer(ExampleUseCases(database)),
+            PrivacyServicer(privacy),
+            ScheduleServicer(schedules),
+            WebhookServicer(webhooks),
+            PromptServicer(PromptUseCases(database)),
+        )
+        registrations = [_registration(each) for each in servicers]
         server = RpcServer(settings, TokenVerifier(settings.jwks), registrations)
         port = await server.start()
         stack.push_async_callback(server.stop, settings.drain_seconds / 2)
@@ -235,6 +221,11 @@ def _recall(memory: MemoryUseCases, settings: AgentSettings, flags: Flags) -> Re
         return [match.fact.text for match in matches]
 
     return recall
+
+
+def _registration(servicer: object) -> Registration:
+    add, name = _SERVICES[type(servicer)]
+    return Registration(add, servicer, f"errand.agent.v1.{name}")
 
 
 def _webhook_seed(settings: AgentSettings) -> bytes:
