@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 SET_UP_FROM := $(wildcard requirements/*.txt protos/pyproject.toml services/*/pyproject.toml models/errand-tiny/model.safetensors)
 SOURCES := protos/generate.py services tests conftest.py
-# A process a core; the end-to-end tests come after, in one process with one suite.
-SPREAD := -n auto --maxprocesses 4 --dist load
+# Three processes on two cores already: half of a test's time is waiting, for restarts and takeovers.
+SPREAD := -n 3 --dist load
 BUF_VERSION := 1.75.0
 AGENTS_SDK := .cache/openai-agents/.set-up
 PROMTOOL := .cache/prometheus/usr/bin/promtool
@@ -41,9 +41,12 @@ up: setup ## start the suite on this machine (Ctrl-C ends it)
 down: setup ## stop a suite that was started with `errand up --detach`
 	@$(BIN)/errand down
 
+# The end-to-end tests run beside the others, in one process with one suite; what they say comes last.
 test: setup $(PROMTOOL) $(AGENTS_SDK) browser ## run all tests: unit, integration, end to end
-	@$(BIN)/python -m pytest -q $(SPREAD) -m "not e2e"
-	@$(BIN)/python -m pytest -q -m e2e
+	@$(BIN)/python -m pytest -q -m e2e >.cache/e2e.log 2>&1 & whole=$$!; trap 'kill $$whole 2>/dev/null || true' EXIT; \
+	$(BIN)/python -m pytest -q $(SPREAD) -m "not e2e" && parts=0 || parts=$$?; \
+	echo "waiting for the end-to-end tests …"; wait $$whole && ends=0 || ends=$$?; \
+	cat .cache/e2e.log; exit $$((parts | ends))
 
 traces-test: setup ## 500 mixed requests, each one whole tree in MLflow
 	@ERRAND_TRACES_REQUESTS=500 $(BIN)/python -m pytest -q tests/e2e/test_traces.py -k tree
