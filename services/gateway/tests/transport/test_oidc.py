@@ -1,11 +1,13 @@
 """Logging in with a browser at a provider that really listens: code flow, PKCE, state, nonce."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import jwt
 import pytest
 import pytest_asyncio
 from errand_common.db import new_id
@@ -18,6 +20,7 @@ from pydantic import ValidationError
 PREFIX = "/api/v1/auth/providers"
 PAGE = "https://app.example.com/welcome?from=errand"
 PUBLIC = "http://errand.test"
+UNCHECKED = {"verify_signature": False}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -200,6 +203,75 @@ async def test_who_may_not_come_in(gateway: RunningGateway, provider: FakeProvid
         away = await browser.get(f"{PREFIX}/away/login")
         assert (away.status_code, away.json()["details"]["dependency"]) == (503, "login provider")
         assert (await browser.get(f"{PREFIX}/nobody/login")).status_code == 404
+
+
+async def told(gateway: RunningGateway, token: str) -> httpx.Response:
+    """The answer to a provider that tells of a logout."""
+    async with gateway.client(None) as http:
+        return await http.post(f"{PREFIX}/sso/logout", data={"logout_token": token})
+
+
+async def is_in(gateway: RunningGateway, tokens: dict[str, Any]) -> bool:
+    """Whether a session goes on, by both of its tokens' means."""
+    async with gateway.client(None) as http:
+        seen = await http.get("/api/v1/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+        assert seen.status_code in (200, 401)
+        return seen.status_code == 200
+
+
+async def test_a_session_ends_with_the_provider_s(gateway: RunningGateway, provider: FakeProvider) -> None:
+    provider.claims["sid"] = new_id("there")
+    mine = (await logged_in(gateway)).json()
+    provider.claims["sid"] = other = new_id("there")
+    elsewhere = (await logged_in(gateway)).json()
+    ended = await told(gateway, provider.logout_token(sid=other))
+    assert (ended.status_code, ended.headers["cache-control"]) == (200, "no-store")
+    assert [await is_in(gateway, tokens) for tokens in (mine, elsewhere)] == [True, False]
+    async with gateway.client(None) as http:
+        renewed = await http.post("/api/v1/auth/refresh", json={"refresh_token": elsewhere["refresh_token"]})
+        assert renewed.status_code == 401
+    assert (await told(gateway, provider.logout_token(sub=provider.claims["sub"]))).status_code == 200
+    assert not await is_in(gateway, mine)
+    assert (await told(gateway, provider.logout_token(sub="nobody", sid="none"))).status_code == 200
+
+
+async def test_a_logout_ends_nobody_else_and_nothing_that_began_since(
+    gateway: RunningGateway, provider: FakeProvider
+) -> None:
+    mine, name = (await logged_in(gateway)).json(), provider.claims["sub"]
+    provider.claims |= {"sub": new_id("bob"), "email": f"{new_id('bob')}@example.com", "sid": "bobs"}
+    theirs = (await logged_in(gateway)).json()
+    before = int(time.time()) - 60
+    assert (await told(gateway, provider.logout_token(sub=name, iat=before))).status_code == 200
+    assert (await told(gateway, provider.logout_token(sub=name, sid="bobs"))).status_code == 200
+    assert [await is_in(gateway, tokens) for tokens in (mine, theirs)] == [True, True]
+
+
+async def test_what_is_no_logout_token_ends_nothing(gateway: RunningGateway, provider: FakeProvider) -> None:
+    provider.claims["sid"] = sid = new_id("there")
+    mine = (await logged_in(gateway)).json()
+    event = "http://schemas.openid.net/event/backchannel-logout"
+    wrong = {
+        "of a login": provider.logout_token(sid=sid, nonce="x"),
+        "no event": provider.logout_token(sid=sid, events=None),
+        "another event": provider.logout_token(sid=sid, events={"https://example.com/other": {}}),
+        "events are none": provider.logout_token(sid=sid, events=event),
+        "names nobody": provider.logout_token(),
+        "expired": provider.logout_token(sid=sid, exp=1),
+        "without an end": provider.logout_token(sid=sid, exp=None),
+        "another client's": provider.logout_token(sid=sid, aud="another"),
+        "another issuer's": provider.logout_token(sid=sid, iss="https://evil.example.com"),
+        "unsigned": jwt.encode(jwt.decode(provider.logout_token(sid=sid), options=UNCHECKED), None, "none"),
+        "garbage": "x",
+    }
+    for name, token in wrong.items():
+        answer = await told(gateway, token)
+        assert (answer.status_code, answer.json()["details"]) == (400, {"field": "logout_token"}), name
+    assert await is_in(gateway, mine)
+    async with gateway.client(None) as http:
+        assert (await http.post(f"{PREFIX}/nobody/logout", data={"logout_token": "x"})).status_code == 404
+        assert (await http.post(f"{PREFIX}/away/logout", data={"logout_token": "x"})).status_code == 503
+        assert (await http.post(f"{PREFIX}/sso/logout", data={"logout": "x"})).status_code == 422
 
 
 def test_settings_that_cannot_work(tmp_path: Path, shared_backend: FakeBackend, keys: TestKeys) -> None:

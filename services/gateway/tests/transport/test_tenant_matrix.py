@@ -17,6 +17,7 @@ NOT_TENANTS = {
     "/api/v1/admin/tenants/{tenant_id}/deletion": "the same",
     "/api/v1/auth/providers/{provider}/login": "providers are the installation's",
     "/api/v1/auth/providers/{provider}/callback": "the same",
+    "/api/v1/auth/providers/{provider}/logout": "the same",
     "/v1/models/{model}": "models are the installation's; agents in it are tested below",
 }
 # Operations that make what their path names, in the caller's own tenant.

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,9 @@ from errand_gateway.domain.permissions import OPERATOR_TENANT
 from errand_gateway.domain.tenants import Tenant
 from errand_gateway.domain.users import ALL_SCOPES
 
-_REQUIRED: Final = ["exp", "sub", "aud", "iss"]
+REQUIRED: Final = ("exp", "sub", "aud", "iss")
+"""Claims that say for whom, until when and by whom."""
+
 _LEEWAY_SECONDS: Final = 30
 _PLAIN_SUBJECT: Final = re.compile(r"^[A-Za-z0-9._-]{1,40}$")
 _DEEPEST: Final = 5
@@ -81,7 +83,7 @@ class ExternalTokens:
         self._tenants.forget()
 
 
-async def verified(text: str, issuer: Issuer) -> Mapping[str, Any]:
+async def verified(text: str, issuer: Issuer, *, required: Sequence[str] = REQUIRED) -> Mapping[str, Any]:
     """The claims of a token. Raises Unauthenticated, and Unavailable without the issuer's keys."""
     try:
         key = await issuer.keys.key(str(jwt.get_unverified_header(text).get("kid", "")))
@@ -92,7 +94,7 @@ async def verified(text: str, issuer: Issuer) -> Mapping[str, Any]:
             audience=issuer.audience,
             issuer=issuer.issuer,
             leeway=_LEEWAY_SECONDS,
-            options={"require": _REQUIRED},
+            options={"require": list(required)},
         )
     except jwt.ExpiredSignatureError as error:
         raise Unauthenticated("the token has expired; get another from its issuer") from error

@@ -1,9 +1,11 @@
 """OpenID Connect providers: the authorization code flow with PKCE (RFC 7636), state and nonce."""
 
+import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx2
@@ -14,13 +16,16 @@ from errand_common.errors import Unauthenticated, Unavailable
 from errand_common.tokens import KeySet
 
 from errand_gateway.clients.external_tokens import Issuer, roles_of, subject_of, tenant_of, verified
-from errand_gateway.domain.logins import Attempt, Person
+from errand_gateway.domain.logins import Attempt, Logout, Person
 
 _log = structlog.get_logger(__name__)
 _SECONDS: Final = 10.0
 _DISCOVERY_SECONDS: Final = 3600.0
 _LONGEST_NAME: Final = 200
 _LONGEST_EMAIL: Final = 254
+_LOGOUT_CLAIMS: Final = ("exp", "iat", "aud", "iss", "events")
+_LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+_CLOCKS_DIFFER: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,22 @@ class OidcProvider:
             email=_email(claims) or f"{user_id}@{self._name}.invalid",
             display_name=_text(claims, "name")[:_LONGEST_NAME],
             roles=roles_of(claims, endpoints.issuer),
+            session=_digest(_text(claims, "sid")),
         )
+
+    async def logout(self, token: str) -> Logout:
+        """What a logout token says (OpenID Connect Back-Channel Logout). Raises Unauthenticated, Unavailable."""
+        issuer = (await self._found()).issuer
+        claims = await verified(token, issuer, required=_LOGOUT_CLAIMS)
+        events = claims["events"]
+        # A token of a login has a nonce: it must never log anybody out.
+        if not isinstance(events, Mapping) or not isinstance(events.get(_LOGOUT_EVENT), Mapping) or "nonce" in claims:
+            raise Unauthenticated("this is no logout token")
+        subject, session = _text(claims, "sub"), _text(claims, "sid")
+        if not (subject or session):
+            raise Unauthenticated("the logout token names neither a person (sub) nor a session (sid)")
+        at = datetime.fromtimestamp(float(claims["iat"]), UTC) + _CLOCKS_DIFFER
+        return Logout(subject_of(issuer, subject) if subject else "", _digest(session), at)
 
     async def _id_token(self, endpoints: _Endpoints, code: str, attempt: Attempt) -> str:
         try:
@@ -136,6 +156,10 @@ class OidcProvider:
         return Unavailable(
             "login provider", f"The login provider {self._name} does not answer as it should; try again."
         )
+
+
+def _digest(session: str) -> str:
+    return hashlib.sha256(session.encode()).hexdigest() if session else ""
 
 
 def _email(claims: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ import binascii
 import hmac
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -16,7 +16,7 @@ from errand_gateway.domain.auth import check_active
 from errand_gateway.domain.idempotency import Seal
 from errand_gateway.domain.sessions import Grant, Sessions
 from errand_gateway.domain.tenants import Tenant
-from errand_gateway.domain.users import User, UserState, UserStore
+from errand_gateway.domain.users import Origin, User, UserState, UserStore
 
 ATTEMPT_SECONDS: Final = 600
 """How long a person may take at the provider."""
@@ -39,13 +39,26 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who a provider says has logged in; `user_id` is the same whenever this person comes."""
+    """Who a provider says has logged in; `user_id` is the same whenever this person comes.
+
+    `session` is the digest of the provider's session, empty when it names none.
+    """
 
     tenant_id: str
     user_id: str
     email: str
     display_name: str
     roles: frozenset[str]
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """What a provider says has ended: one of its sessions, or all of a person; one of the two is empty at most."""
+
+    user_id: str
+    session: str
+    at: datetime
 
 
 class LoginProvider(Protocol):
@@ -57,6 +70,10 @@ class LoginProvider(Protocol):
 
     async def person(self, code: str, attempt: Attempt) -> Person:
         """Who came back with this code. Raises Unauthenticated, PermissionDenied, Unavailable."""
+        ...
+
+    async def logout(self, token: str) -> Logout:
+        """What a logout token says. Raises Unauthenticated for one that is not valid, Unavailable."""
         ...
 
 
@@ -117,7 +134,16 @@ class ProviderLogins:
             raise PermissionDenied("the login's tenant is not known here", permission="tenant:active") from error
         user = await self._user(person)
         found(user)
-        return await self._sessions.open(user)
+        return await self._sessions.open(user, Origin(attempt.provider, person.user_id, person.session))
+
+    async def log_out(self, name: str, token: str) -> Sequence[tuple[str, str]]:
+        """Ends the sessions that came from one which has ended at the provider; tenant and user of those they were.
+
+        Raises NotFound, Unauthenticated, Unavailable. A token that comes again ends nothing that began since.
+        """
+        ended = await self._provider(name).logout(token)
+        origin = Origin(name, ended.user_id, ended.session)
+        return await self._sessions.end_of_provider(origin, begun_by=ended.at)
 
     def ticket(self, grant: Grant) -> str:
         """What a page gets in its address instead of tokens: good once, for a minute."""

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -19,7 +19,16 @@ from errand_common.errors import InvalidArgument, NotFound, Unauthenticated
 from errand_common.principal import Principal
 
 from errand_gateway.domain.auth import Caller, Recent, check_active
-from errand_gateway.domain.users import ALL_SCOPES, OpenSession, PasswordHasher, Session, SessionStore, User, UserState
+from errand_gateway.domain.users import (
+    ALL_SCOPES,
+    OpenSession,
+    Origin,
+    PasswordHasher,
+    Session,
+    SessionStore,
+    User,
+    UserState,
+)
 from errand_gateway.domain.users import UserStore as Users
 
 _PREFIX: Final = "errand_refresh_"
@@ -116,7 +125,7 @@ class Sessions:
             # Deleted while the password was looked at.
             raise Unauthenticated(_WRONG) from error
 
-    async def open(self, user: User) -> Grant:
+    async def open(self, user: User, origin: Origin | None = None) -> Grant:
         """A session of somebody who has shown who it is. Raises Unauthenticated for a disabled user, NotFound."""
         _check_enabled(user)
         now = self._now()
@@ -130,7 +139,7 @@ class Sessions:
             expires_at=now + self._lifetime,
             revoked_at=None,
         )
-        await self._store.open(session)
+        await self._store.open(session, origin)
         return self._grant(user, session)
 
     async def refresh(self, text: str, *, found: Callable[[User], None]) -> Grant:
@@ -184,6 +193,12 @@ class Sessions:
         """Ends all sessions of a person, except one."""
         await self._store.revoke_all(tenant_id, user_id, but=but)
         self._recent.forget()
+
+    async def end_of_provider(self, origin: Origin, *, begun_by: datetime) -> Sequence[tuple[str, str]]:
+        """Ends what a provider says has ended; tenant and user of each person whose sessions they were."""
+        people = await self._store.revoke_of_provider(origin, begun_by=begun_by)
+        self._recent.forget()
+        return people
 
     def forget(self) -> None:
         """Users or tenants were changed: they are read anew."""

@@ -1,5 +1,6 @@
 """People: how they are kept, what they may be given, and the sessions they log in to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -55,6 +56,15 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a login was confirmed: the provider, whom it names, and the digest of its own session, if it has one."""
+
+    provider: str
+    user_id: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSession:
     """A session with whose it is and whether that tenant may act."""
 
@@ -95,7 +105,7 @@ class UserStore(Protocol):
 class SessionStore(Protocol):
     """Where logins are kept."""
 
-    async def open(self, session: Session) -> None:
+    async def open(self, session: Session, origin: Origin | None = None) -> None:
         """Stores a login, notes when its user logged in, and deletes the user's expired ones; raises NotFound."""
         ...
 
@@ -113,6 +123,13 @@ class SessionStore(Protocol):
 
     async def revoke_all(self, tenant_id: str, user_id: str, *, but: str = "") -> None:
         """Ends all logins of a person, except one."""
+        ...
+
+    async def revoke_of_provider(self, origin: Origin, *, begun_by: datetime) -> Sequence[tuple[str, str]]:
+        """Ends the logins of a provider's session, or without its digest all of its user that began until then.
+
+        Returns tenant and user of each person whose logins they were.
+        """
         ...
 
 

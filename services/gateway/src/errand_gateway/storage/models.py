@@ -110,6 +110,21 @@ class SessionRow(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class ProviderSessionRow(Base):
+    """Which session at a login provider a login comes from: found before its tenant is known.
+
+    `digest` is of the provider's own name for it, empty when it gave none.
+    """
+
+    __tablename__ = "provider_sessions"
+
+    session_id: Mapped[str] = mapped_column(sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    owner_tenant: Mapped[str] = mapped_column(sa.String(64))
+    provider: Mapped[str] = mapped_column(sa.String(20))
+    subject: Mapped[str] = mapped_column(sa.String(64), index=True)
+    digest: Mapped[str] = mapped_column(sa.String(64), index=True)
+
+
 class UsageRow(Base):
     """What one request used."""
 

@@ -1,6 +1,8 @@
 """People and their sessions in the database."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 
 from errand_gateway.domain.auth import TenantState
 from errand_gateway.domain.resources import Page, PageQuery
-from errand_gateway.domain.users import OpenSession, Session, User, UserState
-from errand_gateway.storage.models import SessionRow, TenantRow, UserRow
+from errand_gateway.domain.users import OpenSession, Origin, Session, User, UserState
+from errand_gateway.storage.models import ProviderSessionRow, SessionRow, TenantRow, UserRow
 from errand_gateway.storage.tenants import check_takes_new
 
 _CHANGEABLE = ("display_name", "roles", "state", "password_hash")
@@ -89,7 +91,7 @@ class SqlSessionRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, session: Session) -> None:
+    async def open(self, session: Session, origin: Origin | None = None) -> None:
         """Stores a login, notes when its user logged in, and deletes the user's expired ones; raises NotFound."""
         values = {name: getattr(session, name) for name in Session.__slots__}
         expired = sa.delete(SessionRow).where(SessionRow.user_id == session.user_id, SessionRow.expires_at < utc_now())
@@ -104,6 +106,9 @@ class SqlSessionRepository:
             if not found.rowcount:
                 raise NotFound("user", session.user_id)
             transaction.add(SessionRow(**values))
+            if origin is not None:
+                await transaction.flush()
+                transaction.add(_provider_session(session, origin))
 
     async def find(self, tenant_id: str, session_id: str) -> OpenSession | None:
         """A login with its user."""
@@ -144,6 +149,22 @@ class SqlSessionRepository:
         """Ends all logins of a person, except one."""
         await self._revoke(tenant_id, SessionRow.user_id == user_id, SessionRow.id != but)
 
+    async def revoke_of_provider(self, origin: Origin, *, begun_by: datetime) -> Sequence[tuple[str, str]]:
+        """Ends the logins of a provider's session, or without its digest all of its user that began until then.
+
+        Returns tenant and user of each person whose logins they were.
+        """
+        row, wanted = ProviderSessionRow, {"provider": origin.provider, "subject": origin.user_id}
+        named = {name: value for name, value in (wanted | {"digest": origin.digest}).items() if value}
+        which = [getattr(row, name) == value for name, value in named.items()]
+        people = sa.select(row.owner_tenant, row.subject).where(*which).distinct()
+        async with self._database.transaction(None, read_only=True) as transaction:
+            found = [(tenant_id, user_id) for tenant_id, user_id in await transaction.execute(people)]
+        in_time = [] if origin.digest else [SessionRow.created_at <= begun_by]
+        for tenant_id, _ in found:
+            await self._revoke(tenant_id, SessionRow.id.in_(sa.select(row.session_id).where(*which)), *in_time)
+        return found
+
     async def _revoke(self, tenant_id: str, *which: sa.ColumnElement[bool]) -> None:
         statement = (
             sa.update(SessionRow)
@@ -152,6 +173,16 @@ class SqlSessionRepository:
         )
         async with self._database.transaction(tenant_id) as transaction:
             await transaction.execute(statement)
+
+
+def _provider_session(session: Session, origin: Origin) -> ProviderSessionRow:
+    return ProviderSessionRow(
+        session_id=session.id,
+        owner_tenant=session.tenant_id,
+        provider=origin.provider,
+        subject=origin.user_id,
+        digest=origin.digest,
+    )
 
 
 def _values(user: User) -> dict[str, object]:

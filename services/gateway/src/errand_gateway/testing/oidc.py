@@ -76,6 +76,14 @@ class FakeProvider:
         claims = {"iss": self.url, "aud": CLIENT_ID, "nonce": asked["nonce"], "iat": now, "exp": now + 60}
         return jwt.encode(claims | self.claims | self.changes, self.key, "RS256", headers={"kid": "k1"})
 
+    def logout_token(self, **changes: Any) -> str:
+        """What it tells clients when a session has ended; claims that are None are left out."""
+        now = int(time.time())
+        event: dict[str, Any] = {"http://schemas.openid.net/event/backchannel-logout": {}}
+        claims = {"iss": self.url, "aud": CLIENT_ID, "iat": now, "exp": now + 60, "jti": "x", "events": event} | changes
+        said = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(said, self.key, "RS256", headers={"kid": "k1", "typ": "logout+jwt"})
+
 
 @contextlib.asynccontextmanager
 async def fake_provider() -> AsyncIterator[FakeProvider]:

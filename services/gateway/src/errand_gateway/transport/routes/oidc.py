@@ -5,13 +5,15 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from errand_common.errors import Unauthenticated
-from fastapi import APIRouter, Path, Query, Request, Response
+from errand_common.principal import Principal
+from fastapi import APIRouter, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from errand_gateway.domain.logins import ATTEMPT_SECONDS
 from errand_gateway.transport.access import BODY_RESPONSES, GUARDED_RESPONSES, NOT_FOUND, caller_address
 from errand_gateway.transport.context import context_of
+from errand_gateway.transport.errors import ApiHttpError
 from errand_gateway.transport.fields import Body, Text
 from errand_gateway.transport.routes.auth import SessionTokens, noted, refuse_idempotency_key, session_tokens
 from errand_gateway.transport.services import ServicesDep
@@ -97,6 +99,31 @@ async def callback(
     answer = RedirectResponse(f"{attempt.return_to}{mark}{urlencode({'ticket': services.logins.ticket(grant)})}", 302)
     answer.delete_cookie(_COOKIE, path=PREFIX)
     return answer
+
+
+@router.post(
+    "/{provider}/logout",
+    summary="Be told of a logout",
+    responses={**BODY_RESPONSES, 200: {"description": "What came from that session has ended."}},
+)
+async def log_out(
+    provider: Provider,
+    logout_token: Annotated[Text, Form(max_length=16_384, description="Signed by the provider.")],
+    request: Request,
+    services: ServicesDep,
+) -> Response:
+    """Ends the sessions that came from one which has ended at the provider (OpenID Connect Back-Channel Logout)."""
+    await refuse_idempotency_key(request)
+    context = context_of(request.scope)
+    context.action = "auth:logout"
+    try:
+        people = await services.logins.log_out(provider, logout_token)
+    except Unauthenticated as error:
+        # What providers expect, who send no credentials of their own.
+        raise ApiHttpError(400, error.message, {"field": "logout_token"}) from error
+    for tenant_id, user_id in people:
+        context.principal = Principal(tenant_id, user_id, request_id=context.request_id)
+    return Response()
 
 
 @router.post("/token", summary="Get tokens for a ticket", responses=BODY_RESPONSES)
