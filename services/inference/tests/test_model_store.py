@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from errand_common.errors import ModelUnavailable
-from errand_inference.model_store import ModelSource, hash_folder, open_source, openvino_folder
+from errand_inference import content_hash
+from errand_inference.content_hash import hash_folder, remembered_hash
+from errand_inference.model_store import ModelSource, open_source, openvino_folder
 
 
 @pytest.fixture
@@ -44,6 +48,53 @@ def test_the_hash_follows_the_content(copy: Path) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     assert hash_folder(copy) != before
+
+
+def _with_time(folder: Path, seconds: float) -> None:
+    """Sets all files' time of change."""
+    for path in folder.iterdir():
+        os.utime(path, (seconds, seconds))
+
+
+def test_a_folder_is_read_once_until_a_file_changes(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    _with_time(copy, 1_700_000_000)
+    first = remembered_hash(copy, cache)
+    with monkeypatch.context() as unread:
+        unread.setattr(content_hash, "hash_folder", lambda _: pytest.fail("read again"))
+        assert remembered_hash(copy, cache) == first
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert remembered_hash(copy, cache) == hash_folder(copy) != first
+    (copy / "added.json").write_text("{}")
+    assert remembered_hash(copy, cache) == hash_folder(copy)
+
+
+def test_a_folder_that_changes_right_now_is_read_again(copy: Path, tmp_path: Path) -> None:
+    """Two writes within a tick of the clock leave the same time of change."""
+    now = time.time()
+    _with_time(copy, now)
+    before = remembered_hash(copy, tmp_path / "cache")
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    _with_time(copy, now)
+    assert remembered_hash(copy, tmp_path / "cache") != before
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"files": 3}'])
+def test_a_broken_record_is_no_hash(copy: Path, tmp_path: Path, record: str) -> None:
+    cache = tmp_path / "cache"
+    _with_time(copy, 1_700_000_000)
+    found = remembered_hash(copy, cache)
+    (kept,) = (cache / "hashes").iterdir()
+    kept.write_text(record)
+    assert remembered_hash(copy, cache) == found
 
 
 def test_a_corrupt_model_gives_a_reason_and_leaves_nothing_usable(copy: Path, tmp_path: Path) -> None:

@@ -220,12 +220,12 @@ async def _until(holds: Any) -> None:
 
 @pytest.mark.timeout(_MLFLOW_SECONDS + 120)
 def test_what_the_registry_does_not_have_is_named(mlflow: Mlflow, tmp_path: Path) -> None:
-    registry = MlflowModels(mlflow.url, tmp_path)
+    registry = MlflowModels(mlflow.url, tmp_path, most_bytes=10**6)
     for uri, told in (("models:/tiny@nobody", "404|400"), ("models:/none/1", "404"), ("elsewhere", "neither")):
         with pytest.raises(ModelUnavailable, match=told):
             registry.version_of(uri)
     registry.close()
-    away = MlflowModels(f"http://127.0.0.1:{free_port()}", tmp_path)
+    away = MlflowModels(f"http://127.0.0.1:{free_port()}", tmp_path, most_bytes=10**6)
     with pytest.raises(ModelUnavailable, match="cannot be reached"):
         away.version_of("models:/tiny@production")
     away.close()
@@ -239,6 +239,7 @@ PLACE = {"artifact_uri": "mlflow-artifacts:/1/model"}
     ("answers", "told"),
     [
         ({"alias": []}, "cannot be loaded"),
+        ({"alias": b"x" * 9_000_000}, "cannot be read"),
         ({"alias": {}}, "cannot be loaded"),
         ({"alias": ALIAS, "get-download-uri": PLACE, "artifacts": {"files": []}}, "holds no config.json"),
         ({"alias": ALIAS, "get-download-uri": PLACE, "artifacts": {"files": 7}}, "cannot be loaded"),
@@ -264,13 +265,41 @@ def test_a_registry_that_answers_nonsense_is_a_model_that_does_not_load(
     )
     loader = ModelLoader(settings)
     assert loader._registry is not None
-    loader._registry._http = httpx.Client(
-        base_url="http://mlflow",
-        transport=httpx.MockTransport(lambda asked: httpx.Response(200, json=answers[Path(asked.url.path).name])),
-    )
+    loader._registry._http = answering(answers)
     with pytest.raises(ModelUnavailable, match=told):
         loader.load("m")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] in ([], ["m-1.lock"])
+    loader.close()
+
+
+def answering(answers: dict[str, Any]) -> httpx.Client:
+    """A registry that gives each path's last part its answer: bytes as they are, anything else as JSON."""
+
+    def answer(asked: httpx.Request) -> httpx.Response:
+        given = answers[Path(asked.url.path).name]
+        return httpx.Response(200, content=given) if isinstance(given, bytes) else httpx.Response(200, json=given)
+
+    return httpx.Client(base_url="http://mlflow", transport=httpx.MockTransport(answer))
+
+
+@pytest.mark.parametrize(("most_gigabytes", "kept"), [(0.0021, True), (0.0019, False)])
+def test_a_model_that_is_too_large_is_not_kept(most_gigabytes: float, kept: bool, tmp_path: Path) -> None:
+    settings = InferenceSettings(
+        model_name="m",
+        cache_dir=tmp_path / "cache",
+        mlflow_registry="http://mlflow",
+        max_download_gigabytes=most_gigabytes,
+        models={"m": ModelSettings(uri="models:/m@production")},
+    )
+    loader = ModelLoader(settings)
+    assert loader._registry is not None
+    files = {"files": [{"path": "model/first.bin"}, {"path": "model/second.bin"}]}
+    listed = {"alias": ALIAS, "get-download-uri": PLACE, "artifacts": files}
+    loader._registry._http = answering({**listed, "first.bin": b"1" * 1_000_000, "second.bin": b"2" * 1_000_000})
+    told = "holds no config.json" if kept else "larger than 0.0019 GB; raise ERRAND_INFERENCE_MAX_DOWNLOAD_GIGABYTES"
+    with pytest.raises(ModelUnavailable, match=told):
+        loader.load("m")
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.bin")) == (2_000_000 if kept else 0)
     loader.close()
 
 

@@ -11,8 +11,11 @@ from errand_common.errors import ErrandError, ModelUnavailable
 
 from errand_inference.domain.engine import Engine
 from errand_inference.engines.openvino import OpenVinoEngine
+from errand_inference.engines.provider import Address
 from errand_inference.engines.remote import RemoteEngine, RemoteOptions
 from errand_inference.engines.scripted import ScriptedEngine
+from errand_inference.engines.vllm import VllmEngine
+from errand_inference.engines.vllm_server import VllmServer, VllmServerEngine
 from errand_inference.engines.wire import OpenVinoOptions
 from errand_inference.mlflow_models import MlflowModels, ModelVersion
 from errand_inference.model_store import ModelSource, fetch, merged_folder, open_source, openvino_folder
@@ -43,14 +46,36 @@ def _openvino(source: ModelSource, plan: EnginePlan, cache_dir: Path) -> Engine:
 def _transformers(source: ModelSource, plan: EnginePlan, cache_dir: Path) -> Engine:
     from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - torch loads in seconds
 
+    on_gpu = plan.device.startswith("cuda")
     return TransformersEngine(
-        source.folder, context_tokens=source.context_tokens, device=plan.device, threads=plan.threads
+        source.folder,
+        context_tokens=source.context_tokens,
+        precision="bf16" if plan.compute == "bf16" or (plan.compute == "auto" and on_gpu) else "fp32",
+        device=plan.device,
+        threads=plan.threads,
     )
+
+
+def _vllm(source: ModelSource, plan: EnginePlan, cache_dir: Path) -> Engine:
+    try:
+        from errand_inference.engines.vllm_process import VllmProcess  # noqa: PLC0415 - only where it is installed
+    except ImportError as error:
+        message = f"engine: vllm is not installed here ({error}); install it, or name a vLLM server's url."
+        raise ModelUnavailable(message, model=source.folder.name) from error
+    vllm = VllmProcess(
+        source.folder,
+        context_tokens=source.context_tokens,
+        compute=plan.compute,
+        kv_cache_gigabytes=plan.kv_cache_gigabytes,
+        batch=plan.max_batch,
+    )
+    return VllmEngine(source.folder, vllm, precision=plan.compute, context_tokens=source.context_tokens)
 
 
 ENGINES: dict[str, Callable[[ModelSource, EnginePlan, Path], Engine]] = {
     "openvino": _openvino,
     "transformers": _transformers,
+    "vllm": _vllm,
 }
 
 
@@ -72,7 +97,13 @@ class ModelLoader:
     def __init__(self, settings: InferenceSettings) -> None:
         self._settings = settings
         self._registry = (
-            MlflowModels(settings.mlflow_registry, settings.cache_dir) if settings.mlflow_registry else None
+            MlflowModels(
+                settings.mlflow_registry,
+                settings.cache_dir,
+                most_bytes=int(settings.max_download_gigabytes * 1e9),
+            )
+            if settings.mlflow_registry
+            else None
         )
 
     def version(self, name: str) -> ModelVersion | None:
@@ -100,8 +131,25 @@ class ModelLoader:
         if plan.engine == "scripted":
             return LoadedModel(self._scripted(name))
         version = None if path else self._version(name)
-        source = open_source(self._with_adapter(name, path or self._folder(name, version)))
-        return LoadedModel(ENGINES[plan.engine](source, plan, self._settings.cache_dir), source.content_hash, version)
+        folder = self._with_adapter(name, path or self._folder(name, version))
+        source = open_source(folder, self._settings.cache_dir)
+        made = self._served_elsewhere(name, source) or ENGINES[plan.engine](source, plan, self._settings.cache_dir)
+        return LoadedModel(made, source.content_hash, version)
+
+    def _served_elsewhere(self, name: str, source: ModelSource) -> Engine | None:
+        """A model whose files are here, for its tokenizer, and that a vLLM server runs."""
+        own, plan = self._settings.of(name), self._settings.plan(name)
+        if plan.engine != "vllm" or not own.url:
+            return None
+        key = self._settings.provider_keys.get(name)
+        address = Address(
+            own.url,
+            own.remote_model,
+            {"authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+            silent_seconds=own.silent_seconds,
+            connections=plan.max_batch,
+        )
+        return VllmServerEngine(source.folder, VllmServer(address), context_tokens=source.context_tokens)
 
     def _folder(self, name: str, version: ModelVersion | None) -> Path:
         own = self._settings.of(name)
@@ -145,7 +193,7 @@ class ModelLoader:
         """Converts a folder's model as a model of that name would be."""
         plan = self._settings.plan(name)
         if plan.engine == "openvino":
-            openvino_folder(open_source(folder), plan.precision, self._settings.cache_dir)
+            openvino_folder(open_source(folder, self._settings.cache_dir), plan.precision, self._settings.cache_dir)
 
     def close(self) -> None:
         """Closes the connection to the registry."""

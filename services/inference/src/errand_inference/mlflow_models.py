@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _SECONDS = 30.0
 _MOST_FILES = 1000
+_MOST_ANSWER_BYTES = 8 * 1024 * 1024
 _DEEPEST = 16
 _NEEDED = ("config.json", "tokenizer.json")
 
@@ -35,8 +37,9 @@ class ModelVersion:
 class MlflowModels:
     """Reads a registry over MLflow's REST API. Every method blocks and raises ModelUnavailable."""
 
-    def __init__(self, url: str, cache_dir: Path) -> None:
-        self._cache_dir = cache_dir / "mlflow"
+    def __init__(self, url: str, cache_dir: Path, *, most_bytes: int) -> None:
+        """A version whose files are larger than `most_bytes` together is not downloaded."""
+        self._cache_dir, self._most_bytes = cache_dir / "mlflow", most_bytes
         self._http = httpx.Client(base_url=url.rstrip("/"), timeout=_SECONDS, follow_redirects=False)
 
     def version_of(self, uri: str) -> ModelVersion:
@@ -69,10 +72,11 @@ class MlflowModels:
 
     def _download(self, root: str, unfinished: Path, version: ModelVersion) -> None:
         unfinished.mkdir()
+        left = self._most_bytes
         for count, path in enumerate(self._files(root, version.name), start=1):
             if count > _MOST_FILES:
                 raise ModelUnavailable(f"{version.name} has more than {_MOST_FILES} files.", model=version.name)
-            self._save(f"{root}/{path}", unfinished / path, version.name)
+            left -= self._save(f"{root}/{path}", unfinished / path, version.name, left)
 
     def _files(self, root: str, model: str, folder: str = "") -> Iterator[str]:
         for entry in self._get(_ARTIFACTS, model, path=f"{root}/{folder}".rstrip("/")).get("files", ()):
@@ -84,20 +88,34 @@ class MlflowModels:
             else:
                 yield str(path)
 
-    def _save(self, path: str, target: Path, model: str) -> None:
+    def _save(self, path: str, target: Path, model: str, most: int) -> int:
+        """Downloads one file of at most `most` bytes; the bytes it has."""
         target.parent.mkdir(parents=True, exist_ok=True)
+        size = 0
         try:
             with self._http.stream("GET", f"{_ARTIFACTS}/{quote(path)}") as answer:
                 answer.raise_for_status()
                 with target.open("wb") as file:
                     for block in answer.iter_bytes(1 << 20):
+                        size += len(block)
+                        if size > most:
+                            raise self._too_large(model)
                         file.write(block)
         except httpx.HTTPError as error:
             raise _unreadable(model, error) from error
+        return size
+
+    def _too_large(self, model: str) -> ModelUnavailable:
+        return ModelUnavailable(
+            f"{model} is larger than {self._most_bytes / 1e9:g} GB; "
+            "raise ERRAND_INFERENCE_MAX_DOWNLOAD_GIGABYTES if that is right.",
+            model=model,
+        )
 
     def _get(self, path: str, model: str, /, **query: str) -> Any:
         try:
-            return self._http.get(path, params=query).raise_for_status().json()
+            with self._http.stream("GET", path, params=query) as answer:
+                return json.loads(_bounded(answer.raise_for_status()))
         except (httpx.HTTPError, ValueError) as error:
             raise _unreadable(model, error) from error
 
@@ -115,9 +133,21 @@ class MlflowModels:
         self._http.close()
 
 
+def _bounded(answer: httpx.Response) -> bytes:
+    """Raises ValueError for an answer that no registry gives."""
+    body = b""
+    for block in answer.iter_bytes(1 << 16):
+        body += block
+        if len(body) > _MOST_ANSWER_BYTES:
+            raise ValueError("the answer is too long")
+    return body
+
+
 def _unreadable(model: str, error: Exception) -> ModelUnavailable:
     if isinstance(error, httpx.HTTPStatusError):
         reason = f"MLflow answered with status {error.response.status_code}"
+    elif isinstance(error, ValueError):
+        reason = "MLflow's answer cannot be read"
     else:
         reason = "MLflow cannot be reached"
     return ModelUnavailable(f"{model} cannot be read from the registry: {reason}.", model=model)

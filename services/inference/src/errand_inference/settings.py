@@ -18,7 +18,9 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    engine: Literal["openvino", "transformers", "remote"] | None = Field(default=None, description="what runs it")
+    engine: Literal["openvino", "transformers", "vllm", "remote"] | None = Field(
+        default=None, description="what runs it"
+    )
     path: Path | None = Field(default=None, description="folder of the model (Hugging Face layout)")
     hub_id: str = Field(default="", description="model to download from the hub")
     uri: str = Field(
@@ -41,19 +43,24 @@ class ModelSettings(BaseModel):
     shadow_percent: float = Field(default=0, ge=0, le=100, description="share of the requests that the shadow gets")
     api: Literal["openai", "anthropic"] = Field(default="openai", description="API of a remote model's provider")
     url: str = Field(
-        default="", pattern=r"^(https?://[^\s]+)?$", description="a provider's address, such as https://host/v1"
+        default="",
+        pattern=r"^(https?://[^\s]+)?$",
+        description="address of a provider, or of a vLLM server that runs the model, such as https://host/v1",
     )
-    remote_model: str = Field(default="", max_length=256, description="the provider's name of the model")
+    remote_model: str = Field(default="", max_length=256, description="the provider's or server's name of the model")
     context_tokens: int = Field(default=128_000, ge=256, le=10_000_000, description="tokens a remote model reads")
     silent_seconds: float = Field(default=60, gt=0, le=600, description="longest silence of a provider")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
-        sources = [name for name in ("path", "hub_id", "uri", "url") if getattr(self, name)]
+        sources = [name for name in ("path", "hub_id", "uri") if getattr(self, name)]
+        sources += ["url"] if self.url and self.engine != "vllm" else []
         if len(sources) > 1:
             raise ValueError(f"name one source of the model, not {' and '.join(sources)}")
-        if (self.engine == "remote") != bool(self.url) or bool(self.url) != bool(self.remote_model):
+        if bool(self.url) != bool(self.remote_model) or (self.engine == "remote" and not self.url):
             raise ValueError("a remote model has engine remote, url and remote_model; no other model has them")
+        if self.url and self.engine not in ("remote", "vllm"):
+            raise ValueError("url and remote_model are for engine remote, or vllm when a server runs the model")
         if bool(self.shadow) != bool(self.shadow_percent):
             raise ValueError("shadow and shadow_percent go together")
         return self
@@ -93,6 +100,9 @@ class InferenceSettings(ServiceSettings):
     mlflow_registry: str = Field(
         default="", pattern=r"^(https?://[^\s]+)?$", description="URL of the MLflow server that models:/ URIs refer to"
     )
+    max_download_gigabytes: float = Field(
+        default=20, gt=0, le=2000, description="largest model that is downloaded from the MLflow registry"
+    )
     poll_seconds: float = Field(
         default=60, ge=1, le=86_400, description="time between looks at the registry and at models that did not load"
     )
@@ -102,7 +112,7 @@ class InferenceSettings(ServiceSettings):
         le=3600,
         description="time between looks whether remote models' providers answer; 0 never looks",
     )
-    engine: Literal["openvino", "transformers", "scripted"] = "openvino"
+    engine: Literal["openvino", "transformers", "vllm", "scripted"] = "openvino"
     precision: Literal["fp32", "int8"] = Field(default="fp32", description="weight format of the openvino engine")
     compute: Literal["auto", "f32", "bf16"] = Field(
         default="auto",
@@ -115,6 +125,9 @@ class InferenceSettings(ServiceSettings):
     kv_cache_gigabytes: int = Field(default=1, ge=1, le=512, description="memory of the KV cache")
     max_batch: int = Field(default=64, ge=1, le=1024, description="requests that run at once")
     queue_capacity: int = Field(default=256, ge=1, le=100_000, description="requests that may wait")
+    reranker_path: Path | None = Field(
+        default=None, description="folder of a cross-encoder (model.onnx, tokenizer.json) that orders passages"
+    )
     max_models: int = Field(default=4, ge=1, le=64, description="models served at once")
     remembered_prefixes: int = Field(
         default=16,
@@ -149,7 +162,7 @@ class InferenceSettings(ServiceSettings):
     def of(self, name: str) -> ModelSettings:
         """A model's own settings; the default one's source is the service's when it names none."""
         own = self.models.get(name, ModelSettings())
-        if name != self.model_name or own.path or own.hub_id or own.uri or own.url:
+        if name != self.model_name or own.path or own.hub_id or own.uri or own.engine == "remote":
             return own
         return own.model_copy(update={"hub_id": self.hub_id} if self.hub_id else {"path": self.model_path})
 

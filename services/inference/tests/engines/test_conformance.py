@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -21,8 +22,11 @@ from errand_inference.domain.grammar import Grammar, Rule, ToolChoice, build_gra
 from errand_inference.domain.parser import parse_turn
 from errand_inference.domain.schemas import problem_with
 from errand_inference.engines.openvino import OpenVinoEngine
+from errand_inference.engines.provider import Address
 from errand_inference.engines.remote import RemoteEngine, RemoteOptions
 from errand_inference.engines.scripted import ScriptedEngine, ScriptRule
+from errand_inference.engines.vllm import VllmEngine
+from errand_inference.engines.vllm_server import VllmServer, VllmServerEngine
 from errand_inference.engines.wire import OpenVinoOptions
 from errand_inference.metrics import PrometheusObserver
 from errand_inference.testing.provider import Provider, Reply, serving_provider
@@ -38,7 +42,12 @@ def provider() -> Iterator[Provider]:
         yield made
 
 
-@pytest.fixture(scope="module", params=["openvino", "transformers", "scripted", "openai", "anthropic"])
+ENGINES = ["openvino", "transformers", "scripted", "openai", "anthropic", "vllm", "vllm-server"]
+# vLLM's asynchronous engine stays in the event loop it was first used in.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest, tiny_model: Path) -> Iterator[Engine]:
     match request.param:
         case "openvino":
@@ -50,6 +59,17 @@ def engine(request: pytest.FixtureRequest, tiny_model: Path) -> Iterator[Engine]
             from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - loads torch
 
             made = TransformersEngine(tiny_model, context_tokens=CONTEXT_TOKENS, threads=1)
+        case "vllm":
+            pytest.importorskip("vllm", reason="vLLM is not installed: it needs a GPU, or its build for CPUs")
+            from errand_inference.engines.vllm_process import VllmProcess  # noqa: PLC0415 - loads vLLM
+
+            process = VllmProcess(tiny_model, context_tokens=CONTEXT_TOKENS)
+            made = VllmEngine(tiny_model, process, precision="auto", context_tokens=CONTEXT_TOKENS)
+        case "vllm-server":
+            if not (url := os.environ.get("ERRAND_TEST_VLLM_URL")):
+                pytest.skip("ERRAND_TEST_VLLM_URL names no vLLM server of the tiny model, see docs/inference.md")
+            server = VllmServer(Address(url, "tiny", idle_connections=0))
+            made = VllmServerEngine(tiny_model, server, context_tokens=CONTEXT_TOKENS)
         case "openai" | "anthropic" as api:
             provider = request.getfixturevalue("provider")
             # No connection outlives a test: each has an event loop of its own.

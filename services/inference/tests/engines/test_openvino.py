@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from errand_common.errors import Unavailable
 from errand_inference.domain.engine import Delta, EngineRequest
+from errand_inference.domain.format import STOP_TOKENS
 from errand_inference.engines.openvino import OpenVinoEngine
 from errand_inference.engines.wire import OpenVinoOptions
 
@@ -91,6 +93,25 @@ def test_a_folder_that_is_no_model_is_refused_with_the_reason(tiny_openvino: Pat
     (tmp_path / "openvino_model.xml").write_text("<broken")
     with pytest.raises(RuntimeError, match=r"\w+"):
         OpenVinoEngine(tmp_path, precision="fp32", context_tokens=10, options=OpenVinoOptions())
+
+
+def test_a_tokenizer_that_cannot_end_a_turn_is_refused_and_no_process_stays(
+    tiny_openvino: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_openvino, tmp_path / "model"))
+    tokenizer = folder / "tokenizer.json"
+    text = tokenizer.read_text(encoding="utf-8")
+    for number, token in enumerate(STOP_TOKENS):
+        text = text.replace(token, f"<other{number}>")
+    tokenizer.write_text(text, encoding="utf-8")
+    before = _children()
+    with pytest.raises(RuntimeError, match="knows none of"):
+        OpenVinoEngine(folder, precision="fp32", context_tokens=1024, options=OpenVinoOptions())
+    assert _children() <= before
+
+
+def _children() -> set[str]:
+    return {pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
 
 
 async def test_computing_as_fast_as_the_processor_can_gives_text_too(tiny_openvino: Path) -> None:

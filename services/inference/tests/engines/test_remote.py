@@ -178,7 +178,7 @@ async def test_a_wrong_key_is_the_operators_to_renew(provider: Provider) -> None
 
 
 async def test_an_answer_without_end_is_left(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("errand_inference.engines.remote._MOST_BYTES", 100)
+    monkeypatch.setattr("errand_inference.engines.provider._MOST_BYTES", 100)
     engine = RemoteEngine(RemoteOptions(provider.url, "big", key=SecretStr("secret")))
     request = EngineRequest("x", 10, chat=ChatTurn(PromptInput((UserMessage("Hello"),))))
     with pytest.raises(Unavailable, match="more than"):

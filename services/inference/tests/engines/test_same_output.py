@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from errand_inference.domain.chat import PromptInput, ToolDeclaration, UserMessage
-from errand_inference.domain.engine import EngineRequest
+from errand_inference.domain.engine import Engine, EngineRequest
 from errand_inference.domain.format import render_prompt
 from errand_inference.domain.grammar import build_grammar
 from errand_inference.engines.openvino import OpenVinoEngine
@@ -25,15 +25,20 @@ QUESTIONS = [
 ]
 
 
+async def _said(engine: Engine, request: EngineRequest) -> str:
+    return "".join([delta.text async for delta in engine.generate(request)])
+
+
 @pytest.mark.slow
-async def test_bundled_model(project_root: Path, cache_dir: Path) -> None:
+async def test_bundled_model(project_root: Path) -> None:
     from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - loads torch
 
     folder = project_root / "models" / "errand-tiny"
     if not (folder / "model.safetensors").is_file():
         pytest.skip("models/errand-tiny is not in this checkout")
     source = open_source(folder)
-    converted = await asyncio.to_thread(openvino_folder, source, "fp32", cache_dir)
+    # Where the set-up has converted it.
+    converted = await asyncio.to_thread(openvino_folder, source, "fp32", project_root / ".cache" / "errand")
     builtin = project_root / "services/inference/src/errand_inference/training/builtin_tools.json"
     tools = tuple(
         ToolDeclaration(tool["name"], tool["description"], tool["parameters"])
@@ -48,15 +53,14 @@ async def test_bundled_model(project_root: Path, cache_dir: Path) -> None:
     )
     reference = TransformersEngine(folder, context_tokens=source.context_tokens, threads=1)
     try:
-        for question in QUESTIONS:
-            prompt = render_prompt(PromptInput((UserMessage(question),), tools))
-            for grammar in (None, build_grammar(tools)):
-                request = EngineRequest(prompt, 60, grammar=grammar)
-                texts = [
-                    "".join([delta.text async for delta in engine.generate(request)]) for engine in (fast, reference)
-                ]
-                assert texts[0] == texts[1]
-                assert texts[0]
+        bound = build_grammar(tools)
+        prompts = [render_prompt(PromptInput((UserMessage(question),), tools)) for question in QUESTIONS]
+        requests = [EngineRequest(prompt, 60, grammar=grammar) for prompt in prompts for grammar in (None, bound)]
+        said, expected = [
+            await asyncio.gather(*(_said(engine, request) for request in requests)) for engine in (fast, reference)
+        ]
+        assert said == expected
+        assert all(said)
     finally:
         await fast.close()
         await reference.close()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from errand_inference.domain.format import BOS, END_TURN, START_TURN
+from errand_inference.domain.format import BOS, END_TURN, START_TURN, STOP_TOKENS
 
 # Together at most 16 MB.
 _PREFIXES_KEPT = 256
@@ -31,6 +31,14 @@ class PromptTokenizer:
     def id_of(self, token: str) -> int | None:
         """The id of a control token, None when the vocabulary has none."""
         found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def stop_ids(self) -> tuple[int, ...]:
+        """The ids that end a turn; raises RuntimeError when the vocabulary has none."""
+        known = (self.id_of(token) for token in STOP_TOKENS)
+        found = tuple(token_id for token_id in known if token_id is not None)
+        if not found:
+            raise RuntimeError(f"the tokenizer knows none of {', '.join(STOP_TOKENS)}")
         return found
 
     def encode(self, prompt: str) -> list[int]:

@@ -27,7 +27,6 @@ from tokenizers import Tokenizer
 
 from errand_inference.domain.dialects import to_ebnf
 from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, TokenLogprob, room_for
-from errand_inference.domain.format import STOP_TOKENS
 from errand_inference.engines.decoding import IncrementalDecoder
 from errand_inference.engines.encoding import PromptTokenizer
 from errand_inference.engines.wire import (
@@ -86,7 +85,12 @@ class _Worker:
         # Set while the process works; commands wait for it to be started again.
         self._up = threading.Event()
         self._ending = False
-        self._process, self._connection = self._spawn()
+        self._threads: list[threading.Thread] = []
+        self._process, self._connection = self._launch()
+
+    def wait_until_loaded(self) -> None:
+        """Before it the process takes no work. Raises RuntimeError with the reason when it cannot load the model."""
+        _check_loaded(self._process, self._connection)
         self._up.set()
         self._threads = [
             threading.Thread(target=work, name=f"openvino-{name}", daemon=True)
@@ -95,25 +99,15 @@ class _Worker:
         for thread in self._threads:
             thread.start()
 
-    def _spawn(self) -> tuple[subprocess.Popen[bytes], Connection]:
-        """Starts the process and waits until it has loaded; raises RuntimeError with its reason."""
+    def _launch(self) -> tuple[subprocess.Popen[bytes], Connection]:
+        """Starts the process, which begins to load."""
         ours, theirs = socket.socketpair()
         with theirs:
             command = [*self._command, str(theirs.fileno()), *self._arguments]
             process = subprocess.Popen(  # noqa: S603 - our own command line
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
-        connection = Connection(ours.detach())
-        try:
-            first = connection.recv() if connection.poll(_LOADING_SECONDS) else LoadFailed("loading took too long")
-        except (EOFError, OSError):
-            first = LoadFailed("the engine process ended while loading")
-        if not isinstance(first, LoadFailed):
-            return process, connection
-        connection.close()
-        process.kill()
-        process.wait()
-        raise RuntimeError(first.message)
+        return process, Connection(ours.detach())
 
     @property
     def pid(self) -> int:
@@ -200,10 +194,12 @@ class _Worker:
             if self._ending:
                 return False
             try:
-                self._process, self._connection = self._spawn()
+                launched = self._launch()
+                _check_loaded(*launched)
             except (RuntimeError, OSError) as error:
                 _log.error("engine process did not start", error=str(error))
             else:
+                self._process, self._connection = launched
                 return True
         with self._lock:
             self._ending = True
@@ -227,6 +223,20 @@ class _Worker:
         self._fail_all("the model is being unloaded")
 
 
+def _check_loaded(process: subprocess.Popen[bytes], connection: Connection) -> None:
+    """Waits until the process has loaded; ends it and raises RuntimeError with its reason when it has not."""
+    try:
+        first = connection.recv() if connection.poll(_LOADING_SECONDS) else LoadFailed("loading took too long")
+    except (EOFError, OSError):
+        first = LoadFailed("the engine process ended while loading")
+    if not isinstance(first, LoadFailed):
+        return
+    connection.close()
+    process.kill()
+    process.wait()
+    raise RuntimeError(first.message)
+
+
 class OpenVinoEngine:
     """Serves a model folder converted to OpenVINO."""
 
@@ -245,14 +255,17 @@ class OpenVinoEngine:
     def __init__(self, folder: Path, *, precision: str, context_tokens: int, options: OpenVinoOptions) -> None:
         """Loads the model (blocking); raises RuntimeError when it cannot be loaded."""
         self.precision, self.context_tokens = precision, context_tokens
-        self._tokenizer = PromptTokenizer(Tokenizer.from_file(str(folder / "tokenizer.json")))
-        known = (self._tokenizer.id_of(token) for token in STOP_TOKENS)
-        self._stop_ids = tuple(token_id for token_id in known if token_id is not None)
-        if not self._stop_ids:
-            raise RuntimeError(f"the tokenizer knows none of {', '.join(STOP_TOKENS)}")
         self._numbers = itertools.count()
         self._rejected: OrderedDict[str, str] = OrderedDict()
+        # The two take about as long, and each has a processor.
         self._worker = _Worker(folder, options)
+        try:
+            self._tokenizer = PromptTokenizer(Tokenizer.from_file(str(folder / "tokenizer.json")))
+            self._stop_ids = self._tokenizer.stop_ids()
+            self._worker.wait_until_loaded()
+        except BaseException:
+            self._worker.close()
+            raise
 
     @property
     def worker_pid(self) -> int:

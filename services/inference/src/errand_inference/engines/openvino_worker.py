@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -250,7 +251,16 @@ def build_pipeline(folder: Path, options: OpenVinoOptions) -> Any:
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": compute, "KV_CACHE_PRECISION": compute}
     if options.threads:
         properties["INFERENCE_NUM_THREADS"] = options.threads
-    return genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+    return genai.ContinuousBatchingPipeline(str(folder), _vocabulary(folder), scheduler, "CPU", **properties)
+
+
+def _vocabulary(folder: Path) -> Any:
+    """The texts of the tokens, which grammars are made for. Prompts come as ids: to load what reads them took as long
+    as to load the model."""
+    with tempfile.TemporaryDirectory() as apart:
+        for file in ("openvino_detokenizer.xml", "openvino_detokenizer.bin"):
+            (Path(apart) / file).symlink_to(folder.resolve() / file)
+        return genai.Tokenizer(apart)
 
 
 def _compute(wanted: str) -> str:

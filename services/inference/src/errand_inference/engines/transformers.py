@@ -1,29 +1,48 @@
 """transformers and torch, on CPU or CUDA: the reference that other engines are compared with.
 
-Generations run one after the other in a thread of their own.
+Generations share a batch that they join and leave between two steps, in a thread of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import llguidance
 import llguidance.hf
-import llguidance.numpy
 import torch
-from errand_common.errors import InvalidArgument, Unavailable
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from errand_common.errors import Unavailable
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from errand_inference.domain.dialects import to_lark
 from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, TokenLogprob, room_for
 from errand_inference.domain.format import END_TURN, STOP_TOKENS
-from errand_inference.domain.grammar import Grammar
 from errand_inference.engines.decoding import IncrementalDecoder
+from errand_inference.engines.torch_batch import Batch, Chooser, Chosen, Row
+
+_CLOSING_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Hands a row's tokens to the event loop that waits for them; counts what room is left."""
+
+    room: int
+    stop_ids: frozenset[int]
+    loop: asyncio.AbstractEventLoop
+    output: asyncio.Queue[Sequence[Chosen] | Exception] = field(default_factory=asyncio.Queue)
+
+    def tell(self, told: Sequence[Chosen] | Exception) -> bool:
+        """From the batch's thread. Whether more is wanted."""
+        if self.loop.is_closed():
+            return False
+        self.loop.call_soon_threadsafe(self.output.put_nowait, told)
+        if isinstance(told, Exception):
+            return False
+        self.room -= len(told)
+        return self.room > 0 and all(one.token not in self.stop_ids for one in told)
 
 
 class TransformersEngine:
@@ -31,7 +50,15 @@ class TransformersEngine:
 
     name = "transformers"
     is_alive = True
-    capabilities = frozenset({Capability.GRAMMAR, Capability.STREAMING, Capability.LOGPROBS, Capability.EXACT_TOKENS})
+    capabilities = frozenset(
+        {
+            Capability.GRAMMAR,
+            Capability.STREAMING,
+            Capability.CONTINUOUS_BATCHING,
+            Capability.LOGPROBS,
+            Capability.EXACT_TOKENS,
+        }
+    )
 
     def __init__(
         self, folder: Path, *, context_tokens: int, precision: str = "fp32", device: str = "cpu", threads: int = 0
@@ -40,19 +67,21 @@ class TransformersEngine:
         if threads:
             torch.set_num_threads(threads)
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        self._device = torch.device(device)
+        place = torch.device(device)
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        self._model = model.to(self._device).eval()  # type: ignore[arg-type]
+        self._batch = Batch(model.to(place).eval(), place)  # type: ignore[arg-type]
         known = self._tokenizer.get_vocab()
-        self._stop_ids = {known[token] for token in STOP_TOKENS if token in known}
+        self._stop_ids = frozenset(known[token] for token in STOP_TOKENS if token in known)
         if END_TURN not in known:
             raise ValueError(f"the tokenizer does not know {END_TURN}")
         self._vocabulary = llguidance.hf.from_tokenizer(
             self._tokenizer, n_vocab=model.config.vocab_size, eos_token=known[END_TURN]
         )
+        self._arrived: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._ending = threading.Event()
-        self._worker = ThreadPoolExecutor(1, "transformers")
+        self._thread = threading.Thread(target=self._run, name="transformers", daemon=True)
+        self._thread.start()
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
@@ -62,108 +91,82 @@ class TransformersEngine:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
-        """Raises InvalidArgument when the prompt does not leave room in the context."""
+        """Raises InvalidArgument when the prompt leaves no room or the grammar is not accepted."""
         ids = self._encode(request.prompt)
         room = room_for(request, len(ids), self.context_tokens)
-        output: asyncio.Queue[Delta | Exception] = asyncio.Queue()
-        cancelled = threading.Event()
-        loop = asyncio.get_running_loop()
-        work = self._worker.submit(self._work, request, ids, room, loop, output, cancelled)
+        reader = _Reader(room, self._stop_ids, asyncio.get_running_loop())
+        row = Row(ids, Chooser(request, self._vocabulary), reader.tell, threading.Event())
+        decoder = IncrementalDecoder(self._decode, request.stop)
+        if self._ending.is_set():
+            raise _unloaded()
+        self._arrived.put(row)
         try:
             while True:
-                item = await output.get()
-                if isinstance(item, Exception):
-                    raise item
-                yield item
-                if item.finish:
-                    break
+                told = await reader.output.get()
+                if isinstance(told, Exception):
+                    raise told
+                delta = self._delta(told[:room], decoder, request, room)
+                room -= delta.tokens
+                yield Delta(delta.text, delta.tokens, delta.finish, len(ids), logprobs=delta.logprobs)
+                if delta.finish:
+                    return
         finally:
-            cancelled.set()
-            work.cancel()
+            row.cancelled.set()
 
-    def _work(
-        self,
-        request: EngineRequest,
-        ids: list[int],
-        room: int,
-        loop: asyncio.AbstractEventLoop,
-        output: asyncio.Queue[Delta | Exception],
-        cancelled: threading.Event,
-    ) -> None:
-        try:
-            for delta in self._deltas(request, ids, room, cancelled):
-                loop.call_soon_threadsafe(output.put_nowait, delta)
-        except Exception as error:
-            loop.call_soon_threadsafe(output.put_nowait, error)
-
-    def _deltas(self, request: EngineRequest, ids: list[int], room: int, cancelled: threading.Event) -> Iterator[Delta]:
-        decoder = IncrementalDecoder(self._decode, request.stop)
-        for position, (token, logprob) in enumerate(self._tokens(request, ids, cancelled), start=1):
-            ended = token in self._stop_ids
-            finish = Finish.STOP if ended else Finish.LENGTH if position >= room else None
-            text = decoder.feed([] if ended else [token], last=finish is not None)
-            finish = Finish.STOP if decoder.stopped else finish
-            told = (TokenLogprob(self._decode([token]), logprob),) if request.logprobs else ()
-            yield Delta(text, 1, finish, len(ids), logprobs=told)
-            if finish:
-                return
+    def _delta(self, told: Sequence[Chosen], decoder: IncrementalDecoder, request: EngineRequest, room: int) -> Delta:
+        ended = any(one.token in self._stop_ids for one in told)
+        finish = Finish.STOP if ended else Finish.LENGTH if len(told) >= room else None
+        text = decoder.feed([one.token for one in told if one.token not in self._stop_ids], last=finish is not None)
+        finish = Finish.STOP if decoder.stopped else finish
+        logprobs = tuple(TokenLogprob(self._decode([one.token]), one.logprob) for one in told)
+        return Delta(text, len(told), finish, logprobs=logprobs if request.logprobs else ())
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
-    @torch.inference_mode()
-    def _tokens(
-        self, request: EngineRequest, ids: list[int], cancelled: threading.Event
-    ) -> Iterator[tuple[int, float]]:
-        choose = _Chooser(request, self._vocabulary)
-        cache = DynamicCache()
-        inputs = torch.tensor([ids], device=self._device)
-        while not cancelled.is_set():
-            if self._ending.is_set():
-                raise Unavailable("model", "The model is being unloaded.")
-            logits = self._model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-            allowed = logits[0, -1].float().cpu()
-            token = choose(allowed)
-            yield token, float(allowed.log_softmax(-1)[token]) if request.logprobs else 0.0
-            inputs = torch.tensor([[token]], device=self._device)
+    def _run(self) -> None:
+        """Steps while there are rows; a step that fails fails them all, the next ones are tried."""
+        while not self._ending.is_set():
+            new = self._newcomers()
+            try:
+                if new:
+                    self._batch.admit(new)
+                self._batch.step()
+            except Exception as error:
+                self._fail(new, Unavailable("model", f"The generation failed: {_first_line(error)}."))
+        self._fail(self._newcomers(), _unloaded())
+
+    def _newcomers(self) -> list[Row]:
+        """Those that came; waits for one when nothing runs."""
+        new: list[Row] = []
+        waits = not self._batch.rows and not self._ending.is_set()
+        while True:
+            try:
+                row = self._arrived.get(block=waits and not new)
+            except queue.Empty:
+                break
+            if row is None:
+                break
+            if not row.cancelled.is_set():
+                new.append(row)
+        return new
+
+    def _fail(self, new: list[Row], error: Exception) -> None:
+        running = self._batch.clear()
+        for row in {id(row): row for row in (*running, *new)}.values():
+            row.tell(error)
 
     async def close(self) -> None:
-        """Ends running generations and frees the thread."""
+        """Ends running generations and the thread."""
         self._ending.set()
-        await asyncio.to_thread(self._worker.shutdown, wait=True, cancel_futures=True)
+        self._arrived.put(None)
+        await asyncio.to_thread(self._thread.join, _CLOSING_SECONDS)
 
 
-class _Chooser:
-    """Masks what the grammar forbids, then takes the best token or draws one."""
-
-    def __init__(self, request: EngineRequest, vocabulary: Any) -> None:
-        self._request = request
-        self._matcher = _matcher(request.grammar, vocabulary) if request.grammar is not None else None
-        self._mask = llguidance.numpy.allocate_token_bitmask(1, vocabulary.vocab_size)
-        self._random = torch.Generator().manual_seed(request.seed or 0)
-
-    def __call__(self, logits: torch.Tensor) -> int:
-        if self._matcher is not None:
-            llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask, 0)
-            llguidance.numpy.apply_token_bitmask_inplace(logits.numpy()[None, :], self._mask)
-        token = self._draw(logits)
-        if self._matcher is not None:
-            self._matcher.consume_token(token)
-        return token
-
-    def _draw(self, logits: torch.Tensor) -> int:
-        if self._request.temperature == 0:
-            return int(logits.argmax())
-        weights = torch.softmax(logits / self._request.temperature, dim=-1)
-        ordered, order = weights.sort(descending=True)
-        # The smallest set of tokens whose mass reaches top_p (Holtzman et al. 2020).
-        ordered[ordered.cumsum(0) - ordered >= self._request.top_p] = 0
-        return int(order[torch.multinomial(ordered, 1, generator=self._random)])
+def _unloaded() -> Unavailable:
+    return Unavailable("model", "The model is being unloaded.")
 
 
-def _matcher(grammar: Grammar, vocabulary: Any) -> Any:
-    matcher = llguidance.LLMatcher(vocabulary, to_lark(grammar))
-    if problem := matcher.get_error():
-        raise InvalidArgument(f"tools: the grammar of this request is not accepted ({problem}).", field="tools")
-    return matcher
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

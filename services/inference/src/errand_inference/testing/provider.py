@@ -36,6 +36,10 @@ class Provider:
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
+    def events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The answer's stream; OpenAI's when the request is none of Anthropic's."""
+        return _openai(body, self.replies)
+
 
 @contextmanager
 def serving_provider(provider: Provider) -> Iterator[Provider]:
@@ -86,9 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
-        events = _anthropic if self.path.endswith("/messages") else _openai
+        is_anthropic = self.path.endswith("/messages")
+        events = _anthropic(body, self.served.replies) if is_anthropic else self.served.events(body)
         try:
-            for number, event in enumerate(events(body, self.served.replies)):
+            for number, event in enumerate(events):
                 if failure == 0 and number == 2:
                     return
                 kind = f"event: {event['type']}\n" if "type" in event else ""
