@@ -21,6 +21,7 @@ from errand_inference.loading import ModelLoader
 from errand_inference.metrics import PrometheusObserver
 from errand_inference.model_store import minilm_folder
 from errand_inference.registry import ModelRegistry
+from errand_inference.reranking import CrossEncoder
 from errand_inference.settings import InferenceSettings
 from errand_inference.shadow import Shadows
 from errand_inference.transport.servicer import InferenceServicer
@@ -36,16 +37,18 @@ async def serve(settings: InferenceSettings) -> None:
     configure_tracing("inference", settings)
     serve_metrics(settings.metrics_port, settings.host)
     models = ModelRegistry(settings)
+    loading = asyncio.create_task(models.load_named())
     embedder = await asyncio.to_thread(_embedder, settings)
+    reranker = await asyncio.to_thread(_reranker, settings)
     reliability = Reliability(attempts=settings.attempts, most_characters=settings.max_answer_characters)
     generation = Generation(PrometheusObserver(), reliability)
     shadows = Shadows(models, generation)
-    servicer = InferenceServicer(models, generation, embedder, shadows)
+    servicer = InferenceServicer(models, generation, embedder, shadows, reranker=reranker)
     registration = Registration(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer, SERVICE_NAME)
     server = RpcServer(settings, TokenVerifier(settings.jwks), [registration])
     port = await server.start()
     try:
-        await models.load_named()
+        await loading
         await server.set_serving(True)
         _log.info("serving", port=port)
         keepers = [asyncio.create_task(work) for work in (models.keep(), models.probe())]
@@ -53,11 +56,13 @@ async def serve(settings: InferenceSettings) -> None:
         for keeper in keepers:
             keeper.cancel()
     finally:
+        loading.cancel()
         await server.stop(settings.drain_seconds)
         await shadows.close()
         await models.close()
-        if embedder is not None:
-            embedder.close()
+        for encoder in (embedder, reranker):
+            if encoder is not None:
+                encoder.close()
         shutdown_tracing()
 
 
@@ -78,6 +83,11 @@ def _embedder(settings: InferenceSettings) -> MiniLmEmbedder | None:
     except ModelUnavailable as error:
         _log.warning("no embeddings are served", reason=error.message)
         return None
+
+
+def _reranker(settings: InferenceSettings) -> CrossEncoder | None:
+    """Raises ModelUnavailable: who names a folder wants it served."""
+    return None if settings.reranker_path is None else CrossEncoder(settings.reranker_path, threads=settings.threads)
 
 
 def prepare(settings: InferenceSettings) -> None:

@@ -28,6 +28,7 @@ SHADOWED = counter(
     *("model", "result"),
 )
 EMBEDDED = counter("llm_embedded_texts_total", "Texts embedded")
+RERANKED = counter("llm_reranked_texts_total", "Texts that a cross-encoder read with a query")
 
 
 def watch(dispatcher: Dispatcher) -> None:

@@ -17,6 +17,7 @@ from errand.inference.v1 import inference_pb2 as pb
 from errand.inference.v1 import inference_pb2_grpc
 from errand_common.rpc.client import acting_as, create_channel
 from errand_common.testing.keys import TestKeys, free_port, principal
+from errand_inference.testing.cross_encoder import make_cross_encoder
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 COMMAND = [sys.executable, "-m", "errand_inference"]
@@ -33,6 +34,7 @@ def environment(tiny_model: Path, tiny_openvino: Path, keys: TestKeys, tmp_path:
         "ERRAND_INFERENCE_MODEL_PATH": str(tiny_model),
         "ERRAND_INFERENCE_CACHE_DIR": str(tiny_openvino.parent.parent),
         "ERRAND_INFERENCE_DATA_DIR": str(tmp_path),
+        "ERRAND_INFERENCE_RERANKER_PATH": str(make_cross_encoder(tmp_path / "word-counter", ["cat"])),
     }
 
 
@@ -65,12 +67,16 @@ async def test_serves_and_ends(
             assert [call.name for call in response.calls] == ["rest"]
             texts = ["A cat sits on the mat.", "A kitten rests on a rug.", "Stocks fell sharply.", "", "word " * 2000]
             embedded = await stub.Embed(pb.EmbedRequest(texts=texts), timeout=30)
-            (model,) = (await stub.ListModels(pb.ListModelsRequest(), timeout=10)).models
+            reranked = await stub.Rerank(pb.RerankRequest(query="cat", texts=["a dog", "a cat"]), timeout=30)
+            listed = await stub.ListModels(pb.ListModelsRequest(), timeout=10)
+            (model,) = listed.models
     vectors = np.array([list(embedding.values) for embedding in embedded.embeddings])
     assert vectors.shape == (5, embedded.dimensions)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert vectors[0] @ vectors[1] > 0.5 > vectors[0] @ vectors[2]
     assert embedded.model == "all-MiniLM-L6-v2"
+    assert reranked.scores[0] < reranked.scores[1]
+    assert list(listed.reranking_models) == [reranked.model] == ["word-counter"]
     assert (model.name, model.engine, model.precision) == ("tiny", "openvino", "fp32")
     process.send_signal(signal.SIGTERM)
     output, errors = await asyncio.wait_for(process.communicate(), 30)

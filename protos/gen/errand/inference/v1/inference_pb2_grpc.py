@@ -50,6 +50,11 @@ class InferenceServiceStub:
                 request_serializer=errand_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=errand_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/errand.inference.v1.InferenceService/Rerank',
+                request_serializer=errand_dot_inference_dot_v1_dot_inference__pb2.RerankRequest.SerializeToString,
+                response_deserializer=errand_dot_inference_dot_v1_dot_inference__pb2.RerankResponse.FromString,
+                _registered_method=True)
         self.CountTokens = channel.unary_unary(
                 '/errand.inference.v1.InferenceService/CountTokens',
                 request_serializer=errand_dot_inference_dot_v1_dot_inference__pb2.CountTokensRequest.SerializeToString,
@@ -97,6 +102,13 @@ class InferenceServiceServicer:
 
     def Embed(self, request, context):
         """Embeds texts for retrieval; vectors have unit length.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rerank(self, request, context):
+        """Reads a query together with each of some texts and tells how well each answers it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +167,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=errand_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.FromString,
                     response_serializer=errand_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=errand_dot_inference_dot_v1_dot_inference__pb2.RerankRequest.FromString,
+                    response_serializer=errand_dot_inference_dot_v1_dot_inference__pb2.RerankResponse.SerializeToString,
             ),
             'CountTokens': grpc.unary_unary_rpc_method_handler(
                     servicer.CountTokens,
@@ -264,6 +281,33 @@ class InferenceService:
             '/errand.inference.v1.InferenceService/Embed',
             errand_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
             errand_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/errand.inference.v1.InferenceService/Rerank',
+            errand_dot_inference_dot_v1_dot_inference__pb2.RerankRequest.SerializeToString,
+            errand_dot_inference_dot_v1_dot_inference__pb2.RerankResponse.FromString,
             options,
             channel_credentials,
             insecure,

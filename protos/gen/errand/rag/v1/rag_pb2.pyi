@@ -541,7 +541,7 @@ class RetryDocumentResponse(_message.Message):
     def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection_ids", "query", "top_k", "mode", "min_similarity", "filter", "diversity", "neighbours")
+    __slots__ = ("collection_ids", "query", "top_k", "mode", "min_similarity", "filter", "diversity", "neighbours", "rerank")
     COLLECTION_IDS_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -550,6 +550,7 @@ class SearchRequest(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     DIVERSITY_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    RERANK_FIELD_NUMBER: _ClassVar[int]
     collection_ids: _containers.RepeatedScalarFieldContainer[str]
     query: str
     top_k: int
@@ -558,7 +559,8 @@ class SearchRequest(_message.Message):
     filter: Filter
     diversity: float
     neighbours: int
-    def __init__(self, collection_ids: _Optional[_Iterable[str]] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., min_similarity: _Optional[float] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., diversity: _Optional[float] = ..., neighbours: _Optional[int] = ...) -> None: ...
+    rerank: bool
+    def __init__(self, collection_ids: _Optional[_Iterable[str]] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., min_similarity: _Optional[float] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., diversity: _Optional[float] = ..., neighbours: _Optional[int] = ..., rerank: _Optional[bool] = ...) -> None: ...
 
 class SearchBatchRequest(_message.Message):
     __slots__ = ("searches",)
@@ -573,7 +575,7 @@ class SearchBatchResponse(_message.Message):
     def __init__(self, answers: _Optional[_Iterable[_Union[SearchResponse, _Mapping]]] = ...) -> None: ...
 
 class SearchHit(_message.Message):
-    __slots__ = ("chunk_id", "document_id", "collection_id", "title", "filename", "page", "heading", "start_offset", "end_offset", "text", "score", "similarity", "metadata", "text_before", "text_after")
+    __slots__ = ("chunk_id", "document_id", "collection_id", "title", "filename", "page", "heading", "start_offset", "end_offset", "text", "score", "similarity", "metadata", "text_before", "text_after", "rerank_score")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -596,6 +598,7 @@ class SearchHit(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     TEXT_BEFORE_FIELD_NUMBER: _ClassVar[int]
     TEXT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    RERANK_SCORE_FIELD_NUMBER: _ClassVar[int]
     chunk_id: str
     document_id: str
     collection_id: str
@@ -611,12 +614,15 @@ class SearchHit(_message.Message):
     metadata: _containers.MessageMap[str, MetadataValue]
     text_before: str
     text_after: str
-    def __init__(self, chunk_id: _Optional[str] = ..., document_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., title: _Optional[str] = ..., filename: _Optional[str] = ..., page: _Optional[int] = ..., heading: _Optional[str] = ..., start_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., text: _Optional[str] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., metadata: _Optional[_Mapping[str, MetadataValue]] = ..., text_before: _Optional[str] = ..., text_after: _Optional[str] = ...) -> None: ...
+    rerank_score: float
+    def __init__(self, chunk_id: _Optional[str] = ..., document_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., title: _Optional[str] = ..., filename: _Optional[str] = ..., page: _Optional[int] = ..., heading: _Optional[str] = ..., start_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., text: _Optional[str] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., metadata: _Optional[_Mapping[str, MetadataValue]] = ..., text_before: _Optional[str] = ..., text_after: _Optional[str] = ..., rerank_score: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("hits", "degraded")
+    __slots__ = ("hits", "degraded", "reranked")
     HITS_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    RERANKED_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[SearchHit]
     degraded: bool
-    def __init__(self, hits: _Optional[_Iterable[_Union[SearchHit, _Mapping]]] = ..., degraded: _Optional[bool] = ...) -> None: ...
+    reranked: bool
+    def __init__(self, hits: _Optional[_Iterable[_Union[SearchHit, _Mapping]]] = ..., degraded: _Optional[bool] = ..., reranked: _Optional[bool] = ...) -> None: ...

@@ -20,8 +20,9 @@ from opentelemetry.util.types import AttributeValue
 from errand_inference.domain.chat import ToolCall
 from errand_inference.domain.generation import Generation, GenerationResult, TextDelta
 from errand_inference.embeddings import MODEL_NAME, MiniLmEmbedder
-from errand_inference.metrics import EMBEDDED
+from errand_inference.metrics import EMBEDDED, RERANKED
 from errand_inference.registry import ModelRegistry
+from errand_inference.reranking import CrossEncoder
 from errand_inference.shadow import Shadows
 from errand_inference.transport import convert
 
@@ -34,9 +35,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Serves models and embeddings."""
 
     def __init__(
-        self, models: ModelRegistry, generation: Generation, embedder: MiniLmEmbedder | None, shadows: Shadows
+        self,
+        models: ModelRegistry,
+        generation: Generation,
+        embedder: MiniLmEmbedder | None,
+        shadows: Shadows,
+        *,
+        reranker: CrossEncoder | None = None,
     ) -> None:
         self._models, self._generation, self._embedder, self._shadows = models, generation, embedder, shadows
+        self._reranker = reranker
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         """One whole turn."""
@@ -103,6 +111,18 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             usage=common_pb2.TokenUsage(prompt_tokens=tokens),
         )
 
+    async def Rerank(self, request: pb.RerankRequest, context: Any) -> pb.RerankResponse:
+        """How well each text answers the query."""
+        if self._reranker is None:
+            message = "No cross-encoder is served; set ERRAND_INFERENCE_RERANKER_PATH to one, or do without rerank."
+            raise ModelUnavailable(message, model=request.model or "reranker")
+        if request.model not in ("", self._reranker.name):
+            raise ModelUnavailable(f"model: {request.model!r} is not a cross-encoder here.", model=request.model)
+        scores, tokens = await self._reranker.score(request.query, list(request.texts))
+        RERANKED.inc(len(request.texts))
+        usage = common_pb2.TokenUsage(prompt_tokens=tokens)
+        return pb.RerankResponse(scores=scores, model=self._reranker.name, usage=usage)
+
     async def CountTokens(self, request: pb.CountTokensRequest, context: Any) -> pb.CountTokensResponse:
         """Tokens of each text."""
         model = self._models.get(request.model)
@@ -114,7 +134,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         models = self._models.all()
         default = self._models.get("").name
         listed = [convert.model_message(model, is_default=model.name == default) for model in models]
-        return pb.ListModelsResponse(models=listed, embedding_models=[self._embedder.name] if self._embedder else [])
+        return pb.ListModelsResponse(
+            models=listed,
+            embedding_models=[self._embedder.name] if self._embedder else [],
+            reranking_models=[self._reranker.name] if self._reranker else [],
+        )
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: Any) -> pb.LoadModelResponse:
         """Serves another model."""
