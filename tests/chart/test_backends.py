@@ -37,6 +37,15 @@ def test_the_minimal_profile_has_no_database_server() -> None:
     assert "ERRAND_GATEWAY_RATE_LIMIT_STORAGE" not in environment(manifests, "gateway")
 
 
+@pytest.mark.parametrize(("kind", "secret"), [({"kind": "bundled"}, "shop-errand-redis"), (EXTERNAL["redis"], "redis")])
+def test_gateways_and_rag_share_one_redis(kind: dict[str, str], secret: str) -> None:
+    manifests = render(redis=kind)
+    for service, name in (("gateway", "RATE_LIMIT_STORAGE"), ("rag", "EMBEDDING_CACHE_URL")):
+        found = environment(manifests, service)[f"ERRAND_{service.upper()}_{name}"]
+        assert found == {"secretKeyRef": {"name": secret, "key": "url"}}
+    assert "ERRAND_RAG_EMBEDDING_CACHE_URL" not in environment(render("minimal"), "rag")
+
+
 def test_mlflow_off_sends_no_spans() -> None:
     manifests = render(mlflow={"kind": "off"})
     assert not [name for name in environment(manifests, "agent") if "MLFLOW" in name]

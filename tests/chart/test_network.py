@@ -29,7 +29,7 @@ def test_nothing_is_open_that_nobody_needs() -> None:
     assert _callers(manifests, "agent") == {"gateway"}
     assert _callers(manifests, "inference") == {"gateway", "agent", "rag"}
     assert _callers(manifests, "postgres") == {"gateway", "agent", "rag", "tools", "mlflow", "migrate", "backup"}
-    assert _callers(manifests, "redis") == {"gateway"}
+    assert _callers(manifests, "redis") == {"gateway", "rag"}
     assert _callers(manifests, "chroma") == {"rag", "backup"}
 
 

@@ -154,6 +154,10 @@ livenessProbe:
 - name: {{ $prefix }}WORKER_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 {{- end }}
+{{- if and (eq .name "rag") (ne $v.redis.kind "memory") }}
+- name: {{ $prefix }}EMBEDDING_CACHE_URL
+  valueFrom: {secretKeyRef: {name: {{ $v.redis.existingSecret | default (include "errand.name" (list $root "redis")) }}, key: url}}
+{{- end }}
 {{- if eq .name "gateway" }}
 - name: {{ $prefix }}BOOTSTRAP_ADMIN_KEY
   valueFrom: {secretKeyRef: {name: {{ include "errand.keysSecret" $root }}, key: admin-key}}
@@ -197,7 +201,7 @@ rag: [gateway, agent, tools]
 tools: [gateway, agent]
 gateway: [test, ingest]
 postgres: [gateway, agent, rag, tools, mlflow, migrate, backup]
-redis: [gateway]
+redis: [gateway, rag]
 chroma: [rag, backup]
 mlflow: [gateway, agent, inference, rag, tools]
 collector: [gateway, agent, inference, rag, tools]

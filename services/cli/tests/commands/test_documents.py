@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from errand_common.testing.keys import free_port
 from errand_gateway.testing.gateway import ADMIN_KEY, RunningGateway
 
 Errand = Callable[..., subprocess.CompletedProcess[str]]
@@ -48,12 +49,28 @@ async def test_a_folder_is_ingested_with_its_subfolders(gateway: RunningGateway,
     assert "1 of 1 documents are ready in 'other'." in only.stdout
 
 
+async def test_nothing_to_ingest_and_a_gateway_that_is_away_are_told_in_a_line(
+    gateway: RunningGateway, call: Call, errand: Errand, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("leave")
+    none = await call("ingest", str(tmp_path), "--include", "*.md", "--collection", "none", status=2)
+    assert "no file there is named '*.md'" in " ".join(none.stderr.replace("│", " ").split())
+    assert gateway.backend.rag.headers == []
+    url = f"http://127.0.0.1:{free_port()}"
+    away = await asyncio.to_thread(errand, "ingest", str(tmp_path), "--url", url, "--key", ADMIN_KEY)
+    assert away.returncode == 1
+    assert away.stderr.startswith(f"errand: The gateway at {url} cannot be reached")
+    assert len(away.stderr.splitlines()) == 1
+
+
 async def test_search_takes_all_that_the_api_takes(gateway: RunningGateway, call: Call, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("thirty days of leave")
     await call("ingest", str(tmp_path / "a.txt"))
     shown = await call("search", "leave", "--neighbours", "1", "--diversity", "0.5", "--mode", "keyword")
     assert "1. a.txt" in shown.stdout
     assert "more" in shown.stdout
+    assert "0.50 (0.75)" in (await call("search", "leave", "--rerank")).stdout
+    assert "(0.75)" not in shown.stdout
     filter_ = '{"field": "year", "operator": "less", "value": 2025}'
     found = await call("search", "leave", "--collection", "default", "--filter", filter_, "--json")
     assert json.loads(found.stdout)["hits"][0]["filename"] == "a.txt"

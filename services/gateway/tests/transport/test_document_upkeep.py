@@ -88,13 +88,23 @@ async def test_a_filter_goes_to_the_search_as_it_was_said(gateway: RunningGatewa
             {"none_of": [{"field": "filename", "operator": "in", "value": ["a.md", "b.md"]}]},
         ]
     }
-    body = {"query": "leave", "filter": filter_, "diversity": 0.5, "neighbours": 2, "min_similarity": 0.1}
+    body = {
+        "query": "leave",
+        "filter": filter_,
+        "diversity": 0.5,
+        "neighbours": 2,
+        "min_similarity": 0.1,
+        "rerank": True,
+    }
     found = await gateway.http.post(f"{shelf}/search", json=body)
     assert found.status_code == 200, found.text
     assert found.json()["hits"][0]["metadata"] == {"year": 2025}
     assert found.json()["hits"][0]["text_after"] == "more"
+    assert (found.json()["reranked"], found.json()["hits"][0]["rerank_score"]) == (True, 0.75)
     asked = gateway.backend.rag.searches[-1]
-    assert (asked.diversity, asked.neighbours) == (0.5, 2)
+    assert (asked.diversity, asked.neighbours, asked.rerank) == (0.5, 2, True)
+    plain = (await gateway.http.post(f"{shelf}/search", json={"query": "leave"})).json()
+    assert (plain["reranked"], plain["hits"][0]["rerank_score"]) == (False, None)
     names = [{"stringValue": "a.md"}, {"stringValue": "b.md"}]
     assert MessageToDict(asked.filter)["allOf"]["filters"] == [
         {"condition": {"field": "year", "operator": "OPERATOR_GREATER_OR_EQUAL", "values": [{"numberValue": 2024.0}]}},

@@ -12,7 +12,8 @@ from errand_common.rpc.client import create_channel
 from errand_common.rpc.server import Registration, RpcServer
 from errand_common.tokens import TokenSigner, TokenVerifier
 
-from errand_rag.clients.inference import CachingEmbedder, InferenceEmbedder
+from errand_rag.clients.inference import CachingEmbedder, InferenceEmbedder, InferenceReranker
+from errand_rag.clients.valkey import SharedCachingEmbedder, ValkeyVectors
 from errand_rag.clients.web import GuardedWebFetcher
 from errand_rag.domain.collections import CollectionService
 from errand_rag.domain.deletion import DeletionService
@@ -20,7 +21,7 @@ from errand_rag.domain.documents import DocumentService
 from errand_rag.domain.fetching import FetchService
 from errand_rag.domain.ingestion import Ingestion, IngestionLimits
 from errand_rag.domain.models import JobKind, Quota
-from errand_rag.domain.ports import DocumentReader, Embedder, VectorStore, WebFetcher
+from errand_rag.domain.ports import DocumentReader, Embedder, Reranker, VectorStore, WebFetcher
 from errand_rag.domain.purging import Purger
 from errand_rag.domain.reindexing import Reindexing
 from errand_rag.domain.tokens import default_counter
@@ -35,7 +36,7 @@ from errand_rag.storage.jobs import SqlJobs
 from errand_rag.storage.passages import SqlPassages
 from errand_rag.storage.pgvector import PgVectorStore, install_extension
 from errand_rag.storage.scrubbing import SqlScrubber
-from errand_rag.telemetry import ObservedCache, ObservedSearch, observed_ingestion
+from errand_rag.telemetry import ObservedCache, ObservedSearch, count_embeddings, observed_ingestion
 from errand_rag.transport.servicer import RagServicer
 from errand_rag.transport.uploads import UploadReader
 
@@ -82,17 +83,29 @@ def build(
     database: Database,
     vectors: VectorStore,
     embedder: Embedder,
+    reranker: Reranker,
     reader: DocumentReader,
     fetcher: WebFetcher,
+    shared: ValkeyVectors | None = None,
 ) -> RagApp:
     """Wires the use cases to what they need."""
     owner = settings.worker_name
+    if shared is not None:
+        embedder = SharedCachingEmbedder(embedder, shared, on_lookup=count_embeddings)
     cached = CachingEmbedder(embedder, max_entries=settings.embedding_cache_entries)
     collections = SqlCollections(database, owner=owner)
     documents = SqlDocuments(database, owner=owner)
     jobs = SqlJobs(database)
     cache = ObservedCache(max_entries=settings.query_cache_entries)
-    purger = Purger(collections, jobs, vectors, SqlScrubber(database), caches=(cache, cached), owner=owner)
+    purger = Purger(
+        collections,
+        jobs,
+        vectors,
+        SqlScrubber(database),
+        caches=(cache, cached),
+        shared_caches=() if shared is None else (shared,),
+        owner=owner,
+    )
     ingestion = Ingestion(
         collections=collections,
         documents=documents,
@@ -128,6 +141,7 @@ def build(
             JobKind.PURGE_COLLECTION: purger.run,
             JobKind.REINDEX: reindexing.run,
             JobKind.RECONCILE: reindexing.repair,
+            JobKind.SWEEP_INDEX: purger.sweep,
         },
         when_idle=purger.scrub_if_needed,
         owner=owner,
@@ -151,6 +165,7 @@ def build(
             passages=passages,
             vectors=vectors,
             embedder=cached,
+            reranker=reranker,
             cache=cache,
         ),
         uploads=UploadReader(
@@ -193,7 +208,19 @@ async def resources(settings: RagSettings) -> AsyncIterator[RagApp]:
         stack.push_async_callback(fetcher.close)
         channel = await stack.enter_async_context(create_channel(settings.inference_target))
         embedder = InferenceEmbedder(channel, _signer(settings), timeout_seconds=settings.embed_timeout_seconds)
-        yield build(settings, database=database, vectors=vectors, embedder=embedder, reader=reader, fetcher=fetcher)
+        shared = open_shared_cache(settings)
+        if shared is not None:
+            stack.push_async_callback(shared.close)
+        yield build(
+            settings,
+            database=database,
+            vectors=vectors,
+            embedder=embedder,
+            reranker=InferenceReranker(channel, timeout_seconds=settings.rerank_timeout_seconds),
+            reader=reader,
+            fetcher=fetcher,
+            shared=shared,
+        )
 
 
 @asynccontextmanager
@@ -219,6 +246,14 @@ def open_vector_store(settings: RagSettings) -> ChromaVectorStore | PgVectorStor
     if settings.chroma_url is not None:
         return ChromaVectorStore.server(str(settings.chroma_url))
     return ChromaVectorStore.embedded(settings.chroma_folder)
+
+
+def open_shared_cache(settings: RagSettings) -> ValkeyVectors | None:
+    """Where replicas remember vectors together, if anywhere; its caller closes it."""
+    if settings.embedding_cache_url is None:
+        return None
+    url = settings.embedding_cache_url.get_secret_value()
+    return ValkeyVectors(url, ttl_seconds=settings.embedding_cache_ttl_seconds)
 
 
 def open_fetcher(settings: RagSettings) -> GuardedWebFetcher:

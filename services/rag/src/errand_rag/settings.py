@@ -6,10 +6,11 @@ from typing import Literal
 
 from errand_common.http import Reach, checked_hosts, checked_networks
 from errand_common.settings import CommaList, ServiceSettings
-from pydantic import AnyHttpUrl, Field, field_validator, model_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 _MIB = 1024 * 1024
+_CACHE_SCHEMES = ("valkey://", "valkeys://", "redis://", "rediss://")
 
 
 class RagSettings(ServiceSettings):
@@ -22,8 +23,17 @@ class RagSettings(ServiceSettings):
     embed_timeout_seconds: float = Field(
         default=60, gt=0, le=600, description="longest wait for one batch of embeddings"
     )
+    rerank_timeout_seconds: float = Field(
+        default=10, gt=0, le=600, description="longest wait for a cross-encoder's order; then the former one is given"
+    )
     embed_batch: int = Field(default=32, ge=1, le=64, description="texts in a batch")
     embedding_cache_entries: int = Field(default=10_000, ge=0, le=1_000_000, description="vectors remembered in memory")
+    embedding_cache_url: SecretStr | None = Field(
+        default=None, description="redis://… or valkey://… that all replicas remember vectors in; default is none"
+    )
+    embedding_cache_ttl_seconds: float = Field(
+        default=86_400, ge=1, le=2_592_000, description="time after which a vector is forgotten there"
+    )
     vector_store: Literal["chroma", "pgvector"] = Field(
         default="chroma", description="where vectors are kept; pgvector keeps them in the Postgres of database_url"
     )
@@ -84,6 +94,13 @@ class RagSettings(ServiceSettings):
                 "postgresql+asyncpg URL, or take chroma"
             )
         return self
+
+    @field_validator("embedding_cache_url")
+    @classmethod
+    def _check_cache(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_CACHE_SCHEMES):
+            raise ValueError("is no URL of a Valkey or Redis server; give valkey://:PASSWORD@HOST:6379/0")
+        return url
 
     @field_validator("fetch_hosts")
     @classmethod

@@ -15,6 +15,11 @@ from errand_rag.settings import RagSettings
 SEARCHES = counter("rag_searches_total", "Searches answered, by mode and whether vectors were away", "mode", "degraded")
 SEARCH_DURATION = histogram("rag_search_duration_seconds", "Time of a search with the query's embedding", "mode")
 CACHE = counter("rag_query_cache_total", "Searches looked up among earlier answers, by result (hit, miss)", "result")
+EMBEDDINGS = counter(
+    "rag_shared_embeddings_total",
+    "Texts looked up in the shared embedding cache, by result (hit, miss, away)",
+    "result",
+)
 INGESTIONS = counter("rag_ingestion_attempts_total", "Attempts to ingest a document, by how they ended", "outcome")
 INGESTION_DURATION = histogram("rag_ingestion_duration_seconds", "Time of an attempt to ingest a document", "outcome")
 
@@ -73,3 +78,8 @@ def observed_ingestion(run: Callable[[Job], Awaitable[None]]) -> Callable[[Job],
             INGESTION_DURATION.labels(outcome).observe(time.monotonic() - began)
 
     return observed
+
+
+def count_embeddings(result: str, texts: int) -> None:
+    """Counts texts that were looked up in the shared embedding cache."""
+    EMBEDDINGS.labels(result).inc(texts)

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from errand_common.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from errand_common.errors import InvalidArgument, ModelUnavailable, NotFound, PermissionDenied, Unavailable
 from errand_common.principal import Principal, acting_as
 from errand_rag.domain.filters import Condition, Filter, Operator
 from errand_rag.domain.models import Collection, Passage, SearchMode, SearchQuery, SearchResult, VectorEntry
 from errand_rag.domain.query_cache import QueryCache
 from errand_rag.domain.search import SearchService
 from errand_rag.testing.embedder import HashingEmbedder
+from errand_rag.testing.reranker import WordReranker
 from errand_rag.testing.vectors import InMemoryVectorStore
 
 ADA = Principal("acme", "ada", frozenset(), frozenset({"chat"}))
@@ -28,11 +29,13 @@ class Library:
         self.revision = 0
         self.roles: frozenset[str] = frozenset()
         self.cache = QueryCache(max_entries=3)
+        self.reranker = WordReranker()
         self.service = SearchService(
             collections=self,  # type: ignore[arg-type]
             passages=self,
             vectors=self.vectors,
             embedder=self.embedder,
+            reranker=self.reranker,
             cache=self.cache,
         )
 
@@ -258,3 +261,51 @@ async def test_a_collection_for_other_roles_is_not_there(library: Library) -> No
     for role in ("legal", "admin"):
         with acting_as(Principal("acme", "bob", frozenset({role}), frozenset({"chat"}))):
             assert ids(await library.search("hotel", "one")) == ["a"]
+
+
+async def test_the_cross_encoders_order_replaces_the_former_and_its_scores_are_told(library: Library) -> None:
+    await library.add("first", "hotel oslo hotel oslo and a bar")
+    await library.add("second", "a bar at the hotel oslo")
+    plain = await library.search("hotel oslo", "one")
+    assert ids(plain) == ["first", "second"]
+    assert [hit.rerank_score for hit in plain.hits] == [None, None]
+    assert (plain.reranked, library.reranker.asked) == (False, [])
+    read = await library.search("hotel oslo", "one", rerank=True)
+    assert [(hit.passage.chunk_id, hit.rerank_score) for hit in read.hits] == [("second", 1.0), ("first", 0.0)]
+    assert read.reranked
+    assert {hit.passage.chunk_id: hit.score for hit in read.hits} == {h.passage.chunk_id: h.score for h in plain.hits}
+
+
+async def test_a_passage_below_the_cut_can_come_first_and_reading_is_bounded(library: Library) -> None:
+    for number in range(150):
+        await library.add(f"c{number:03}", f"hotel oslo {number}")
+    await library.add("answer", "of all of these many words only the last two are asked for: hotel oslo")
+    found = await library.search("hotel oslo", "one", top_k=20, rerank=True, mode=SearchMode.KEYWORD)
+    assert len(found.hits) == 20
+    (asked,) = library.reranker.asked
+    assert len(asked) == 60
+    await library.search("hotel", "one", top_k=50, rerank=True)
+    assert len(library.reranker.asked[-1]) <= 100
+    few = await library.search("only the last two", "one", top_k=1, rerank=True)
+    assert len(few.hits) == 1
+
+
+async def test_without_the_cross_encoder_the_former_order_is_given_and_not_remembered(library: Library) -> None:
+    await library.add("first", "hotel oslo hotel oslo and a bar")
+    await library.add("second", "a bar at the hotel oslo")
+    library.reranker.fault = Unavailable("inference")
+    away = await library.search("hotel oslo", "one", rerank=True)
+    assert (ids(away), away.reranked, away.degraded) == (["first", "second"], False, False)
+    library.reranker.fault = ModelUnavailable("no cross-encoder is served", model="")
+    with pytest.raises(ModelUnavailable):
+        await library.search("hotel oslo", "one", rerank=True)
+    library.reranker.fault = None
+    assert ids(await library.search("hotel oslo", "one", rerank=True)) == ["second", "first"]
+
+
+async def test_diversity_chooses_by_the_cross_encoders_scores(library: Library) -> None:
+    await library.add("same", "hotel oslo hotel oslo")
+    await library.add("again", "hotel oslo hotel oslo again")
+    await library.add("answer", "breakfast at the hotel oslo")
+    found = await library.search("hotel oslo", "one", rerank=True, diversity=0.3, top_k=2)
+    assert ids(found) == ["same", "answer"] or ids(found) == ["answer", "same"]

@@ -54,6 +54,8 @@ def ingest(
     A file in a folder of a folder is named by its path, so that equal names do not replace each other.
     """
     sources = [source for path in paths for source in _sources(path, include)]
+    if not sources:
+        raise typer.BadParameter(f"no file there is named {include!r}; hidden files are left out", param_hint="PATHS")
     fields = {"metadata": json.dumps(named_values(metadata)), "priority": str(priority)}
     client = client_of(data_dir, url, key)
     client.ensure_collection(collection)
@@ -146,6 +148,7 @@ def search(
     min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="leave out passages less similar")] = 0.0,
     diversity: Annotated[float, typer.Option(min=0, max=1, help="how much hits are to differ")] = 0.0,
     neighbours: Annotated[int, typer.Option(min=0, max=3, help="chunks before and after each hit")] = 0,
+    rerank: Annotated[bool, typer.Option(help="let a cross-encoder read and order the best")] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
     url: Url = "",
@@ -160,6 +163,7 @@ def search(
         "min_similarity": min_similarity,
         "diversity": diversity,
         "neighbours": neighbours,
+        "rerank": rerank,
     }
     if where:
         body["filter"] = _filter(where)
@@ -169,6 +173,8 @@ def search(
         return
     if found["degraded"]:
         out.print("[yellow]embeddings are away: found by words alone[/yellow]")
+    if rerank and not found["reranked"]:
+        out.print("[yellow]the cross-encoder is away: in the order without it[/yellow]")
     for number, hit in enumerate(found["hits"], start=1):
         _print_hit(number, hit)
 
@@ -183,7 +189,8 @@ def _filter(text: str) -> Any:
 def _print_hit(number: int, hit: dict[str, Any]) -> None:
     place = f"page {hit['page']}" if hit["page"] else hit["heading"]
     out.print(f"{number}. {hit['title']}", style="bold", markup=False, highlight=False, end=" ")
-    out.print(f"{place} {hit['similarity']:.2f}".strip(), style="dim", markup=False, highlight=False)
+    read = "" if hit["rerank_score"] is None else f" ({hit['rerank_score']:.2f})"
+    out.print(f"{place} {hit['similarity']:.2f}{read}".strip(), style="dim", markup=False, highlight=False)
     for text in (hit["text_before"], hit["text"], hit["text_after"]):
         if text:
             out.print(text, markup=False, highlight=False)

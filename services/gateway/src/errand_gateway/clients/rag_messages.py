@@ -120,6 +120,7 @@ def search_message(command: d.SearchCommand) -> pb.SearchRequest:
         filter=None if command.filter is None else _filter_message(command.filter),
         diversity=command.diversity,
         neighbours=command.neighbours,
+        rerank=command.rerank,
     )
 
 
@@ -138,7 +139,7 @@ def _filter_message(node: d.DocumentFilter) -> pb.Filter:
 
 def search_result(message: pb.SearchResponse) -> d.SearchResult:
     """What a search found."""
-    return d.SearchResult([_hit(hit) for hit in message.hits], message.degraded)
+    return d.SearchResult([_hit(hit) for hit in message.hits], message.degraded, message.reranked)
 
 
 def _hit(message: pb.SearchHit) -> d.SearchHit:
@@ -158,6 +159,7 @@ def _hit(message: pb.SearchHit) -> d.SearchHit:
         metadata=_metadata(message.metadata),
         text_before=message.text_before,
         text_after=message.text_after,
+        rerank_score=message.rerank_score if message.HasField("rerank_score") else None,
     )
 
 

@@ -219,11 +219,12 @@ class SearchCommand:
     filter: DocumentFilter | None = None
     diversity: float = 0.0
     neighbours: int = 0
+    rerank: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A passage; what stands before and after it when neighbours were asked for."""
+    """A passage; what stands before and after it, and how well it answers (0 to 1), when these were asked for."""
 
     chunk_id: str
     document_id: str
@@ -240,14 +241,16 @@ class SearchHit:
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     text_before: str = ""
     text_after: str = ""
+    rerank_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Passages, best first; `degraded` when the vector side was away."""
+    """Passages, best first; `degraded` when the vector side was away, `reranked` when a cross-encoder ordered them."""
 
     hits: Sequence[SearchHit]
     degraded: bool
+    reranked: bool = False
 
 
 class DocumentBackend(Protocol):

@@ -270,9 +270,10 @@ class FakeRag(rag_pb2_grpc.RagServiceServicer):
                 similarity=0.5,
                 metadata=document.metadata,
                 text_after="more" if request.neighbours else "",
+                rerank_score=0.75 if request.rerank else None,
             )
             for document in self._documents.all()
             if not wanted or document.collection_id in wanted
             if any(word in self._texts[document.id].lower() for word in words)
         ]
-        return pb.SearchResponse(hits=hits[: request.top_k or 5])
+        return pb.SearchResponse(hits=hits[: request.top_k or 5], reranked=request.rerank)

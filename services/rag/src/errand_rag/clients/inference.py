@@ -51,6 +51,21 @@ class InferenceEmbedder:
         return acting_as(current_principal(), signer=self._signer, ttl_seconds=_TOKEN_SECONDS)
 
 
+class InferenceReranker:
+    """Calls Rerank for whoever searches."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_seconds: float) -> None:
+        self._stub = inference_pb2_grpc.InferenceServiceStub(channel)
+        self._timeout_seconds = timeout_seconds
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Raises Unavailable, Overloaded, DeadlineExceeded or ModelUnavailable."""
+        request = inference_pb2.RerankRequest(query=query, texts=texts)
+        with counting_llm_failures("rag"), translate_errors("inference"):
+            response = await self._stub.Rerank(request, timeout=deadline_seconds(self._timeout_seconds))
+        return list(response.scores)
+
+
 class CachingEmbedder:
     """Remembers vectors by model and text, the least recently used going first."""
 

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 MAX_TERMS = 32
 _MIN_STEM_CHARACTERS = 4
 _ENDING_CHARACTERS = 3
+_REMEMBERED_FORMS = 4096
 _WORD = re.compile(r"\w+", re.UNICODE)
 _STOP_WORDS = frozenset(
     [
@@ -94,19 +96,16 @@ def coverage(terms: Sequence[str], text: str) -> float:
     if not terms:
         return 0.0
     lowered = text.lower()
-    words = set(_WORD.findall(lowered))
-    return sum(_holds(lowered, words, term) for term in terms) / len(terms)
+    # Most passages hold no form of most words: that is seen without looking at their words.
+    return sum(start in lowered and form.search(lowered) is not None for start, form in map(_form, terms)) / len(terms)
 
 
-def _holds(text: str, words: set[str], term: str) -> bool:
-    if term in words:
-        return True
+@lru_cache(_REMEMBERED_FORMS)
+def _form(term: str) -> tuple[str, re.Pattern[str]]:
+    """What all forms of a word begin with, and a pattern of them as whole words."""
     # Codes and numbers have no other forms.
     if len(term) < _MIN_STEM_CHARACTERS or not term.isalpha():
-        return False
+        return term, re.compile(rf"\b{re.escape(term)}\b")
     stem = term[: max(_MIN_STEM_CHARACTERS, len(term) - _ENDING_CHARACTERS)]
-    # Most passages hold no form of the word: that is seen without looking at each word.
-    if stem not in text:
-        return False
-    longest = len(term) + _ENDING_CHARACTERS
-    return any(word.startswith(stem) and len(word) <= longest for word in words)
+    endings = len(term) + _ENDING_CHARACTERS - len(stem)
+    return stem, re.compile(rf"\b{re.escape(stem)}\w{{0,{endings}}}\b")

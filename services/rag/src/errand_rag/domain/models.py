@@ -32,6 +32,7 @@ class JobKind(StrEnum):
     PURGE_COLLECTION = "purge_collection"
     REINDEX = "reindex"
     RECONCILE = "reconcile"
+    SWEEP_INDEX = "sweep_index"
 
 
 class SearchMode(StrEnum):
@@ -317,7 +318,8 @@ class IngestedDocument:
 class SearchQuery:
     """What is looked for; no collections means all of the tenant's, `min_similarity` 0 no bound.
 
-    `diversity` (0 to 1) trades score for unlikeness, `neighbours` asks for chunks around each hit.
+    `diversity` (0 to 1) trades score for unlikeness, `neighbours` asks for chunks around each hit,
+    `rerank` for a cross-encoder's order.
     """
 
     text: str
@@ -328,25 +330,34 @@ class SearchQuery:
     where: Filter | None = None
     diversity: float = 0.0
     neighbours: int = 0
+    rerank: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A passage with its rank score (one answer's scale only) and cosine similarity."""
+    """A passage with its rank score (one answer's scale only) and cosine similarity.
+
+    `rerank_score` is the cross-encoder's, 0 to 1, None where none was asked.
+    """
 
     passage: Passage
     score: float
     similarity: float
     text_before: str = ""
     text_after: str = ""
+    rerank_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Hits, best first; `degraded` when they come from words alone though vectors were wanted."""
+    """Hits, best first; `degraded` when they come from words alone though vectors were wanted.
+
+    `reranked` when they are in the cross-encoder's order.
+    """
 
     hits: tuple[SearchHit, ...]
     degraded: bool
+    reranked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

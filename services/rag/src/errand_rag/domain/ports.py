@@ -40,6 +40,17 @@ class Embedder(Protocol):
         """
 
 
+class Reranker(Protocol):
+    """Reads a query together with each of some texts."""
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
+        """How well each of 1 to 256 texts answers the query, 0 to 1.
+
+        Raises Unavailable, Overloaded or DeadlineExceeded when it may work later, ModelUnavailable
+        when no cross-encoder is served.
+        """
+
+
 class TokenCounter(Protocol):
     """Counts tokens as the embedding model does."""
 
@@ -287,6 +298,9 @@ class Jobs(Protocol):
     async def writing(self, purge: Job) -> bool:
         """Whether a job is at work that may store vectors of what this one removes."""
 
+    async def sweep_later(self, purge: Job, *, delay_seconds: float) -> None:
+        """Stores the job that drops the index once more, unless it is stored."""
+
     async def release_owner(self, owner: str) -> int:
         """Gives back what a former process of this name held."""
 
@@ -303,3 +317,10 @@ class Cache(Protocol):
 
     def forget(self, collection_id: str) -> None:
         """Drops what may be of this collection."""
+
+
+class SharedCache(Protocol):
+    """Something that all replicas share and that may hold what is deleted."""
+
+    async def forget(self, tenant_id: str) -> None:
+        """Drops all of a tenant. Raises Unavailable."""

@@ -39,8 +39,8 @@ class QueryCache:
     def put(self, key: Key, answer: SearchResult, *, epoch: int) -> None:
         """Remembers an answer that was looked for since `epoch`.
 
-        Not when something was forgotten after that: it may hold what was deleted. One from words
-        alone for want of vectors is not worth it.
+        Not when something was forgotten after that: it may hold what was deleted. One that was found without
+        what was asked for (vectors, a cross-encoder) for want of it is not worth it.
         """
         if answer.degraded or epoch != self.epoch:
             return

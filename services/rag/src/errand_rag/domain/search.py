@@ -32,7 +32,7 @@ from errand_rag.domain.models import (
     Vector,
 )
 from errand_rag.domain.neighbours import with_neighbours
-from errand_rag.domain.ports import Collections, Embedder, Passages, VectorStore
+from errand_rag.domain.ports import Collections, Embedder, Passages, Reranker, VectorStore
 from errand_rag.domain.query_cache import QueryCache
 
 # Each side gives more than is asked for: fusion needs the places below the cut.
@@ -43,8 +43,12 @@ _MAX_ROUNDS = 3
 # query match, and asking for more of them is cheaper than naming them.
 _MAX_NAMED_DOCUMENTS = 2000
 _BATCH_AT_ONCE = 8
+# A cross-encoder reads the query anew with each passage: some milliseconds a passage.
+_READ_PER_HIT, _MIN_READ, _MAX_READ = 3, 20, 100
 # The vector side's faults that words can stand in for.
 _AWAY = (Unavailable, Overloaded, RateLimited, DeadlineExceeded, ModelUnavailable)
+# Those that the former order can stand in for; that no cross-encoder is served is the caller's to know.
+_RERANKER_AWAY = (Unavailable, Overloaded, RateLimited, DeadlineExceeded)
 
 
 @dataclass(slots=True)
@@ -77,12 +81,14 @@ class SearchService:
         passages: Passages,
         vectors: VectorStore,
         embedder: Embedder,
+        reranker: Reranker,
         cache: QueryCache,
     ) -> None:
         self._collections = collections
         self._passages = passages
         self._vectors = vectors
         self._embedder = embedder
+        self._reranker = reranker
         self._cache = cache
 
     async def search(self, query: SearchQuery) -> SearchResult:
@@ -96,7 +102,8 @@ class SearchService:
         if known is None:
             epoch = self._cache.epoch
             known = await self._answer(principal.tenant_id, collections, query)
-            self._cache.put(key, known, epoch=epoch)
+            if known.reranked or not query.rerank:
+                self._cache.put(key, known, epoch=epoch)
         return known
 
     async def search_batch(self, queries: Sequence[SearchQuery]) -> tuple[SearchResult, ...]:
@@ -134,19 +141,36 @@ class SearchService:
         found = await self._find(tenant_id, collections, query)
         if query.min_similarity:
             await self._fill_similarities(found, found.passages)
-        scores = dict(islice((await self._ranked(query, found)).items(), query.top_k))
-        await self._fill_similarities(found, scores)
-        hits = _hits(found, scores)
+        scores = {id_: score for id_, score in _scores(query, found).items() if _near_enough(query, found, id_)}
+        reranked = await self._reranked(query, found, scores) if query.rerank else None
+        chosen = await self._chosen(query, found, scores if reranked is None else reranked)
+        await self._fill_similarities(found, chosen)
+        hits = _hits(found, {id_: scores[id_] for id_ in chosen}, reranked or {})
         if query.neighbours:
             around = await self._passages.around(tenant_id, [hit.passage for hit in hits], query.neighbours)
             hits = tuple(with_neighbours(hit, around) for hit in hits)
-        return SearchResult(hits=hits, degraded=found.side.away)
+        return SearchResult(hits=hits, degraded=found.side.away, reranked=reranked is not None)
 
-    async def _ranked(self, query: SearchQuery, found: _Found) -> dict[str, float]:
-        """Scores, best first; with diversity asked for, in the order that it gives."""
-        scores = {id_: score for id_, score in _scores(query, found).items() if _near_enough(query, found, id_)}
+    async def _reranked(
+        self, query: SearchQuery, found: _Found, scores: Mapping[str, float]
+    ) -> dict[str, float] | None:
+        """The cross-encoder's scores of the best, best first; None while it is away. Raises ModelUnavailable."""
+        limit = min(max(query.top_k * _READ_PER_HIT, _MIN_READ), _MAX_READ)
+        ids = list(islice(scores, limit))
+        if not ids:
+            return {}
+        texts = [_whole(found.passages[id_]) for id_ in ids]
+        try:
+            read = dict(zip(ids, await self._reranker.rerank(query.text, texts), strict=True))
+        except _RERANKER_AWAY:
+            return None
+        # Of equal ones the order that they had stays.
+        return dict(sorted(read.items(), key=lambda pair: -pair[1]))
+
+    async def _chosen(self, query: SearchQuery, found: _Found, scores: Mapping[str, float]) -> list[str]:
+        """Ids of the hits; with diversity asked for, in the order that it gives."""
         if not query.diversity or found.side.away:
-            return scores
+            return list(islice(scores, query.top_k))
         candidates = dict(islice(scores.items(), query.top_k * _CANDIDATES_PER_HIT))
         vectors: dict[str, Vector] = {}
         for collection_id in found.side.vectors:
@@ -154,8 +178,7 @@ class SearchService:
             if ids:
                 with contextlib.suppress(*_AWAY):
                     vectors |= await self._vectors.fetch(found.side.indexes[collection_id], ids)
-        order = diversify(candidates, vectors, diversity=query.diversity, limit=query.top_k)
-        return {id_: scores[id_] for id_ in order}
+        return list(diversify(candidates, vectors, diversity=query.diversity, limit=query.top_k))
 
     async def _find(self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery) -> _Found:
         """Asks both sides, then reads the rows of all they found at once.
@@ -262,12 +285,16 @@ class SearchService:
             side.away = True
 
 
-def _hits(found: _Found, scores: Mapping[str, float]) -> tuple[SearchHit, ...]:
+def _hits(found: _Found, scores: Mapping[str, float], reranked: Mapping[str, float]) -> tuple[SearchHit, ...]:
     similarity = found.side.similarity
     return tuple(
-        SearchHit(passage=found.passages[id_], score=score, similarity=similarity.get(id_, 0.0))
+        SearchHit(found.passages[id_], score, similarity.get(id_, 0.0), rerank_score=reranked.get(id_))
         for id_, score in scores.items()
     )
+
+
+def _whole(passage: Passage) -> str:
+    return f"{passage.title} {passage.heading} {passage.text}"
 
 
 def _near_enough(query: SearchQuery, found: _Found, chunk_id: str) -> bool:
@@ -288,5 +315,4 @@ def _scores(query: SearchQuery, found: _Found) -> dict[str, float]:
 def _word_weights(query: SearchQuery, found: _Found) -> dict[str, float]:
     """How much a place among the words' hits counts: squared, so that one common word counts little."""
     terms = query_terms(query.text)
-    texts = {id_: found.passages[id_] for id_ in found.by_words}
-    return {id_: coverage(terms, f"{p.title} {p.heading} {p.text}") ** 2 for id_, p in texts.items()}
+    return {id_: coverage(terms, _whole(found.passages[id_])) ** 2 for id_ in found.by_words}

@@ -250,10 +250,9 @@ async def begin_building(session: AsyncSession, row: CollectionRow, model: str, 
 
 
 async def _dropped_indexes(session: AsyncSession, collection_id: str) -> frozenset[str]:
-    """Names of those that wait to be dropped."""
-    names = sa.select(JobRow.index_name).where(
-        JobRow.kind == JobKind.PURGE_COLLECTION.value, JobRow.collection_id == collection_id
-    )
+    """Names of those that wait to be dropped, for the first or the last time."""
+    drops = (JobKind.PURGE_COLLECTION.value, JobKind.SWEEP_INDEX.value)
+    names = sa.select(JobRow.index_name).where(JobRow.kind.in_(drops), JobRow.collection_id == collection_id)
     return frozenset((await session.execute(names)).scalars())
 
 

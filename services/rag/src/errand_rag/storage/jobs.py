@@ -123,6 +123,22 @@ class SqlJobs:
         async with self._database.transaction(read_only=True) as session:
             return (await session.execute(query.limit(1))).first() is not None
 
+    async def sweep_later(self, purge: Job, *, delay_seconds: float) -> None:
+        """Stores the job that drops the index once more, unless it is stored."""
+        stored = sa.select(JobRow.id).where(JobRow.kind == JobKind.SWEEP_INDEX.value, JobRow.index_name == purge.index)
+        async with self._database.transaction() as session:
+            if (await session.execute(stored.limit(1))).first() is None:
+                store_job(
+                    session,
+                    JobKind.SWEEP_INDEX,
+                    tenant_id=purge.tenant_id,
+                    collection_id=purge.collection_id,
+                    document_id="",
+                    principal_id=purge.principal_id,
+                    index=purge.index,
+                    delay_seconds=delay_seconds,
+                )
+
     async def release_owner(self, owner: str) -> int:
         """Gives back what a former process of this name held; its attempts stay counted."""
         free = sa.update(JobRow).values(lease_owner=None, lease_until=None)

@@ -185,12 +185,15 @@ def search_query(request: rag_pb2.SearchRequest) -> SearchQuery:
         where=_filter(request.filter) if request.HasField("filter") else None,
         diversity=request.diversity,
         neighbours=request.neighbours,
+        rerank=request.rerank,
     )
 
 
 def search_response(result: SearchResult) -> rag_pb2.SearchResponse:
     """The passages as they are sent."""
-    return rag_pb2.SearchResponse(hits=[_hit(hit) for hit in result.hits], degraded=result.degraded)
+    return rag_pb2.SearchResponse(
+        hits=[_hit(hit) for hit in result.hits], degraded=result.degraded, reranked=result.reranked
+    )
 
 
 def _hit(hit: SearchHit) -> rag_pb2.SearchHit:
@@ -211,6 +214,7 @@ def _hit(hit: SearchHit) -> rag_pb2.SearchHit:
         metadata=_metadata_message(passage.metadata),
         text_before=hit.text_before,
         text_after=hit.text_after,
+        rerank_score=hit.rerank_score,
     )
 
 

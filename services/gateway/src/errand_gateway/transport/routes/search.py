@@ -49,6 +49,7 @@ class CollectionSearch(Body):
         float, Field(ge=0, le=1, description="How much hits are to differ from one another: 0 not at all.")
     ] = 0.0
     neighbours: Annotated[int, Field(ge=0, le=3, description="Chunks to give before and after each hit.")] = 0
+    rerank: Annotated[bool, Field(description="Whether a cross-encoder reads and orders the best passages.")] = False
 
     def command(self, collections: list[str]) -> SearchCommand:
         """What the rag service is asked; raises InvalidArgument for a filter that is too deep."""
@@ -61,6 +62,7 @@ class CollectionSearch(Body):
             filter=self.filter.filter() if self.filter else None,
             diversity=self.diversity,
             neighbours=self.neighbours,
+            rerank=self.rerank,
         )
 
 
