@@ -15,6 +15,7 @@ from errand_common.errors import Unauthenticated, Unavailable
 from errand_common.principal import Principal
 from errand_common.testing.keys import TestKeys, principal
 from errand_common.tokens import TokenSigner, TokenVerifier, generate_signing_key
+from structlog.testing import capture_logs
 
 
 async def test_a_token_gives_back_its_principal(keys: TestKeys) -> None:
@@ -206,3 +207,22 @@ async def test_keys_that_come_late_are_waited_for(
 
 async def test_without_a_source_there_is_nothing_to_wait_for() -> None:
     await asyncio.wait_for(TokenVerifier("").wait_for_keys(), 1)
+
+
+async def test_a_source_that_stays_away_is_told_of_at_growing_distance(
+    keys: TestKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pods wait for it during an installation, and one line a second hid all others."""
+    monkeypatch.setattr(tokens, "_RETRY_SECONDS", 0.0)
+    file = tmp_path / "late.json"
+    verifier = TokenVerifier(str(file))
+    with capture_logs() as told:
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                await verifier.verify(keys.signer.sign(principal()))
+        file.write_text(keys.jwks_file.read_text())
+        assert await verifier.verify(keys.signer.sign(principal()))
+    assert [(line["log_level"], line["failures"]) for line in told] == [
+        *(("warning", count) for count in (1, 2, 4, 8, 16)),
+        ("info", 20),
+    ]

@@ -112,6 +112,7 @@ class KeySet:
         self._source = source
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = self._failed_at = float("-inf")
+        self._failures = 0
         self._lock = asyncio.Lock()
 
     async def key(self, key_id: str) -> jwt.PyJWK:
@@ -143,12 +144,22 @@ class KeySet:
                 key_set = jwt.PyJWKSet.from_dict(json.loads(await self._load()))
             except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
                 self._failed_at = time.monotonic()
-                _log.warning("the key set for tokens cannot be read", source=self._source, error=str(error))
+                self._tell(error)
             else:
+                if self._failures:
+                    _log.info("the key set for tokens is read", source=self._source, failures=self._failures)
+                self._failures = 0
                 self._read_at, self._failed_at = time.monotonic(), float("-inf")
                 self._keys = {str(key.key_id): key for key in key_set.keys}
         if not self._keys:
             raise Unavailable("token key set")
+
+    def _tell(self, error: Exception) -> None:
+        """At the first failure, and then each time that twice as many have come: pods wait so for minutes."""
+        self._failures += 1
+        if self._failures.bit_count() == 1:
+            told = {"source": self._source, "error": str(error), "failures": self._failures}
+            _log.warning("the key set for tokens cannot be read", **told)
 
     async def _load(self) -> str:
         if self._source.startswith(("http://", "https://")):
