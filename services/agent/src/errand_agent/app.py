@@ -104,13 +104,13 @@ async def serve(settings: AgentSettings) -> None:
         stack.push_async_callback(database.close)
         targets = (settings.inference_target, settings.tools_target, settings.rag_target)
         channels = [await stack.enter_async_context(create_channel(target)) for target in targets]
+        bell, flags = Bell(), Flags(settings.flags_file)
         inference, toolbox, retriever = (
             InferenceModel(channels[0]),
-            ToolsToolbox(channels[1]),
+            ToolsToolbox(channels[1], bell.tell),
             RagRetriever(channels[2]),
         )
         model = ObservedModel(inference, "agent")
-        bell, flags = Bell(), Flags(settings.flags_file)
         options = LoopOptions(
             settings.retrieval_top_k,
             settings.retrieval_min_similarity,

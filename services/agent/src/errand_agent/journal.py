@@ -33,11 +33,29 @@ _LOOK_SECONDS = 2.0
 _SEEN_SECONDS = 1.0
 
 
-class Bell:
-    """Wakes those who watch a run, and carries the wish to cancel it."""
+class Watcher(asyncio.Event):
+    """Set when a run has news; holds what its running tools told last, by their calls, until it is read."""
 
     def __init__(self) -> None:
-        self._watchers: dict[str, dict[asyncio.Event, bool]] = {}
+        super().__init__()
+        self._told: dict[int, Mapping[str, Any]] = {}
+
+    def hear(self, progress: Mapping[str, Any]) -> None:
+        """Takes the place of what the same call told before."""
+        self._told[progress["call_index"]] = progress
+        self.set()
+
+    def take(self) -> list[Mapping[str, Any]]:
+        """What was told since the last time."""
+        told, self._told = list(self._told.values()), {}
+        return told
+
+
+class Bell:
+    """Wakes those who watch a run, and carries the wish to cancel it and what its tools tell."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[str, dict[Watcher, bool]] = {}
         self._cancelled: dict[str, asyncio.Event] = {}
 
     def ring(self, run_id: str, *, rests: bool = False) -> None:
@@ -46,13 +64,19 @@ class Bell:
             if reads_along or rests:
                 watcher.set()
 
-    def watch(self, run_id: str, *, reads_along: bool = True) -> asyncio.Event:
+    def tell(self, run_id: str, progress: Mapping[str, Any]) -> None:
+        """How far a tool is, for those who read along now: nobody is told later."""
+        for watcher, reads_along in self._watchers.get(run_id, {}).items():
+            if reads_along:
+                watcher.hear(progress)
+
+    def watch(self, run_id: str, *, reads_along: bool = True) -> Watcher:
         """An event that is set when the run has news, for who does not read along when it rests."""
-        watcher = asyncio.Event()
+        watcher = Watcher()
         self._watchers.setdefault(run_id, {})[watcher] = reads_along
         return watcher
 
-    def unwatch(self, run_id: str, watcher: asyncio.Event) -> None:
+    def unwatch(self, run_id: str, watcher: Watcher) -> None:
         """Ends a watch."""
         watchers = self._watchers.get(run_id, {})
         watchers.pop(watcher, None)

@@ -2,7 +2,7 @@
 
 from errand.agent.v1 import agent_pb2 as pb
 from errand_gateway.clients.agent.messages import event, run
-from errand_gateway.domain.resources import Approval, ApprovalState, RunState, StopReason
+from errand_gateway.domain.resources import Approval, ApprovalState, RunState, StopReason, ToolProgress
 
 
 def test_a_call_that_waits_for_a_person_is_told_as_such() -> None:
@@ -15,3 +15,10 @@ def test_a_call_that_waits_for_a_person_is_told_as_such() -> None:
 def test_a_run_that_waits_says_why() -> None:
     waiting = run(pb.Run(state=pb.RUN_STATE_WAITING, stop_reason=pb.STOP_REASON_NEEDS_APPROVAL))
     assert (waiting.state, waiting.stop_reason) == (RunState.WAITING, StopReason.NEEDS_APPROVAL)
+
+
+def test_how_far_a_tool_is_is_told_as_such() -> None:
+    progress = pb.ToolProgress(tool_name="crm.export", call_index=1, message="reading", done=4, total=10, elapsed_ms=9)
+    told = event(pb.RunEvent(sequence=3, tool_progress=progress))
+    assert told.body == ToolProgress("crm.export", 1, "reading", 4, 10, 9)
+    assert told.sequence == 3

@@ -9,6 +9,7 @@ from errand_common.telemetry.metrics import CIRCUITS_OPEN, counter, exemplar, hi
 from opentelemetry.trace import Span, Status, StatusCode
 
 from errand_tools.domain.execution import Call, ToolExecutor
+from errand_tools.domain.progress import Tell, unheard
 from errand_tools.domain.tools import ExecutionStatus, Outcome
 from errand_tools.settings import ToolsSettings
 
@@ -42,7 +43,7 @@ class ObservedExecutor:
         self._executor = executor
         self._builtin_names = builtin_names
 
-    async def execute(self, tenant_id: str, call: Call) -> Outcome:
+    async def execute(self, tenant_id: str, call: Call, tell: Tell = unheard) -> Outcome:
         """The call's outcome; raises what the executor raises."""
         label = call.name if call.name in self._builtin_names else _CUSTOM
         status = "error"
@@ -50,7 +51,7 @@ class ObservedExecutor:
         attributes = {genai.OPERATION: genai.EXECUTE_TOOL}
         with _tracer.start_as_current_span(f"{genai.EXECUTE_TOOL} {label}", attributes=attributes) as span:
             try:
-                outcome = await self._executor.execute(tenant_id, call)
+                outcome = await self._executor.execute(tenant_id, call, tell)
                 status = outcome.status.value
                 if outcome.status is ExecutionStatus.DENIED:
                     # What was held is an operator's business; the reason is a sentence of ours, not of the tool.

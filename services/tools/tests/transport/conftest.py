@@ -64,6 +64,15 @@ class ToolsClient:
         response = await self.call("ExecuteTool", request)
         return response.status, json.loads(response.result_json)
 
+    async def stream(self, name: str) -> AsyncIterator[tools_pb2.ExecuteToolStreamResponse]:
+        """What a new call tells, then its result."""
+        self.calls += 1
+        call = tools_pb2.ExecuteToolRequest(name=name, run_id="run_1", step=self.calls)
+        with acting_as(principal("t1", roles=("admin",)), signer=self.keys.signer), translate_errors("tools"):
+            stream = self.stub.ExecuteToolStream(tools_pb2.ExecuteToolStreamRequest(request=call), timeout=20)
+        async for response in stream:
+            yield response
+
 
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:

@@ -235,8 +235,24 @@ class TextDelta(_message.Message):
     text: str
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
+class ToolProgress(_message.Message):
+    __slots__ = ("tool_name", "call_index", "message", "done", "total", "elapsed_ms")
+    TOOL_NAME_FIELD_NUMBER: _ClassVar[int]
+    CALL_INDEX_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_MS_FIELD_NUMBER: _ClassVar[int]
+    tool_name: str
+    call_index: int
+    message: str
+    done: float
+    total: float
+    elapsed_ms: float
+    def __init__(self, tool_name: _Optional[str] = ..., call_index: _Optional[int] = ..., message: _Optional[str] = ..., done: _Optional[float] = ..., total: _Optional[float] = ..., elapsed_ms: _Optional[float] = ...) -> None: ...
+
 class RunEvent(_message.Message):
-    __slots__ = ("sequence", "at", "started", "step", "delta", "ended", "approval")
+    __slots__ = ("sequence", "at", "started", "step", "delta", "ended", "approval", "tool_progress")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -244,6 +260,7 @@ class RunEvent(_message.Message):
     DELTA_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
+    TOOL_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     at: _timestamp_pb2.Timestamp
     started: RunStarted
@@ -251,7 +268,8 @@ class RunEvent(_message.Message):
     delta: TextDelta
     ended: Run
     approval: Approval
-    def __init__(self, sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[RunStarted, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., delta: _Optional[_Union[TextDelta, _Mapping]] = ..., ended: _Optional[_Union[Run, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ...) -> None: ...
+    tool_progress: ToolProgress
+    def __init__(self, sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[RunStarted, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., delta: _Optional[_Union[TextDelta, _Mapping]] = ..., ended: _Optional[_Union[Run, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., tool_progress: _Optional[_Union[ToolProgress, _Mapping]] = ...) -> None: ...
 
 class RunAgentRequest(_message.Message):
     __slots__ = ("agent", "conversation_id", "message", "idempotency_key", "priority", "start_at", "when_busy")

@@ -418,6 +418,32 @@ class ExecuteToolResponse(_message.Message):
     cost_micros: int
     def __init__(self, status: _Optional[_Union[ExecutionStatus, str]] = ..., result_json: _Optional[str] = ..., duration_ms: _Optional[float] = ..., truncated: _Optional[bool] = ..., effect_id: _Optional[str] = ..., replayed: _Optional[bool] = ..., cost_micros: _Optional[int] = ...) -> None: ...
 
+class ExecuteToolStreamRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: ExecuteToolRequest
+    def __init__(self, request: _Optional[_Union[ExecuteToolRequest, _Mapping]] = ...) -> None: ...
+
+class ToolProgress(_message.Message):
+    __slots__ = ("message", "done", "total", "elapsed_ms")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_MS_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    done: float
+    total: float
+    elapsed_ms: float
+    def __init__(self, message: _Optional[str] = ..., done: _Optional[float] = ..., total: _Optional[float] = ..., elapsed_ms: _Optional[float] = ...) -> None: ...
+
+class ExecuteToolStreamResponse(_message.Message):
+    __slots__ = ("progress", "result")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    progress: ToolProgress
+    result: ExecuteToolResponse
+    def __init__(self, progress: _Optional[_Union[ToolProgress, _Mapping]] = ..., result: _Optional[_Union[ExecuteToolResponse, _Mapping]] = ...) -> None: ...
+
 class Effect(_message.Message):
     __slots__ = ("id", "run_id", "step", "call_index", "tool_name", "arguments_hash", "state", "status", "created_at", "completed_at")
     ID_FIELD_NUMBER: _ClassVar[int]

@@ -80,6 +80,11 @@ class ToolsServiceStub:
                 request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolRequest.SerializeToString,
                 response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolResponse.FromString,
                 _registered_method=True)
+        self.ExecuteToolStream = channel.unary_stream(
+                '/errand.tools.v1.ToolsService/ExecuteToolStream',
+                request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolStreamRequest.SerializeToString,
+                response_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolStreamResponse.FromString,
+                _registered_method=True)
         self.ListEffects = channel.unary_unary(
                 '/errand.tools.v1.ToolsService/ListEffects',
                 request_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ListEffectsRequest.SerializeToString,
@@ -209,6 +214,14 @@ class ToolsServiceServicer:
 
     def ExecuteTool(self, request, context):
         """Runs a tool once. A tool that fails, hangs or floods is an outcome, not an RPC error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExecuteToolStream(self, request, context):
+        """The same, and what the tool tells while it runs: the newest word alone, at most twice a second. The last
+        message is the result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -352,6 +365,11 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.ExecuteTool,
                     request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolRequest.FromString,
                     response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolResponse.SerializeToString,
+            ),
+            'ExecuteToolStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExecuteToolStream,
+                    request_deserializer=errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolStreamRequest.FromString,
+                    response_serializer=errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolStreamResponse.SerializeToString,
             ),
             'ListEffects': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEffects,
@@ -663,6 +681,33 @@ class ToolsService:
             '/errand.tools.v1.ToolsService/ExecuteTool',
             errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolRequest.SerializeToString,
             errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExecuteToolStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/errand.tools.v1.ToolsService/ExecuteToolStream',
+            errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolStreamRequest.SerializeToString,
+            errand_dot_tools_dot_v1_dot_tools__pb2.ExecuteToolStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

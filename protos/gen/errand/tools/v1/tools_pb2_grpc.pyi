@@ -51,6 +51,10 @@ class ToolsServiceStub:
     """Removes a registered tool; built-in tools can only be turned off."""
     ExecuteTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ExecuteToolRequest, _tools_pb2.ExecuteToolResponse]
     """Runs a tool once. A tool that fails, hangs or floods is an outcome, not an RPC error."""
+    ExecuteToolStream: _grpc.UnaryStreamMultiCallable[_tools_pb2.ExecuteToolStreamRequest, _tools_pb2.ExecuteToolStreamResponse]
+    """The same, and what the tool tells while it runs: the newest word alone, at most twice a second. The last
+    message is the result.
+    """
     ListEffects: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ListEffectsRequest, _tools_pb2.ListEffectsResponse]
     """The ledger's entries, newest first."""
     SettleEffect: _grpc.UnaryUnaryMultiCallable[_tools_pb2.SettleEffectRequest, _tools_pb2.SettleEffectResponse]
@@ -101,6 +105,10 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     """Removes a registered tool; built-in tools can only be turned off."""
     ExecuteTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.ExecuteToolRequest, _tools_pb2.ExecuteToolResponse]  # type: ignore[assignment]
     """Runs a tool once. A tool that fails, hangs or floods is an outcome, not an RPC error."""
+    ExecuteToolStream: _aio.UnaryStreamMultiCallable[_tools_pb2.ExecuteToolStreamRequest, _tools_pb2.ExecuteToolStreamResponse]  # type: ignore[assignment]
+    """The same, and what the tool tells while it runs: the newest word alone, at most twice a second. The last
+    message is the result.
+    """
     ListEffects: _aio.UnaryUnaryMultiCallable[_tools_pb2.ListEffectsRequest, _tools_pb2.ListEffectsResponse]  # type: ignore[assignment]
     """The ledger's entries, newest first."""
     SettleEffect: _aio.UnaryUnaryMultiCallable[_tools_pb2.SettleEffectRequest, _tools_pb2.SettleEffectResponse]  # type: ignore[assignment]
@@ -202,6 +210,16 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tools_pb2.ExecuteToolResponse, _abc.Awaitable[_tools_pb2.ExecuteToolResponse]]:
         """Runs a tool once. A tool that fails, hangs or floods is an outcome, not an RPC error."""
+
+    @_abc_1.abstractmethod
+    def ExecuteToolStream(
+        self,
+        request: _tools_pb2.ExecuteToolStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_tools_pb2.ExecuteToolStreamResponse], _abc.AsyncIterator[_tools_pb2.ExecuteToolStreamResponse]]:
+        """The same, and what the tool tells while it runs: the newest word alone, at most twice a second. The last
+        message is the result.
+        """
 
     @_abc_1.abstractmethod
     def ListEffects(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import grpc
 from errand.common.v1 import common_pb2
@@ -23,8 +24,12 @@ _PAGE = 200
 class ToolsToolbox:
     """Lists and runs the tenant's tools."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, tell: Callable[[str, Mapping[str, Any]], None] = lambda *_: None
+    ) -> None:
+        """`tell` gets a run's id and how far a tool is that it called."""
         self._stub = tools_pb2_grpc.ToolsServiceStub(channel)
+        self._tell = tell
 
     async def declared(self, names: Sequence[str]) -> list[ToolSpec]:
         """The enabled ones among these tools that no policy denies, in this order."""
@@ -59,11 +64,30 @@ class ToolsToolbox:
             call_index=index,
             collection_ids=collections,
         )
+        response = pb.ExecuteToolResponse()
         with translate_errors("tools"):
-            response = await self._stub.ExecuteTool(request, timeout=deadline_seconds(_EXECUTE_SECONDS))
+            timeout = deadline_seconds(_EXECUTE_SECONDS)
+            async for event in self._stub.ExecuteToolStream(
+                pb.ExecuteToolStreamRequest(request=request), timeout=timeout
+            ):
+                if event.WhichOneof("event") == "result":
+                    response = event.result
+                elif event.WhichOneof("event") == "progress":
+                    self._tell(run_id, _told(call.name, index, event.progress))
         failed = response.status != pb.EXECUTION_STATUS_SUCCEEDED
         told = response.result_json or '{"error": "the tool gave no result"}'
         return ToolResult(told, failed, response.duration_ms, Usage(tool_cost_micros=response.cost_micros))
+
+
+def _told(tool_name: str, index: int, progress: pb.ToolProgress) -> dict[str, Any]:
+    return {
+        "tool_name": tool_name,
+        "call_index": index,
+        "message": progress.message,
+        "done": progress.done,
+        "total": progress.total,
+        "elapsed_ms": progress.elapsed_ms,
+    }
 
 
 def _spec(tool: pb.Tool) -> ToolSpec:

@@ -223,13 +223,15 @@ class EventKind(StrEnum):
     DELTA = "delta"
     ENDED = "ended"
     APPROVAL = "approval"
+    TOOL_PROGRESS = "tool_progress"
 
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
     """An event of a run's ordered log. `payload` depends on the kind.
 
-    A step, a text, an approval's id and state, or nothing.
+    A step, a text, an approval's id and state, or nothing. How far a tool is is not in the log; it has the number of
+    the event before it.
     """
 
     sequence: int

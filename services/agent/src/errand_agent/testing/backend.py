@@ -121,6 +121,8 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
     def __init__(self) -> None:
         self.asked: Counter[tuple[str, int, int]] = Counter()
         self.arguments: dict[str, str] = {}
+        self.progress: list[tools.ToolProgress] = []
+        self.heard = asyncio.Event()
 
     async def ListTools(  # noqa: N802 - the contract's name
         self, request: tools.ListToolsRequest, context: Any
@@ -146,6 +148,15 @@ class FakeTools(tools_pb2_grpc.ToolsServiceServicer):
         self.asked[request.run_id, request.step, request.call_index] += 1
         self.arguments[request.run_id] = request.arguments_json
         return tools.ExecuteToolResponse(status=tools.EXECUTION_STATUS_SUCCEEDED, result_json='{"result": 42}')
+
+    async def ExecuteToolStream(  # noqa: N802 - the contract's name
+        self, request: tools.ExecuteToolStreamRequest, context: Any
+    ) -> AsyncIterator[tools.ExecuteToolStreamResponse]:
+        """What `progress` holds, each until the test has `heard` of it, then the same."""
+        for progress in self.progress:
+            yield tools.ExecuteToolStreamResponse(progress=progress)
+            await self.heard.wait()
+        yield tools.ExecuteToolStreamResponse(result=await self.ExecuteTool(request.request, context))
 
 
 class FakeRag(rag_pb2_grpc.RagServiceServicer):

@@ -99,6 +99,8 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
                 message.delta.text = str(event.payload["text"])
             case EventKind.ENDED:
                 message.ended.CopyFrom(convert.run_message(await self._runs.get(run_id)))
+            case EventKind.TOOL_PROGRESS:
+                message.tool_progress.CopyFrom(pb.ToolProgress(**event.payload))
             case EventKind.APPROVAL:
                 approval = convert.approval_message(await self._runs.approval(str(event.payload["id"])))
                 approval.state = pb.ApprovalState.Value(f"APPROVAL_STATE_{event.payload['state']}")  # type: ignore[assignment]

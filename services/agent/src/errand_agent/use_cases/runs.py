@@ -19,7 +19,18 @@ from errand_agent.domain.approvals import Approval
 from errand_agent.domain.callees import MOST_DEEP
 from errand_agent.domain.conversations import title_of
 from errand_agent.domain.flags import Flag
-from errand_agent.domain.runs import Budget, EventKind, Opinion, Outcome, Priority, Run, RunEvent, RunState, StopReason
+from errand_agent.domain.runs import (
+    Budget,
+    EventKind,
+    Opinion,
+    Outcome,
+    Priority,
+    Run,
+    RunEvent,
+    RunState,
+    StepKind,
+    StopReason,
+)
 from errand_agent.executor import RunExecutor
 from errand_agent.journal import Bell, rung
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
@@ -248,7 +259,12 @@ class RunUseCases:
                     after = event.sequence
                 if events and events[-1].kind is EventKind.ENDED:
                     return
+                if any(event.payload.get("kind") == StepKind.OBSERVE for event in events):
+                    # What it told before it ended is late.
+                    watcher.take()
                 if not events:
+                    for progress in watcher.take():
+                        yield RunEvent(after, utc_now(), EventKind.TOOL_PROGRESS, progress)
                     await rung(watcher, _POLL_SECONDS)
         finally:
             self._bell.unwatch(run_id, watcher)

@@ -188,12 +188,24 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolProgress:
+    """How far a running tool is, in its own words and unit; a `total` of 0 is not known."""
+
+    tool_name: str
+    call_index: int
+    message: str
+    done: float
+    total: float
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunEvent:
-    """An event of a run; `sequence` counts from 1."""
+    """An event of a run; `sequence` counts from 1. A tool's progress has that of the event before it."""
 
     sequence: int
     at: datetime | None
-    body: RunStarted | Step | TextDelta | Approval | Run
+    body: RunStarted | Step | TextDelta | ToolProgress | Approval | Run
 
 
 @dataclass(frozen=True, slots=True)

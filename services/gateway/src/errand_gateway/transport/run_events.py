@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sse_starlette import ServerSentEvent
 
-from errand_gateway.domain.resources import Approval, Run, RunEvent, RunStarted, Step, TextDelta
+from errand_gateway.domain.resources import Approval, Run, RunEvent, RunStarted, Step, TextDelta, ToolProgress
 from errand_gateway.transport.context import RequestContext
 from errand_gateway.transport.sse import event
 from errand_gateway.transport.tracing import describe_answer
@@ -16,6 +16,7 @@ _NAMES: Final[dict[type[Any], str]] = {
     RunStarted: "started",
     Step: "step",
     TextDelta: "delta",
+    ToolProgress: "tool_progress",
     Approval: "approval",
     Run: ENDED,
 }

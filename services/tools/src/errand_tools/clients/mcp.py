@@ -20,6 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from errand_tools.clients.guarded_httpx2 import GuardedTransport
 from errand_tools.clients.mcp_reading import read, reading_tools, told
 from errand_tools.domain.mcp import Remote, RemoteTool, offer_of
+from errand_tools.domain.progress import Progress
 from errand_tools.domain.tools import (
     CallContext,
     ExecutionStatus,
@@ -79,7 +80,7 @@ class SdkMcpConnections:
         """The tool's answer. Raises ToolDenied when the server lists another tool than the pinned one by now."""
         connection = await self._pinned(remote, tool, pinned_hash)
         try:
-            result = await connection.call(tool, arguments, context.timeout_seconds)
+            result = await connection.call(tool, arguments, context)
         except MCPError as error:
             raise await self._refused(remote, connection, error) from None
         except (*_BROKEN, ValueError, RuntimeError):
@@ -248,12 +249,17 @@ class _Connection:
         self._tools, self._listed_at = tools, time.monotonic()
         return tools
 
-    async def call(self, tool: str, arguments: JsonObject, timeout_seconds: float) -> Any:
+    async def call(self, tool: str, arguments: JsonObject, context: CallContext) -> Any:
         """What the tool gave. The SDK's own check of results is left out: it runs the server's patterns here."""
         session = self._entered().session
 
+        async def told(done: float, total: float | None, message: str | None) -> None:
+            context.tell(Progress(message or "", done, total or 0.0))
+
         async def ask(request: Any, kind: Any) -> Any:
-            return await session.send_request(request, kind, request_read_timeout_seconds=timeout_seconds)
+            return await session.send_request(
+                request, kind, request_read_timeout_seconds=context.timeout_seconds, progress_callback=told
+            )
 
         if tool not in self._own:
             return await read(tool, arguments, ask)

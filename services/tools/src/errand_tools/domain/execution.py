@@ -15,6 +15,7 @@ from errand_tools.domain.effects import CallPosition
 from errand_tools.domain.ledger import EffectAbsent, EffectCall, EffectLedger
 from errand_tools.domain.limits import CircuitBreaker, ConcurrencyLimit, RateLimit
 from errand_tools.domain.ports import Runner, ToolCaller
+from errand_tools.domain.progress import Tell, unheard
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.sanitise import clean_text, to_result
 from errand_tools.domain.schema import check_arguments, check_result
@@ -82,19 +83,19 @@ class ToolExecutor:
         self._breaker = breaker
         self._report = report
 
-    async def execute(self, tenant_id: str, call: Call) -> Outcome:
-        """The outcome of the call.
+    async def execute(self, tenant_id: str, call: Call, tell: Tell = unheard) -> Outcome:
+        """The outcome of the call; `tell` is told how far it is.
 
         Raises Conflict when the call's position was used with other arguments, and whatever the
         stores raise when they are away: nothing was sent then.
         """
         tool = await self._registry.find(tenant_id, call.name)
-        outcome, argument = await self._outcome(tenant_id, tool, call)
+        outcome, argument = await self._outcome(tenant_id, tool, call, tell)
         if tool is not None and outcome.status is not ExecutionStatus.UNKNOWN_TOOL:
             self._usage.count(tenant_id, tool, outcome, argument)
         return outcome
 
-    async def _outcome(self, tenant_id: str, tool: Tool | None, call: Call) -> tuple[Outcome, str]:
+    async def _outcome(self, tenant_id: str, tool: Tool | None, call: Call, tell: Tell) -> tuple[Outcome, str]:
         """The outcome, and the argument that was refused."""
         arguments = _parse(call.arguments_json)
         if isinstance(arguments, str):
@@ -106,7 +107,7 @@ class ToolExecutor:
         checked, problem = check_arguments(tool.parameters, arguments, schema_hash=tool.schema_hash)
         if problem:
             return failure(ExecutionStatus.INVALID_ARGUMENTS, clean_text(problem.sentence)), problem.argument
-        ready = _Ready(tenant_id, tool, call, arguments, checked)
+        ready = _Ready(tenant_id, tool, call, arguments, checked, tell)
         try:
             async with self._slot(ready):
                 return await self._run(ready), ""
@@ -222,10 +223,11 @@ class _Ready:
     call: Call
     given: JsonObject
     arguments: JsonObject
+    tell: Tell
 
     @property
     def context(self) -> CallContext:
-        return CallContext(self.tool.timeout_ms / 1000, collection_ids=self.call.collection_ids)
+        return CallContext(self.tool.timeout_ms / 1000, collection_ids=self.call.collection_ids, tell=self.tell)
 
 
 @dataclass(frozen=True, slots=True)

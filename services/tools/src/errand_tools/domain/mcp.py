@@ -219,6 +219,7 @@ class McpBook:
             raise ToolDenied("The tool's server was removed.")
         used = await self._secrets.credentials(tenant_id, server.auth, server.url)
         remote = Remote(tenant_id, server, tuple(used.headers.items()))
+        context = replace(context, tell=used.scrubbed(context.tell))
         with used.scrubbed_errors():
             return used.scrub(await self._connections.call(remote, binding.tool, tool.schema_hash, arguments, context))
 

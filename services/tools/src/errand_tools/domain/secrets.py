@@ -5,7 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from errand_common.errors import InvalidArgument, NotFound
 from errand_common.principal import Principal
 
 from errand_tools.domain.access import require_editor
+from errand_tools.domain.progress import Tell
 from errand_tools.domain.tokens import AccessTokens
 from errand_tools.domain.tools import AuthScheme, HttpAuth, OutcomeUnknown, ToolDenied, ToolError
 
@@ -102,6 +103,10 @@ class Credentials:
         except (ToolError, OutcomeUnknown) as error:
             error.message = self.scrub(error.message)
             raise
+
+    def scrubbed(self, tell: Tell) -> Tell:
+        """Tells the same without them."""
+        return lambda progress: tell(replace(progress, message=self.scrub(progress.message)))
 
     def _scrub_text(self, text: str) -> str:
         for hidden in self.hidden:

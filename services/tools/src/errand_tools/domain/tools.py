@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from errand_tools.domain.progress import Tell, unheard
+
 JsonObject = dict[str, Any]
 
 DEFAULT_TIMEOUT_MS = 10_000
@@ -237,11 +239,12 @@ def failure(status: ExecutionStatus, message: str, **more: Any) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a runner knows of the call besides its arguments."""
+    """What a runner knows of the call besides its arguments; by `tell` it says how far it is."""
 
     timeout_seconds: float
     effect_id: str = ""
     collection_ids: tuple[str, ...] = ()
+    tell: Tell = unheard
 
 
 # ToolError ── the call ended, and its outcome is known

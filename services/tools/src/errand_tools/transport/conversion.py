@@ -22,6 +22,7 @@ from errand_tools.domain.execution import Call
 from errand_tools.domain.lint import Rating
 from errand_tools.domain.openapi import ImportOptions, Operations, Skipped
 from errand_tools.domain.ports import Page, ToolFilter
+from errand_tools.domain.progress import Progress
 from errand_tools.domain.schema import parse_parameters, parse_result_schema
 from errand_tools.domain.secrets import Secret
 from errand_tools.domain.tools import (
@@ -324,6 +325,13 @@ def call_from_proto(message: tools_pb2.ExecuteToolRequest, roles: frozenset[str]
         position=CallPosition(message.run_id, message.step, message.call_index),
         collection_ids=tuple(message.collection_ids),
         roles=roles,
+    )
+
+
+def progress_to_proto(progress: Progress) -> tools_pb2.ToolProgress:
+    """The progress as a message."""
+    return tools_pb2.ToolProgress(
+        message=progress.message, done=progress.done, total=progress.total, elapsed_ms=progress.elapsed_ms
     )
 
 

@@ -1,5 +1,8 @@
 """errand.tools.v1.ToolsService."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +15,7 @@ from errand_tools.domain.erasure import TenantErasure
 from errand_tools.domain.execution import Call
 from errand_tools.domain.imports import OpenApiImporter
 from errand_tools.domain.mcp import McpBook
+from errand_tools.domain.progress import ProgressFeed, Tell, unheard
 from errand_tools.domain.registration import Registrar
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.secrets import SecretBook
@@ -26,8 +30,8 @@ Context = grpc.aio.ServicerContext[object, object]
 class Executor(Protocol):
     """Runs a tool."""
 
-    async def execute(self, tenant_id: str, call: Call) -> Outcome:
-        """How the call ended."""
+    async def execute(self, tenant_id: str, call: Call, tell: Tell = unheard) -> Outcome:
+        """How the call ended; `tell` is told how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,21 @@ class ToolsServicer(tools_pb2_grpc.ToolsServiceServicer):
         call = conversion.call_from_proto(request, principal.roles)
         outcome = await self.executor.execute(principal.tenant_id, call)
         return conversion.outcome_to_proto(outcome)
+
+    async def ExecuteToolStream(
+        self, request: tools_pb2.ExecuteToolStreamRequest, context: Context
+    ) -> AsyncGenerator[tools_pb2.ExecuteToolStreamResponse]:
+        principal, feed = current_principal(), ProgressFeed()
+        call = conversion.call_from_proto(request.request, principal.roles)
+        work = asyncio.ensure_future(self.executor.execute(principal.tenant_id, call, feed.tell))
+        try:
+            async with aclosing(feed.until(work)) as told:
+                async for progress in told:
+                    yield tools_pb2.ExecuteToolStreamResponse(progress=conversion.progress_to_proto(progress))
+            yield tools_pb2.ExecuteToolStreamResponse(result=conversion.outcome_to_proto(work.result()))
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     async def ListEffects(
         self, request: tools_pb2.ListEffectsRequest, context: Context

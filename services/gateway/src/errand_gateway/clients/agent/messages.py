@@ -42,7 +42,7 @@ def priority_name(value: r.RunPriority) -> str:
 
 def event(message: pb.RunEvent) -> r.RunEvent:
     """An event of a run."""
-    body: r.RunStarted | r.Step | r.TextDelta | r.Approval | r.Run
+    body: r.RunStarted | r.Step | r.TextDelta | r.ToolProgress | r.Approval | r.Run
     match message.WhichOneof("event"):
         case "started":
             started = message.started
@@ -51,6 +51,9 @@ def event(message: pb.RunEvent) -> r.RunEvent:
             body = _step(message.step)
         case "delta":
             body = r.TextDelta(message.delta.text)
+        case "tool_progress":
+            told = message.tool_progress
+            body = r.ToolProgress(told.tool_name, told.call_index, told.message, told.done, told.total, told.elapsed_ms)
         case "approval":
             body = approval(message.approval)
         case _:

@@ -105,7 +105,7 @@ _STREAM_EXAMPLE: Final = (
     responses={
         200: {
             "description": "The answer; with `Accept: text/event-stream` the run's events "
-            "(`started`, `step`, `delta`, `ended`, `error`), their ids the event numbers.",
+            "(`started`, `step`, `delta`, `tool_progress`, `ended`, `error`), their ids the event numbers.",
             "content": {
                 "application/json": {"example": _EXAMPLE},
                 "text/event-stream": {"schema": EVENT_SCHEMA, "example": _STREAM_EXAMPLE},
