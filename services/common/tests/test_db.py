@@ -125,6 +125,43 @@ async def test_a_statement_alone_is_committed_and_gives_what_it_returns(database
         assert (len(added), len(cleared)) == (1, 2), "the second sees what the first did"
 
 
+async def test_a_statement_alone_that_fails_changes_nothing(database: Database) -> None:
+    wrong = Statement(sa.insert(_NOTES).values(tenant_id=sa.null()))
+    with pytest.raises(DBAPIError) as raised:
+        await database.run("a", (_ADD, {"of": "a", "at": None}), (wrong, {}))
+    assert isinstance(raised.value.orig, Exception)
+    assert await database.run("a", (_CLEAR, {})) == [[]]
+
+
+async def test_sqlite_writes_to_its_disk_what_must_outlive_the_machine(sqlite: Database) -> None:
+    said: list[str] = []
+    sa.event.listen(
+        sqlite.engine.sync_engine,
+        "checkout",
+        lambda raw, *_: raw.driver_connection._conn.set_trace_callback(said.append),
+    )
+    await sqlite.run("a", (_ADD, {"of": "a", "at": None}), durable=True)
+    before = said.index("BEGIN IMMEDIATE")
+    assert "PRAGMA synchronous=FULL" in said[:before]
+    assert "PRAGMA synchronous=NORMAL" in said[said.index("COMMIT") :]
+    said.clear()
+    await sqlite.run("a", (_ADD, {"of": "a", "at": None}))
+    assert not [statement for statement in said if statement.startswith("PRAGMA")]
+
+
+async def test_a_sqlite_that_is_locked_is_unavailable_for_a_statement_alone(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand_common.db._LOCK_WAIT_SECONDS", 0.05)
+    impatient = Database(sqlite.url, schema="test")
+    async with sqlite.transaction("a") as session:
+        await session.execute(_NOTES.insert().values(tenant_id="a"))
+        with pytest.raises(Unavailable):
+            await impatient.run("a", (_ADD, {"of": "a", "at": None}))
+    await impatient.run("a", (_ADD, {"of": "a", "at": None}))
+    await impatient.close()
+
+
 async def test_a_statement_alone_sees_its_tenant_only(postgres: Database) -> None:
     await postgres.run("a", (_ADD, {"of": "a", "at": None}))
     with pytest.raises(DBAPIError, match="row-level security"):

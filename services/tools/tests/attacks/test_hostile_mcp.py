@@ -20,6 +20,8 @@ OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
 TOOL = {"name": "add", "description": "Adds.", "inputSchema": OBJECT}
 HASH = offer_of(RemoteTool("add", "Adds.", OBJECT)).hash
 CONTEXT = CallContext(timeout_seconds=2)
+# What an attack may take: nothing waits for it to end by itself.
+SECONDS = 0.4
 
 
 class Hostile:
@@ -193,7 +195,7 @@ async def test_an_answer_that_is_none_ends_in_time(
     hostile.attack["tools/call"] = ANSWERS[name]
     started = time.monotonic()
     with pytest.raises((ToolError, OutcomeUnknown, TimeoutError)) as raised:
-        await call(connections, hostile)
+        await call(connections, hostile, SECONDS)
     assert time.monotonic() - started < 10
     # The credentials went to no other place, and are in no error.
     assert "tok" not in str(raised.value)
@@ -206,22 +208,24 @@ async def test_an_answer_that_is_none_ends_in_time(
 async def test_a_list_that_is_none_ends_in_time(
     connections: SdkMcpConnections, hostile: Hostile, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(client, "_CONNECT_SECONDS", SECONDS)
     hostile.attack["tools/list"] = ANSWERS[name]
     with pytest.raises(ToolError):
         async with asyncio.timeout(15):
-            await connections.tools(remote(hostile), 1.0)
+            await connections.tools(remote(hostile), SECONDS)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_a_handshake_that_is_none_ends_in_time(
     connections: SdkMcpConnections, hostile: Hostile, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(client, "_CONNECT_SECONDS", SECONDS)
+    # A handshake that is broken off waits for nothing more: for the server least of all.
+    monkeypatch.setattr(client, "_CLOSE_SECONDS", 60.0)
     hostile.attack["initialize"] = hostile.attack["server/discover"] = ANSWERS[name]
     with pytest.raises(ToolError):
         async with asyncio.timeout(20):
-            await connections.tools(remote(hostile), 1.0)
+            await connections.tools(remote(hostile), SECONDS)
 
 
 async def test_too_many_tools_are_none(connections: SdkMcpConnections, hostile: Hostile) -> None:

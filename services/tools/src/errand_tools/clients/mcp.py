@@ -38,6 +38,7 @@ _IDLE_SECONDS = 300.0
 # A server that changes its tools without saying so is noticed after this.
 _LISTED_SECONDS = 60.0
 _CONNECT_SECONDS = 15.0
+_CLOSE_SECONDS = 5.0
 # Answers of a server that surely did not run the tool.
 _NOT_RUN = frozenset({types.PARSE_ERROR, types.INVALID_REQUEST, types.METHOD_NOT_FOUND, types.INVALID_PARAMS})
 _BROKEN = (OSError, anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, httpx2.HTTPError)
@@ -217,8 +218,11 @@ class _Connection:
     async def close(self) -> None:
         """Ends the session and waits for that, a bounded time."""
         self._stop.set()
+        if not self._ready.done():
+            # A handshake hears of nothing but its server.
+            self._task.cancel()
         with suppress(TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(asyncio.shield(self._task), 5)
+            await asyncio.wait_for(asyncio.shield(self._task), _CLOSE_SECONDS)
         if not self._task.done():
             self._task.cancel()
 

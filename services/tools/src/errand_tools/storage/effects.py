@@ -56,7 +56,9 @@ class SqlEffectStore(EffectStore):
 
     async def begin(self, tenant_id: str, dispatch: Dispatch, now: datetime) -> Effect | None:
         while True:
-            [new] = await self._database.run(tenant_id, (_BEGIN, _dispatched(tenant_id, dispatch, now)))
+            # On the disk before anything is sent: a machine that crashes must know what may have been done.
+            work = (_BEGIN, _dispatched(tenant_id, dispatch, now))
+            [new] = await self._database.run(tenant_id, work, durable=True)
             if new:
                 return None
             # What was purged in between is stored anew: None must mean that the dispatch is in the ledger.
