@@ -42,7 +42,7 @@ def provider() -> Iterator[Provider]:
         yield made
 
 
-ENGINES = ["openvino", "transformers", "scripted", "openai", "anthropic", "vllm", "vllm-server"]
+ENGINES = ["openvino", "transformers", "transformers-cuda", "scripted", "openai", "anthropic", "vllm", "vllm-server"]
 # vLLM's asynchronous engine stays in the event loop it was first used in.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,6 +59,13 @@ def engine(request: pytest.FixtureRequest, tiny_model: Path) -> Iterator[Engine]
             from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - loads torch
 
             made = TransformersEngine(tiny_model, context_tokens=CONTEXT_TOKENS, threads=1)
+        case "transformers-cuda":
+            import torch  # noqa: PLC0415 - as above
+            from errand_inference.engines.transformers import TransformersEngine  # noqa: PLC0415 - loads torch
+
+            if not torch.cuda.is_available():
+                pytest.skip("this machine has no GPU that torch can use")
+            made = TransformersEngine(tiny_model, context_tokens=CONTEXT_TOKENS, device="cuda")
         case "vllm":
             pytest.importorskip("vllm", reason="vLLM is not installed: it needs a GPU, or its build for CPUs")
             from errand_inference.engines.vllm_process import VllmProcess  # noqa: PLC0415 - loads vLLM

@@ -8,6 +8,7 @@ Run by OpenVinoEngine: `python -m errand_inference.engines.openvino_worker FD MO
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import openvino as ov
 import openvino_genai as genai
 from numpy.typing import NDArray
 
+from errand_inference.domain.format import END_TURN
 from errand_inference.engines.wire import (
     Cancel,
     Command,
@@ -255,12 +257,27 @@ def build_pipeline(folder: Path, options: OpenVinoOptions) -> Any:
 
 
 def _vocabulary(folder: Path) -> Any:
-    """The texts of the tokens, which grammars are made for. Prompts come as ids: to load what reads them took as long
-    as to load the model."""
-    with tempfile.TemporaryDirectory() as apart:
+    """The texts of the tokens, which grammars are made for, and the token that ends a turn where a grammar ends.
+
+    Prompts come as ids: to load what reads them took as long as to load the model.
+    """
+    end = {"content": END_TURN, "special": True}
+    config = {"eos_token": END_TURN, "added_tokens_decoder": {str(_end_of_turn(folder)): end}}
+    with tempfile.TemporaryDirectory() as place:
+        apart = Path(place)
+        (apart / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
         for file in ("openvino_detokenizer.xml", "openvino_detokenizer.bin"):
-            (Path(apart) / file).symlink_to(folder.resolve() / file)
-        return genai.Tokenizer(apart)
+            (apart / file).symlink_to(folder.resolve() / file)
+        return genai.Tokenizer(place)
+
+
+def _end_of_turn(folder: Path) -> int:
+    """The token's id, found without reading a vocabulary of megabytes as JSON."""
+    entry = rf'"id":\s*(\d+),\s*"content":\s*"{END_TURN}"'.encode()
+    found = re.search(entry, (folder / "tokenizer.json").read_bytes())
+    if found is None:
+        raise RuntimeError(f"the tokenizer does not know {END_TURN}")
+    return int(found[1])
 
 
 def _compute(wanted: str) -> str:

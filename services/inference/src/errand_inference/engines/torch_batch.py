@@ -164,9 +164,10 @@ class Batch:
             return
         longest = max(self._mask.shape[1], mask.shape[1])
         layers: list[Any] = self._cache.layers
-        for mine, new in zip(layers, cache.layers, strict=True):
-            mine.keys = torch.cat([_lengthened(part.keys, longest) for part in (mine, new)])
-            mine.values = torch.cat([_lengthened(part.values, longest) for part in (mine, new)])
+        joining: list[Any] = cache.layers
+        for mine, new in zip(layers, joining, strict=True):
+            mine.keys = torch.cat([_lengthened(part, longest) for part in (mine.keys, new.keys)])
+            mine.values = torch.cat([_lengthened(part, longest) for part in (mine.values, new.values)])
         self._mask = torch.cat([pad(part, (longest - part.shape[1], 0)) for part in (self._mask, mask)])
         self._logits = torch.cat([self._logits, logits])
         self.rows += rows
