@@ -13,7 +13,7 @@ import pytest
 from errand_common.errors import ModelUnavailable
 from errand_inference import content_hash
 from errand_inference.content_hash import hash_folder, remembered_hash
-from errand_inference.model_store import ModelSource, open_source, openvino_folder
+from errand_inference.model_store import ModelSource, fetch, made_once, open_source, openvino_folder
 
 
 @pytest.fixture
@@ -111,6 +111,59 @@ def test_an_unsupported_architecture_gives_a_reason(copy: Path, tmp_path: Path) 
     (copy / "config.json").write_text(json.dumps({**config, "model_type": "nonsense", "architectures": ["Nonsense"]}))
     with pytest.raises(ModelUnavailable, match="cannot be converted"):
         openvino_folder(open_source(copy), "fp32", tmp_path / "cache")
+
+
+def test_of_several_that_need_it_at_once_one_makes_it(tmp_path: Path) -> None:
+    """Each opens the lock's file anew, as another pod does."""
+    target, makers = tmp_path / "made", list[int]()
+
+    def make(unfinished: Path) -> None:
+        makers.append(1)
+        unfinished.mkdir()
+        time.sleep(0.05)
+        (unfinished / "file").write_text("whole")
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: (made_once(target, make) / "file").read_text(), range(4)))
+    assert (found, len(makers)) == (["whole"] * 4, 1)
+
+
+def test_what_fails_half_way_leaves_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    def fail(unfinished: Path) -> None:
+        unfinished.mkdir()
+        (unfinished / "half").write_text("x")
+        raise ModelUnavailable("broken", model="m")
+
+    with pytest.raises(ModelUnavailable):
+        made_once(tmp_path / "made", fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["made.lock"]
+    assert made_once(tmp_path / "made", lambda unfinished: unfinished.mkdir()).is_dir()
+
+
+def test_without_network_a_model_of_the_hub_is_found_where_it_was_kept(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    kept = tmp_path / "cache" / "hub" / "models--someone--tiny"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("abc")
+    shutil.copytree(copy, kept / "snapshots" / "abc")
+    assert open_source(fetch("someone/tiny", None, tmp_path / "cache")).content_hash == hash_folder(copy)
+    with pytest.raises(ModelUnavailable, match="someone/other cannot be downloaded"):
+        fetch("someone/other", None, tmp_path / "cache")
+
+
+def test_a_gated_model_is_asked_for_with_the_token_which_no_error_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(hub_id: str, **asked: object) -> str:
+        assert (hub_id, asked["token"]) == ("google/gated", "hush")
+        raise OSError("403 Client Error\nsecrets below")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(ModelUnavailable) as told:
+        fetch("google/gated", "hush", tmp_path)
+    assert told.value.message == "google/gated cannot be downloaded: 403 Client Error"
 
 
 def test_a_converted_model_is_used_again_by_all_who_ask(tiny_source: ModelSource, tiny_openvino: Path) -> None:
