@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as postgres_dialect
 from sqlalchemy.dialects.sqlite.aiosqlite import dialect as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql.compiler import SQLCompiler
 
 _POSTGRES = postgres_dialect()  # type: ignore[no-untyped-call]  # of SQLAlchemy
 _SQLITE = sqlite_dialect()
@@ -28,8 +29,7 @@ class Compiled:
     """A statement as one database's driver takes it."""
 
     def __init__(self, clause: sa.ClauseElement, dialect: sa.Dialect) -> None:
-        # As any compiler of SQL; the general type knows no positions.
-        self._compiled: Any = clause.compile(dialect=dialect)
+        self._compiled = cast("SQLCompiler", clause.compile(dialect=dialect))
         self.text = str(self._compiled)
         self._order: Sequence[str] = self._compiled.positiontup or ()
         self._processors = {

@@ -141,6 +141,7 @@ def build(
         rate=RateLimit(clock=time.monotonic),
         breaker=breaker,
         report=_report,
+        personal_data=settings.personal_data,
     )
     builtin_names = frozenset(builtin.name for builtin in BUILTIN_TOOLS)
     servicer = ToolsServicer(

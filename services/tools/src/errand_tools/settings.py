@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from errand_common.http import Reach, checked_hosts, checked_networks
+from errand_common.personal_data import PersonalDataPolicy
 from errand_common.settings import CommaList, ServiceSettings, parted
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -42,6 +43,12 @@ class ToolsSettings(ServiceSettings):
         default_factory=dict,
         description='MCP servers that run here as processes, by name, as JSON: {"git": ["bwrap", …]}. Tenants can'
         " only name them. They run with this service's rights: wrap them. Empty: none.",
+    )
+    personal_data: PersonalDataPolicy = Field(
+        default=PersonalDataPolicy.OFF,
+        description="What happens to personal data in tools' answers (e-mail addresses, phone numbers, payment cards,"
+        " bank accounts, social security numbers): off, mask, or block, which refuses the answer of a tool that changes"
+        " nothing and masks the others'.",
     )
     sandbox_processes: int = Field(default=2, ge=1, le=64, description="Python sandboxes at once.")
     running_per_tool: int = Field(default=16, ge=1, le=1024, description="Calls of one tool at once.")

@@ -257,8 +257,8 @@ class _Connection:
         """What the tool gave. The SDK's own check of results is left out: it runs the server's patterns here."""
         session = self._entered().session
 
-        async def told(done: float, total: float | None, message: str | None) -> None:
-            context.tell(Progress(message or "", done, total or 0.0))
+        async def told(progress: float, total: float | None, message: str | None) -> None:
+            context.tell(Progress(message or "", progress, total or 0.0))
 
         async def ask(request: Any, kind: Any) -> Any:
             return await session.send_request(

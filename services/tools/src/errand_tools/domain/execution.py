@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from errand_common.errors import ErrandError
+from errand_common.personal_data import PersonalDataPolicy
 
 from errand_tools.domain.access import effective_policy
 from errand_tools.domain.effects import CallPosition
@@ -19,6 +20,7 @@ from errand_tools.domain.progress import Tell, unheard
 from errand_tools.domain.registry import ToolRegistry
 from errand_tools.domain.sanitise import clean_text, to_result
 from errand_tools.domain.schema import check_arguments, check_result
+from errand_tools.domain.screening import Screen
 from errand_tools.domain.tools import (
     CallContext,
     ExecutionStatus,
@@ -57,7 +59,7 @@ class ToolExecutor:
     """Checks a call, runs it within its bounds, keeps its effect in the ledger, and counts how it ended.
 
     `runners` are those of the built-in tools by name, `callers` call all other kinds.
-    `report` gets exceptions that a tool should not have raised, for the log.
+    `report` gets exceptions that a tool should not have raised, for the log; `personal_data` is the policy on answers.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ToolExecutor:
         rate: RateLimit,
         breaker: CircuitBreaker,
         report: Callable[[str, BaseException], None],
+        personal_data: PersonalDataPolicy = PersonalDataPolicy.OFF,
     ) -> None:
         self._registry = registry
         self._runners = runners
@@ -82,6 +85,7 @@ class ToolExecutor:
         self._rate = rate
         self._breaker = breaker
         self._report = report
+        self._personal_data = personal_data
 
     async def execute(self, tenant_id: str, call: Call, tell: Tell = unheard) -> Outcome:
         """The outcome of the call; `tell` is told how far it is.
@@ -107,7 +111,7 @@ class ToolExecutor:
         checked, problem = check_arguments(tool.parameters, arguments, schema_hash=tool.schema_hash)
         if problem:
             return failure(ExecutionStatus.INVALID_ARGUMENTS, clean_text(problem.sentence)), problem.argument
-        ready = _Ready(tenant_id, tool, call, arguments, checked, tell)
+        ready = _Ready(tenant_id, tool, call, arguments, checked, Screen(self._personal_data).over(tell))
         try:
             async with self._slot(ready):
                 return await self._run(ready), ""
@@ -161,21 +165,23 @@ class ToolExecutor:
             raise OutcomeUnknown(error.message, status=error.status) from None
         if _says_absent(value):
             raise EffectAbsent
-        text, truncated = to_result(value)
+        text, truncated = to_result(value, screen=Screen(self._personal_data).text)
         return Outcome(ExecutionStatus.SUCCEEDED, text, truncated=truncated)
 
     async def _attempt(self, ready: "_Ready", context: CallContext) -> Outcome:
         """Runs once. Raises OutcomeUnknown when an effect was sent and its answer is lost."""
-        started = time.perf_counter()
+        started, screen = time.perf_counter(), Screen(self._personal_data)
         try:
             value = await self._guarded(ready.tenant_id, ready.tool, ready.arguments, context)
             _check_result(ready.tool, value)
-            text, truncated = to_result(value)
+            text, truncated = to_result(value, screen=screen.text)
+            screen.check(ready.tool)
         except ToolError as error:
-            message = clean_text(error.message)[:MAX_ERROR_CHARACTERS]
+            message = _safe(error.message, screen)
             cost = 0 if isinstance(error, ToolBusy | ToolDenied) else ready.tool.cost_micros
             return failure(error.status, message, duration_ms=_elapsed_ms(started), cost_micros=cost)
         except OutcomeUnknown as unknown:
+            unknown.message = _safe(unknown.message, screen)
             if ready.tool.side_effect is not SideEffect.NONE:
                 raise
             cost = ready.tool.cost_micros
@@ -240,6 +246,11 @@ class _Called:
 
     async def run(self, arguments: JsonObject, context: CallContext) -> Any:
         return await self.caller.run(self.tenant_id, self.tool, arguments, context)
+
+
+def _safe(message: str, screen: Screen) -> str:
+    """What a tool says of its failure, for a model to read."""
+    return screen.text(clean_text(message)[:MAX_ERROR_CHARACTERS])
 
 
 def _parse(text: str) -> JsonObject | str:

@@ -3,8 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from errand_tools.domain.sanitise import clean_text
 
@@ -44,7 +45,7 @@ class ProgressFeed:
         # Cut before it is kept; a character that is removed makes no room for more.
         self._newest = replace(progress, message=progress.message[:MAX_CHARACTERS])
 
-    async def until(self, work: asyncio.Future[object]) -> AsyncIterator[Progress]:
+    async def until(self, work: asyncio.Future[Any]) -> AsyncGenerator[Progress]:
         """What is told until the work is done."""
         began = told = time.monotonic()
         while not (await asyncio.wait({work}, timeout=self._apart))[0]:

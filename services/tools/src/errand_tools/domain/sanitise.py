@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 MAX_RESULT_BYTES = 16 * 1024
@@ -32,8 +32,8 @@ def clean_text(text: str) -> str:
 class _Cleaner:
     """Cleans a value until a budget of characters is spent, so that a flood costs no more."""
 
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
+    def __init__(self, budget: int, screen: Callable[[str], str]) -> None:
+        self._budget, self._screen = budget, screen
         self.cut = False
 
     def clean(self, value: Any, depth: int = 0) -> Any:
@@ -55,13 +55,16 @@ class _Cleaner:
 
     def _integer(self, value: int) -> Any:
         # Python refuses to print longer ones, and no JSON reader wants them.
-        return value if value.bit_length() <= 4_096 else f"an integer of {value.bit_length()} bits"
+        if value.bit_length() > 4_096:
+            return f"an integer of {value.bit_length()} bits"
+        digits = str(value)
+        return value if (safe := self._screen(digits)) == digits else safe
 
     def _text(self, value: str) -> str:
         kept = value[: max(self._budget, 0)]
         self.cut = self.cut or len(kept) < len(value)
         self._budget -= len(kept) + 1
-        return clean_text(kept)
+        return self._screen(clean_text(kept))
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         cleaned = {}
@@ -83,9 +86,11 @@ class _Cleaner:
         return cleaned
 
 
-def to_result(value: Any, limit_bytes: int = MAX_RESULT_BYTES) -> tuple[str, bool]:
-    """The cleaned value as JSON text of at most `limit_bytes`, and whether it was cut."""
-    cleaner = _Cleaner(budget=32 * limit_bytes)
+def to_result(
+    value: Any, limit_bytes: int = MAX_RESULT_BYTES, *, screen: Callable[[str], str] = str
+) -> tuple[str, bool]:
+    """The cleaned value as JSON text of at most `limit_bytes`, its texts by way of `screen`, and whether it was cut."""
+    cleaner = _Cleaner(32 * limit_bytes, screen)
     cleaned = cleaner.clean(value)
     text = _dump(cleaned)
     if not cleaner.cut and len(text.encode()) <= limit_bytes:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from errand_common.db import new_id, utc_now
+from errand_common.personal_data import PersonalDataPolicy
 
 from errand_tools.domain.callers import HttpTools
 from errand_tools.domain.effects import CallPosition
@@ -38,6 +39,7 @@ class ToolBench:
         self.reported: list[tuple[str, BaseException]] = []
         self.runners: dict[str, Any] = {}
         self.now = 0.0
+        self.personal_data = PersonalDataPolicy.OFF
         self.restart()
 
     def restart(self, *, running: int = 4, waiting: int = 4) -> None:
@@ -61,6 +63,7 @@ class ToolBench:
             limit=ConcurrencyLimit(running=running, waiting=waiting),
             breaker=CircuitBreaker(failures=3, open_seconds=30, clock=lambda: self.now),
             report=lambda tool, error: self.reported.append((tool, error)),
+            personal_data=self.personal_data,
         )
 
     async def add(self, name: str, side_effect: SideEffect = SideEffect.NONE, **more: Any) -> None:
