@@ -9,7 +9,7 @@ rm -rf pip pip-* setuptools setuptools-* pkg_resources _distutils_hack distutils
 find . -name "*.pyi" -delete
 find . -type d \( -name tests -o -name test -o -name testsuite \) -prune -exec rm -rf {} +
 # Debug symbols of extension modules. Libraries that wheels bring along (*.libs) do not survive it.
-for package in aiohttp asyncpg cryptography greenlet grpc httptools re2 rpds selectolax sqlalchemy uvloop yaml; do
+for package in aiohttp asyncpg cryptography greenlet grpc httptools re2 rpds selectolax sqlalchemy uvloop wasmtime yaml; do
     if [ -d $package ]; then find $package -name "*.so" -exec strip --strip-unneeded {} +; fi
 done
 # Packages were installed without bytecode: it is written for what a service loads, and for nothing else. First what is
