@@ -78,7 +78,7 @@ def assert_whole(trace: Any, *, of_others: bool = True) -> None:
     """One root, the chat, and every other span below a span that is there.
 
     Without `of_others` only the agent's own spans are looked at: what a killed process had ended within the
-    last fifth of a second was not sent, and then other services' spans below it have no parent.
+    last half second was not sent, and then other services' spans below it have no parent.
     """
     spans = {span.span_id: span for span in trace.data.spans}
     looked_at = [span for span in spans.values() if of_others or not span.name.startswith(("chat ", "execute_tool "))]

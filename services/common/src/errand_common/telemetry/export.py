@@ -14,18 +14,19 @@ from typing import Protocol
 
 import httpx
 import structlog
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from errand_common.telemetry.metrics import SPANS_DROPPED
+from errand_common.telemetry.otlp import EncodedSpan, encoded_request
+from errand_common.telemetry.spans import LocalSpan
 
 BUFFERED_SPANS = 20_000
 BUFFERED_BYTES = 64 * 1024 * 1024
-# What a span takes beside its texts.
-_SPAN_BYTES = 2_048
+# What a span takes beside what is sent of it.
+_SPAN_BYTES = 256
 _LARGEST_BATCH = 256
-# Spans of one run end in groups: a short wait sends them together.
-_GATHER_SECONDS = 0.2
+# Spans of one run end in groups: a short wait sends them together. A request takes a millisecond of the processor,
+# however few spans it has.
+_GATHER_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _FLUSH_SECONDS = 2.0
@@ -46,7 +47,7 @@ class Delivery(Enum):
 class SpanSender(Protocol):
     """Sends a batch of spans; any error it raises counts as AWAY."""
 
-    def send(self, spans: Sequence[ReadableSpan]) -> Delivery:
+    def send(self, spans: Sequence[EncodedSpan]) -> Delivery:
         """Tells how it ended."""
 
     def close(self) -> None:
@@ -63,9 +64,9 @@ class OtlpSender:
             timeout=httpx.Timeout(30.0, connect=3.0),
         )
 
-    def send(self, spans: Sequence[ReadableSpan]) -> Delivery:
+    def send(self, spans: Sequence[EncodedSpan]) -> Delivery:
         """One request, no retry: patience is the processor's."""
-        response = self._client.post(self._endpoint, content=encode_spans(spans).SerializeToString())
+        response = self._client.post(self._endpoint, content=encoded_request(spans))
         if response.is_success:
             return Delivery.SENT
         return Delivery.REJECTED if response.status_code in _REJECTIONS else Delivery.AWAY
@@ -75,27 +76,28 @@ class OtlpSender:
         self._client.close()
 
 
-class PatientProcessor(SpanProcessor):
+class PatientProcessor:
     """Keeps ended spans until the sender has taken them; drops and counts the oldest when full.
 
-    Full are so many spans, or texts of so many bytes: spans hold people's words.
+    Full are so many spans, or so many bytes: spans hold people's words.
 
-    `select` gives the span to send for one that has ended, or None for one that is not sent.
+    `encode` gives what is sent of a span that has ended, or None for one that is not sent.
     """
 
     def __init__(
         self,
         sender: SpanSender,
+        encode: Callable[[LocalSpan], EncodedSpan | None],
         *,
-        select: Callable[[ReadableSpan], ReadableSpan | None] = lambda span: span,
         capacity: int = BUFFERED_SPANS,
         capacity_bytes: int = BUFFERED_BYTES,
     ) -> None:
         self._sender = sender
-        self._select = select
+        self._encode = encode
         self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        # Of what waits and what is being sent.
         self._bytes = 0
-        self._waiting: deque[ReadableSpan] = deque()
+        self._waiting: deque[EncodedSpan] = deque()
         self._lock = threading.Lock()
         self._batch = _LARGEST_BATCH
         self._in_flight = 0
@@ -105,20 +107,25 @@ class PatientProcessor(SpanProcessor):
         self._idle = threading.Event()
         self._idle.set()
         self._ending = False
+        # What was counted as lost at the end is not counted again when its last request comes back.
+        self._counted = False
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Takes the span if it is selected."""
-        selected = None if self._ending else self._select(span)
-        if selected is None:
+    def on_end(self, span: LocalSpan) -> None:
+        """Takes the span if it is to be sent."""
+        encoded = None if self._ending else self._encode(span)
+        if encoded is None:
             return
         with self._lock:
-            self._idle.clear()
-            self._waiting.append(selected)
-            self._bytes += _size(selected)
+            self._waiting.append(encoded)
+            self._bytes += _size(encoded)
             self._drop_oldest()
-        self._wake.set()
+            # Asking an event is ten times as quick as setting it, and a busy process ends spans all the time.
+            if self._idle.is_set():
+                self._idle.clear()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def force_flush(self, timeout_millis: int = int(_FLUSH_SECONDS * 1000)) -> bool:
         """Sends what waits, for at most the time given; whether nothing is left."""
@@ -135,6 +142,7 @@ class PatientProcessor(SpanProcessor):
         self._thread.join(_FLUSH_SECONDS)
         with self._lock:
             lost = len(self._waiting) + self._in_flight
+            self._counted = True
         if lost:
             SPANS_DROPPED.inc(lost)
             _log.warning("spans were not sent before the end", spans=lost)
@@ -175,16 +183,14 @@ class PatientProcessor(SpanProcessor):
             return True
         return False
 
-    def _take(self) -> list[ReadableSpan]:
+    def _take(self) -> list[EncodedSpan]:
         with self._lock:
             if not self._waiting:
                 self._idle.set()
             self._in_flight = min(self._batch, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(self._in_flight)]
-            self._bytes -= sum(map(_size, batch))
-            return batch
+            return [self._waiting.popleft() for _ in range(self._in_flight)]
 
-    def _deliver(self, batch: list[ReadableSpan]) -> bool:
+    def _deliver(self, batch: list[EncodedSpan]) -> bool:
         try:
             delivery = self._sender.send(batch)
         except Exception as error:
@@ -192,19 +198,20 @@ class PatientProcessor(SpanProcessor):
         if delivery is Delivery.AWAY:
             return self._failed(batch, "refused for now")
         self._found()
-        self._in_flight = 0
         if delivery is Delivery.SENT:
             self._batch = min(self._batch * 2, _LARGEST_BATCH)
+            self._forget(batch)
         elif len(batch) > 1:
             # One bad span spoils its batch: alone, each is taken or dropped for its own sake.
             self._batch = 1
             self._put_back(batch)
         else:
+            self._forget(batch)
             SPANS_DROPPED.inc()
             _log.warning("a span was rejected", span=batch[0].name)
         return True
 
-    def _failed(self, batch: list[ReadableSpan], reason: str) -> bool:
+    def _failed(self, batch: list[EncodedSpan], reason: str) -> bool:
         self._put_back(batch)
         if not self._away:
             self._away = True
@@ -216,19 +223,27 @@ class PatientProcessor(SpanProcessor):
             self._away = False
             _log.info("spans are sent again")
 
-    def _put_back(self, batch: list[ReadableSpan]) -> None:
+    def _put_back(self, batch: list[EncodedSpan]) -> None:
         with self._lock:
             self._waiting.extendleft(reversed(batch))
-            self._bytes += sum(map(_size, batch))
             self._in_flight = 0
             self._drop_oldest()
 
+    def _forget(self, batch: list[EncodedSpan]) -> None:
+        with self._lock:
+            self._bytes -= sum(map(_size, batch))
+            self._in_flight = 0
+
     def _drop_oldest(self) -> None:
-        while len(self._waiting) > self._capacity or self._bytes > self._capacity_bytes:
+        """What is being sent takes room too."""
+        while self._waiting and (
+            len(self._waiting) + self._in_flight > self._capacity or self._bytes > self._capacity_bytes
+        ):
             self._bytes -= _size(self._waiting.popleft())
-            SPANS_DROPPED.inc()
+            if not self._counted:
+                SPANS_DROPPED.inc()
 
 
-def _size(span: ReadableSpan) -> int:
+def _size(span: EncodedSpan) -> int:
     """About how many bytes a span holds on to."""
-    return _SPAN_BYTES + sum(len(value) for value in (span.attributes or {}).values() if isinstance(value, str))
+    return _SPAN_BYTES + len(span.body)

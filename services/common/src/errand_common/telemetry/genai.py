@@ -31,8 +31,9 @@ EXECUTE_TOOL: Final = "execute_tool"
 EMBEDDINGS: Final = "embeddings"
 
 _LONGEST_TEXT = 20_000
+_as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def as_attribute(value: Any) -> str:
     """A value as JSON for `mlflow.spanInputs` and its like, cut to 20,000 characters."""
-    return json.dumps(value, ensure_ascii=False, default=str)[:_LONGEST_TEXT]
+    return _as_json(value)[:_LONGEST_TEXT]

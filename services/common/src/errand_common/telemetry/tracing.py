@@ -9,14 +9,14 @@ from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 
 from errand_common.settings import ServiceSettings
-from errand_common.telemetry.content import content_filter
 from errand_common.telemetry.export import OtlpSender, PatientProcessor
-from errand_common.telemetry.story import AncestorNotes, RepeatableIds, story_span, with_story
+from errand_common.telemetry.otlp import SpanEncoder
+from errand_common.telemetry.spans import STORY_PARENT, LocalTracerProvider
+from errand_common.telemetry.story import nearest_story_span
 
-_provider: TracerProvider | None = None
+_provider: LocalTracerProvider | None = None
 
 
 def configure_tracing(service: str, settings: ServiceSettings) -> None:
@@ -25,22 +25,19 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
     if _provider is not None or not (settings.otlp_endpoint or settings.mlflow_endpoint):
         return
     _provider = make_provider(service)
-    allowed = content_filter(settings.trace_content)
+    encoder = SpanEncoder(settings.trace_content)
     if settings.otlp_endpoint:
         sender = OtlpSender(settings.otlp_endpoint, settings.otlp_headers)
-        _provider.add_span_processor(PatientProcessor(sender, select=allowed))
+        _provider.add_span_processor(PatientProcessor(sender, encoder.whole))
     if settings.mlflow_endpoint:
         sender = OtlpSender(settings.mlflow_endpoint, settings.mlflow_headers)
-        _provider.add_span_processor(PatientProcessor(sender, select=lambda span: story_span(allowed(span))))
+        _provider.add_span_processor(PatientProcessor(sender, encoder.story))
     trace.set_tracer_provider(_provider)
 
 
-def make_provider(service: str) -> TracerProvider:
-    """A provider whose spans know their story; it sends them nowhere yet."""
-    resource = Resource.create({"service.name": f"errand-{service}"})
-    provider = TracerProvider(resource=resource, id_generator=RepeatableIds(), shutdown_on_exit=False)
-    provider.add_span_processor(AncestorNotes())
-    return provider
+def make_provider(service: str) -> LocalTracerProvider:
+    """A provider of this service's spans; it sends them nowhere yet."""
+    return LocalTracerProvider(Resource.create({"service.name": f"errand-{service}"}))
 
 
 def shutdown_tracing() -> None:
@@ -57,7 +54,12 @@ def tracer(name: str) -> trace.Tracer:
 def carried_trace(context: Context | None = None) -> dict[str, str]:
     """Headers that carry the current trace to another process, or to work that begins later."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier, with_story(context))
+    span = trace.get_current_span(context).get_span_context()
+    # W3C's two headers, written here: OpenTelemetry's propagators take as long as the span does.
+    if span.is_valid:
+        carrier["traceparent"] = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+    if ancestor := nearest_story_span(context):
+        carrier["baggage"] = f"{STORY_PARENT}={ancestor}"
     return carrier
 
 

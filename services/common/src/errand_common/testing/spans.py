@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from errand_common.telemetry.story import story_span
+from errand_common.telemetry.spans import LocalSpan
+from errand_common.telemetry.story import is_genai, story_parent
 from errand_common.telemetry.tracing import make_provider
 
 
-class RecordedSpans(SpanProcessor):
+class RecordedSpans:
     """Ended spans, in order. OpenTelemetry's provider is one a process, so all tests share one."""
 
     def __init__(self) -> None:
-        self.ended: list[ReadableSpan] = []
+        self.ended: list[LocalSpan] = []
         self._is_recording = False
 
     @classmethod
@@ -28,10 +28,13 @@ class RecordedSpans(SpanProcessor):
         trace.set_tracer_provider(provider)
         return recorded
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def on_end(self, span: LocalSpan) -> None:
         """Keeps the span while a test records."""
         if self._is_recording:
             self.ended.append(span)
+
+    def shutdown(self) -> None:
+        """Nothing waits."""
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -43,18 +46,17 @@ class RecordedSpans(SpanProcessor):
         finally:
             self._is_recording = False
 
-    def story(self) -> dict[str, ReadableSpan]:
+    def story(self) -> dict[str, LocalSpan]:
         """What MLflow would get, by name."""
-        selected = (story_span(span) for span in self.ended)
-        return {span.name: span for span in selected if span is not None}
+        return {span.name: span for span in self.ended if is_genai(span)}
 
     def parent_in_story(self, name: str) -> str | None:
         """The name of a span's parent there, None for a root; raises LookupError for an orphan."""
         story = self.story()
-        parent = story[name].parent
+        parent = story_parent(story[name])
         if parent is None:
             return None
         for other in story.values():
-            if other.context is not None and other.context.span_id == parent.span_id:
+            if other.context.span_id == parent.span_id:
                 return other.name
         raise LookupError(f"the parent of {name} was never sent")

@@ -24,9 +24,10 @@ def request_span(scope: Scope, headers: Headers) -> Iterator[None]:
     if not scope["path"].startswith(_TRACED):
         yield
         return
-    with _tracer.start_as_current_span(
+    span = _tracer.start_span(
         f"{scope['method']} request", context=Context(), links=_links(headers), kind=trace.SpanKind.SERVER
-    ) as span:
+    )
+    with trace.use_span(span, end_on_exit=True):
         token = _request_span.set(span)
         try:
             yield
