@@ -111,6 +111,20 @@ async def test_whole_calls_are_kept_when_a_later_one_is_cut_off() -> None:
     assert (len(result.calls), result.finish, result.attempts) == (1, FinishReason.TOOL_CALLS, 1)
 
 
+@pytest.mark.parametrize(
+    "first", [["Hello ", "<escape>", "there."], GOOD, ["  ", "\n"]], ids=["text", "call", "nothing"]
+)
+async def test_where_nothing_can_be_called_a_grammar_binds_only_what_is_drawn_again(first: list[str]) -> None:
+    engine = Replies(first, ["Good day."])
+    request = GenerationRequest(PromptInput((UserMessage("Hello"),)))
+    events, result, _ = await answered(engine, request)
+    is_text = first[0] == "Hello "
+    assert result.text == ("Hello \u2039escape>there." if is_text else "Good day.")
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)).strip() == result.text
+    assert result.calls == ()
+    assert [request.grammar is None for request in engine.asked] == ([True] if is_text else [True, False])
+
+
 async def test_json_is_told_once_it_is_what_was_asked_for() -> None:
     schema = '{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}'
     events, result, _ = await answered(Replies(['{"n":', '"x"}'], ['{"n"', ":1}"]), asking(response_schema_json=schema))

@@ -421,9 +421,13 @@ async def _next(deltas: AsyncGenerator[Delta, None], deadline: float) -> Delta |
 
 def _grammar(
     request: GenerationRequest, prompt: PromptInput, names: NameMap, grammars: GrammarCache, attempt: Attempt
-) -> Grammar:
+) -> Grammar | None:
+    """None where there is nothing to call: to mask each token costs more than to sanitise the text, and a turn that
+    comes out empty is drawn again with a grammar."""
     if request.response_schema_json:
         return grammars.json(request.response_schema_json, attempt.limits)
+    if not prompt.tools and request.choice is not ToolChoice.REQUIRED and attempt == Attempt():
+        return None
     if request.only_tool and request.only_tool not in names.to_model:
         raise InvalidArgument(
             f"tool_choice.name: {request.only_tool!r} is not among the declared tools.", field="tool_choice.name"
