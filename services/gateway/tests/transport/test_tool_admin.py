@@ -127,6 +127,7 @@ async def test_a_tool_is_changed_only_at_the_version_seen(gateway: RunningGatewa
         "role_policies": {"viewer": "deny"},
         "result_schema": {"type": "object"},
         "examples": [{"id": 7}],
+        "retry": "transient",
     }
     changed = await gateway.http.put(path, json={**body, **rules}, headers={"If-Match": seen})
     assert (seen, changed.headers["etag"]) == ('"1"', '"2"')

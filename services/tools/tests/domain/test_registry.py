@@ -19,6 +19,7 @@ from errand_tools.domain.tools import (
     HttpBinding,
     McpBinding,
     PythonBinding,
+    RetryClass,
     SideEffect,
     Tool,
     ToolKind,
@@ -202,9 +203,11 @@ class TestChanges:
         remote = tool("docs.find", http=None, kind=ToolKind.MCP, mcp=McpBinding("docs", "find"), schema_hash="1" * 64)
         await registry.register_all(ADMIN, [remote], replace=False)
         wanted = tool("docs.find", description="Mine.", policy=ToolPolicy.DENY, limits=ToolLimits(9), cost_micros=4)
+        wanted = replace(wanted, retry=RetryClass.TRANSIENT)
         changed = await registry.update(ADMIN, wanted)
         assert (changed.description, changed.mcp, changed.schema_hash) == ("Looks up.", remote.mcp, "1" * 64)
         assert (changed.policy, changed.limits.calls_per_minute, changed.cost_micros) == (ToolPolicy.DENY, 9, 4)
+        assert changed.retry is RetryClass.TRANSIENT
         with pytest.raises(InvalidArgument, match="NONE or ASK"):
             await registry.update(ADMIN, tool("docs.find", side_effect=SideEffect.IDEMPOTENT))
 

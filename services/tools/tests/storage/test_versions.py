@@ -7,7 +7,16 @@ from datetime import date
 import pytest
 from errand_common.errors import Conflict, NotFound
 from errand_tools.domain.ports import MAX_VERSIONS, Page, ToolFilter
-from errand_tools.domain.tools import ExecutionStatus, McpBinding, Tool, ToolKind, ToolLimits, ToolPolicy, WasmBinding
+from errand_tools.domain.tools import (
+    ExecutionStatus,
+    McpBinding,
+    RetryClass,
+    Tool,
+    ToolKind,
+    ToolLimits,
+    ToolPolicy,
+    WasmBinding,
+)
 from errand_tools.domain.usage import Usage, UsageKey
 
 from .conftest import Stores, tool
@@ -17,13 +26,20 @@ class TestVersions:
     async def test_a_change_makes_one_and_the_same_again_none(self, stores: Stores) -> None:
         await stores.tools.add(
             "t1",
-            tool(limits=ToolLimits(5, 2), cost_micros=7, examples=("{}",), result_schema={"type": "array"}),
+            tool(
+                limits=ToolLimits(5, 2),
+                cost_micros=7,
+                examples=("{}",),
+                result_schema={"type": "array"},
+                retry=RetryClass.TRANSIENT,
+            ),
             most=10,
         )
         await stores.tools.set_enabled("t1", "send_mail", enabled=False)
         known = await stores.tools.get("t1", "send_mail")
         assert known is not None
         assert (known.examples, known.result_schema) == (("{}",), {"type": "array"})
+        assert known.retry is RetryClass.TRANSIENT
         same = await stores.tools.update("t1", known, expected_version=1)
         changed = tool(policy=ToolPolicy.DENY, role_policies=(("admin", ToolPolicy.AUTO),))
         stored = await stores.tools.update("t1", changed, expected_version=1)

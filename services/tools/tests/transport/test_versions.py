@@ -28,9 +28,11 @@ async def test_a_changed_tool_runs_as_changed_and_keeps_its_past(near: ToolsClie
     made = await near.call("RegisterTool", pb.RegisterToolRequest(tool=message(endpoint)))
     assert (made.tool.version, made.tool.kind) == (1, pb.TOOL_KIND_HTTP)
     url = f"http://127.0.0.1:{endpoint.port}/v2/{{id}}"
-    changed = message(endpoint, http=pb.HttpBinding(url_template=url), cost_micros=30)
+    retry = pb.RETRY_CLASS_TRANSIENT
+    changed = message(endpoint, http=pb.HttpBinding(url_template=url), cost_micros=30, retry=retry)
     request = pb.UpdateToolRequest(tool=changed, expected_version=1)
-    assert (await near.call("UpdateTool", request)).tool.version == 2
+    stored = (await near.call("UpdateTool", request)).tool
+    assert (made.tool.retry, stored.version, stored.retry) == (pb.RETRY_CLASS_NEVER, 2, retry)
     with pytest.raises(Conflict):
         await near.call("UpdateTool", request)
     _, answer = await near.execute("get_order", id="7")

@@ -12,6 +12,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RetryClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RETRY_CLASS_UNSPECIFIED: _ClassVar[RetryClass]
+    RETRY_CLASS_NEVER: _ClassVar[RetryClass]
+    RETRY_CLASS_TRANSIENT: _ClassVar[RetryClass]
+
 class SideEffect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SIDE_EFFECT_UNSPECIFIED: _ClassVar[SideEffect]
@@ -62,6 +68,9 @@ class EffectState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EFFECT_STATE_DISPATCHED: _ClassVar[EffectState]
     EFFECT_STATE_COMPLETED: _ClassVar[EffectState]
     EFFECT_STATE_UNSETTLED: _ClassVar[EffectState]
+RETRY_CLASS_UNSPECIFIED: RetryClass
+RETRY_CLASS_NEVER: RetryClass
+RETRY_CLASS_TRANSIENT: RetryClass
 SIDE_EFFECT_UNSPECIFIED: SideEffect
 SIDE_EFFECT_NONE: SideEffect
 SIDE_EFFECT_IDEMPOTENT: SideEffect
@@ -171,7 +180,7 @@ class RolePolicy(_message.Message):
     def __init__(self, role: _Optional[str] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ...) -> None: ...
 
 class Tool(_message.Message):
-    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool", "mcp_server", "offer", "grpc", "wasm", "python", "version", "limits", "cost_micros", "role_policies", "effective_policy", "updated_at", "result_schema_json", "examples_json")
+    __slots__ = ("name", "description", "parameters_json", "timeout_ms", "side_effect", "policy", "http", "kind", "enabled", "schema_hash", "reconcile_tool", "mcp_server", "offer", "grpc", "wasm", "python", "version", "limits", "cost_micros", "role_policies", "effective_policy", "updated_at", "retry", "result_schema_json", "examples_json")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +203,7 @@ class Tool(_message.Message):
     ROLE_POLICIES_FIELD_NUMBER: _ClassVar[int]
     EFFECTIVE_POLICY_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    RETRY_FIELD_NUMBER: _ClassVar[int]
     RESULT_SCHEMA_JSON_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_JSON_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -218,9 +228,10 @@ class Tool(_message.Message):
     role_policies: _containers.RepeatedCompositeFieldContainer[RolePolicy]
     effective_policy: ToolPolicy
     updated_at: _timestamp_pb2.Timestamp
+    retry: RetryClass
     result_schema_json: str
     examples_json: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ..., mcp_server: _Optional[str] = ..., offer: _Optional[_Union[ToolOffer, _Mapping]] = ..., grpc: _Optional[_Union[GrpcBinding, _Mapping]] = ..., wasm: _Optional[_Union[WasmBinding, _Mapping]] = ..., python: _Optional[_Union[PythonBinding, _Mapping]] = ..., version: _Optional[int] = ..., limits: _Optional[_Union[ToolLimits, _Mapping]] = ..., cost_micros: _Optional[int] = ..., role_policies: _Optional[_Iterable[_Union[RolePolicy, _Mapping]]] = ..., effective_policy: _Optional[_Union[ToolPolicy, str]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result_schema_json: _Optional[str] = ..., examples_json: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., side_effect: _Optional[_Union[SideEffect, str]] = ..., policy: _Optional[_Union[ToolPolicy, str]] = ..., http: _Optional[_Union[HttpBinding, _Mapping]] = ..., kind: _Optional[_Union[ToolKind, str]] = ..., enabled: _Optional[bool] = ..., schema_hash: _Optional[str] = ..., reconcile_tool: _Optional[str] = ..., mcp_server: _Optional[str] = ..., offer: _Optional[_Union[ToolOffer, _Mapping]] = ..., grpc: _Optional[_Union[GrpcBinding, _Mapping]] = ..., wasm: _Optional[_Union[WasmBinding, _Mapping]] = ..., python: _Optional[_Union[PythonBinding, _Mapping]] = ..., version: _Optional[int] = ..., limits: _Optional[_Union[ToolLimits, _Mapping]] = ..., cost_micros: _Optional[int] = ..., role_policies: _Optional[_Iterable[_Union[RolePolicy, _Mapping]]] = ..., effective_policy: _Optional[_Union[ToolPolicy, str]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retry: _Optional[_Union[RetryClass, str]] = ..., result_schema_json: _Optional[str] = ..., examples_json: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ToolOffer(_message.Message):
     __slots__ = ("description", "parameters_json", "schema_hash")

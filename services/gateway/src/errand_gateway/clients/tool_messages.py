@@ -35,6 +35,7 @@ def tool(message: pb.Tool) -> t.Tool:
         effective_policy=_policy(message.effective_policy or message.policy),
         result_schema=convert.json_object(message.result_schema_json),
         examples=[convert.json_object(text) or {} for text in message.examples_json],
+        retry=convert.enum_or(t.RetryClass, pb.RetryClass, message.retry, "RETRY_CLASS_", t.RetryClass.NEVER),
         version=message.version,
         updated_at=convert.moment(message, "updated_at"),
     )
@@ -63,6 +64,7 @@ def tool_message(resource: t.Tool, module: bytes = b"") -> pb.Tool:
         ],
         result_schema_json=convert.json_text(resource.result_schema) if resource.result_schema else "",
         examples_json=[convert.json_text(example) for example in resource.examples],
+        retry=convert.enum_number(pb.RetryClass, "RETRY_CLASS_", resource.retry),
     )
     if resource.grpc is not None:
         # The server's reflection gives them.

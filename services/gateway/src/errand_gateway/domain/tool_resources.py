@@ -18,6 +18,13 @@ class SideEffect(StrEnum):
     ASK = "ask"
 
 
+class RetryClass(StrEnum):
+    """Whether a call of a tool that failed is sent again by itself."""
+
+    NEVER = "never"
+    TRANSIENT = "transient"
+
+
 class ToolKind(StrEnum):
     """Where a tool comes from."""
 
@@ -152,6 +159,7 @@ class Tool:
     effective_policy: ToolPolicy = ToolPolicy.AUTO
     result_schema: JsonObject | None = None
     examples: Sequence[JsonObject] = field(default_factory=tuple)
+    retry: RetryClass = RetryClass.NEVER
     version: int = 0
     updated_at: datetime | None = None
 

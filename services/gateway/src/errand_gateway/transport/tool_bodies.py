@@ -12,6 +12,7 @@ from errand_gateway.domain.tool_resources import (
     HttpBinding,
     HttpMethod,
     PythonBinding,
+    RetryClass,
     SideEffect,
     Tool,
     ToolAuth,
@@ -219,6 +220,14 @@ class ToolDefinition(Body):
         Field(max_length=8, description="Arguments of calls that make sense; each fits the schema."),
     ] = ()
 
+    retry: Annotated[
+        RetryClass,
+        Field(
+            description="`transient` sends a call up to twice more, within its time, when the endpoint surely did"
+            " nothing, or its answer was lost and the side effect is `none` or `idempotent`."
+        ),
+    ] = RetryClass.NEVER
+
     def tool(self, name: str) -> Tool:
         """The tool under a name."""
         return Tool(
@@ -241,6 +250,7 @@ class ToolDefinition(Body):
             role_policies=self.role_policies,
             result_schema=self.result_schema,
             examples=self.examples,
+            retry=self.retry,
         )
 
     @property

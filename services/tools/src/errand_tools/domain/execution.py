@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -27,6 +28,7 @@ from errand_tools.domain.tools import (
     JsonObject,
     Outcome,
     OutcomeUnknown,
+    RetryClass,
     ServiceDown,
     SideEffect,
     Tool,
@@ -42,6 +44,8 @@ from errand_tools.domain.tools import (
 from errand_tools.domain.usage import UsageBook
 
 MAX_ERROR_CHARACTERS = 500
+# Seconds before a call is tried again: one more try than these.
+_PAUSES = (0.25, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,7 @@ class ToolExecutor:
         """Runs once. Raises OutcomeUnknown when an effect was sent and its answer is lost."""
         started, screen = time.perf_counter(), Screen(self._personal_data)
         try:
-            value = await self._guarded(ready.tenant_id, ready.tool, ready.arguments, context)
+            value = await self._tried(ready, context)
             _check_result(ready.tool, value)
             text, truncated = to_result(value, screen=screen.text)
             screen.check(ready.tool)
@@ -188,6 +192,22 @@ class ToolExecutor:
             return failure(unknown.status, unknown.message, duration_ms=_elapsed_ms(started), cost_micros=cost)
         took = _elapsed_ms(started)
         return Outcome(ExecutionStatus.SUCCEEDED, text, took, truncated=truncated, cost_micros=ready.tool.cost_micros)
+
+    async def _tried(self, ready: "_Ready", context: CallContext) -> Any:
+        """The answer, of several tries where the tool's retry class is so, all within the time of one."""
+        if ready.tool.retry is RetryClass.NEVER:
+            return await self._guarded(ready.tenant_id, ready.tool, ready.arguments, context)
+        ends_at = time.monotonic() + context.timeout_seconds
+        for pause in _PAUSES:
+            left = replace(context, timeout_seconds=ends_at - time.monotonic())
+            try:
+                return await self._guarded(ready.tenant_id, ready.tool, ready.arguments, left)
+            except (ServiceDown, OutcomeUnknown) as error:
+                if not _may_repeat(ready.tool, error) or time.monotonic() + pause >= ends_at:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter
+        left = replace(context, timeout_seconds=max(0.0, ends_at - time.monotonic()))
+        return await self._guarded(ready.tenant_id, ready.tool, ready.arguments, left)
 
     async def _guarded(self, tenant_id: str, tool: Tool, arguments: JsonObject, context: CallContext) -> Any:
         if tool.kind is ToolKind.BUILTIN:
@@ -206,7 +226,7 @@ class ToolExecutor:
                 return await runner.run(arguments, context)
         except TimeoutError:
             raise OutcomeUnknown(
-                f"The tool took longer than its limit of {limit:g} seconds.",
+                f"The tool took longer than its limit of {limit:.3g} seconds.",
                 status=ExecutionStatus.TIMED_OUT,
             ) from None
         except (ToolError, OutcomeUnknown):
@@ -246,6 +266,13 @@ class _Called:
 
     async def run(self, arguments: JsonObject, context: CallContext) -> Any:
         return await self.caller.run(self.tenant_id, self.tool, arguments, context)
+
+
+def _may_repeat(tool: Tool, error: ServiceDown | OutcomeUnknown) -> bool:
+    """Whether the call surely did nothing, or may be done twice."""
+    if isinstance(error, ServiceDown):
+        return True
+    return tool.side_effect in (SideEffect.NONE, SideEffect.IDEMPOTENT)
 
 
 def _safe(message: str, screen: Screen) -> str:

@@ -297,6 +297,7 @@ def _ruled(known: Tool, tool: Tool) -> Tool:
         limits=tool.limits,
         cost_micros=tool.cost_micros,
         role_policies=tool.role_policies,
+        retry=tool.retry,
     )
 
 

@@ -44,6 +44,13 @@ class ToolPolicy(StrEnum):
     DENY = "deny"
 
 
+class RetryClass(StrEnum):
+    """Whether a call that failed is sent again by itself."""
+
+    NEVER = "never"
+    TRANSIENT = "transient"
+
+
 class ExecutionStatus(StrEnum):
     """How a call ended."""
 
@@ -178,6 +185,7 @@ class Tool:
     role_policies: tuple[tuple[str, ToolPolicy], ...] = ()
     result_schema: JsonObject | None = None
     examples: tuple[str, ...] = ()
+    retry: RetryClass = RetryClass.NEVER
     version: int = 1
     # When the version was made: two that were made at different times are equal all the same.
     updated_at: datetime | None = field(default=None, compare=False)

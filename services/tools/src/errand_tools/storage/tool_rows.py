@@ -13,6 +13,7 @@ from errand_tools.domain.tools import (
     McpBinding,
     Offer,
     PythonBinding,
+    RetryClass,
     SideEffect,
     Tool,
     ToolKind,
@@ -74,6 +75,7 @@ def from_columns(row: Any) -> Tool:
         role_policies=tuple((role, ToolPolicy(policy)) for role, policy in rules.get("role_policies", ())),
         result_schema=rules.get("result_schema"),
         examples=tuple(rules.get("examples", ())),
+        retry=RetryClass(rules.get("retry", RetryClass.NEVER)),
         version=row["version"],
         updated_at=datetime.fromisoformat(made) if isinstance(made, str) else made,
     )
@@ -100,6 +102,7 @@ def _rules(tool: Tool) -> dict[str, Any]:
         "role_policies": tool.role_policies,
         "result_schema": tool.result_schema,
         "examples": tool.examples,
+        "retry": tool.retry.value,
     }
 
 

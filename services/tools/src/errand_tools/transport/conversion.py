@@ -35,6 +35,7 @@ from errand_tools.domain.tools import (
     Offer,
     Outcome,
     PythonBinding,
+    RetryClass,
     SideEffect,
     Tool,
     ToolKind,
@@ -56,6 +57,10 @@ _POLICIES: Mapping[ToolPolicy, tools_pb2.ToolPolicy] = {
     ToolPolicy.AUTO: tools_pb2.TOOL_POLICY_AUTO,
     ToolPolicy.ASK: tools_pb2.TOOL_POLICY_ASK,
     ToolPolicy.DENY: tools_pb2.TOOL_POLICY_DENY,
+}
+_RETRIES: Mapping[RetryClass, tools_pb2.RetryClass] = {
+    RetryClass.NEVER: tools_pb2.RETRY_CLASS_NEVER,
+    RetryClass.TRANSIENT: tools_pb2.RETRY_CLASS_TRANSIENT,
 }
 _KINDS: Mapping[ToolKind, tools_pb2.ToolKind] = {
     ToolKind.BUILTIN: tools_pb2.TOOL_KIND_BUILTIN,
@@ -88,6 +93,7 @@ _SCHEMES: Mapping[AuthScheme, tools_pb2.HttpAuthScheme] = {
 _SCHEME_OF = {number: value for value, number in _SCHEMES.items()}
 _SIDE_EFFECT_OF = {number: value for value, number in _SIDE_EFFECTS.items()}
 _POLICY_OF = {number: value for value, number in _POLICIES.items()}
+_RETRY_OF = {number: value for value, number in _RETRIES.items()}
 _KIND_OF = {number: value for value, number in _KINDS.items()}
 _STATE_OF = {number: value for value, number in _STATES.items()}
 
@@ -120,6 +126,7 @@ def tool_from_proto(message: tools_pb2.Tool) -> Tool:
         role_policies=_role_policies_from_proto(message),
         result_schema=parse_result_schema(message.result_schema_json) if message.result_schema_json else None,
         examples=tuple(message.examples_json),
+        retry=_RETRY_OF.get(message.retry, RetryClass.NEVER),
     )
 
 
@@ -209,6 +216,7 @@ def tool_to_proto(tool: Tool, roles: frozenset[str]) -> tools_pb2.Tool:
         python=tools_pb2.PythonBinding(code=tool.python.code) if tool.python else None,
         result_schema_json=json.dumps(tool.result_schema, ensure_ascii=False) if tool.result_schema else "",
         examples_json=tool.examples,
+        retry=_RETRIES[tool.retry],
         version=tool.version,
         limits=limits if tool.limits != ToolLimits() else None,
         cost_micros=tool.cost_micros,
