@@ -30,6 +30,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from workload import NEW_TOKENS, Workload
 
 MOST_AT_ONCE = 32
+# It compiles the model first.
+VLLM_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,49 @@ class Transformers:
 
     async def close(self) -> None:
         del self.model
+
+
+class VllmCpu:
+    """vLLM's build for CPUs, bf16, prefix cache on: a server in an environment of its own, prompts as ids."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        self.port = free_port()
+        command = [
+            *(python, "-m", "vllm.entrypoints.openai.api_server", "--port", str(self.port)),
+            *("--model", folder, "--served-model-name", "m"),
+            *("--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", str(MOST_AT_ONCE)),
+        ]
+        own = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **own}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + VLLM_SECONDS
+        while not self._is_up():
+            if self.process.poll() is not None or time.monotonic() > until:
+                self.process.kill()
+                raise RuntimeError("vLLM's server did not start")
+            time.sleep(1)
+
+    def _is_up(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        limits = httpx.Limits(max_connections=MOST_AT_ONCE)
+        url = f"http://127.0.0.1:{self.port}"
+        async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits, trust_env=False) as client:
+            return sum(await asyncio.gather(*(self._ask(client, work.ids(prompt)) for prompt in prompts)))
+
+    async def _ask(self, client: httpx.AsyncClient, ids: list[int]) -> int:
+        body = {"model": "m", "prompt": ids, "max_tokens": NEW_TOKENS, "temperature": 0, "ignore_eos": True}
+        answer = await client.post("/v1/completions", json=body)
+        return int(answer.raise_for_status().json()["usage"]["completion_tokens"])
+
+    async def close(self) -> None:
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait, 60)
 
 
 class LlamaServer:

@@ -19,10 +19,13 @@ PARTS = THROUGHPUT, FOOTPRINT, GRAMMAR, RELIABILITY, LIMITS = (
     "reliability",
     "limits",
 )
+# The throughput of an earlier run, with peers that the latest one lacks.
+EARLIER = "earlier"
 NAMES = {
     "service": "this service over gRPC",
     "engine": "its engine alone",
     "openvino_genai": "bare OpenVINO GenAI",
+    "vllm_cpu": "vLLM's build for CPUs, bf16",
     "llama_cpp": "llama.cpp server, Q8_0",
     "transformers_static": "transformers, static batch",
 }
@@ -62,27 +65,30 @@ Load of the machine before each part: {measured}.
 
 
 def throughput_section(part: dict[str, Any], name: str) -> str:
-    figures, ratios = part["requests_per_second"], part["ratios"]
+    earlier = f"\nIn an earlier run, with more peers:\n\n{_table(part[EARLIER])}\n" if EARLIER in part else ""
+    return f"""## Requests a second
+
+Medians of rounds in which the peers took turns. 800 shared and 60 own prompt tokens, 48 generated, all requests at
+once; "cold" is 8 at once whose shared part nobody has read. In brackets: the service's figure divided by the peer's.
+
+{_table(part)}
+{earlier}
+The engine's row is the service without scheduler, parser and gRPC; the bare row has no process of its own and no
+grammar either.
+
+![requests a second]({name}.svg)
+"""
+
+
+def _table(run: dict[str, Any]) -> str:
+    figures, ratios = run["requests_per_second"], run["ratios"]
     steps = list(figures[SERVICE])
     head = "".join(f" {step} |" for step in steps)
     rows = [
         f"| {NAMES[peer]} |" + "".join(f" {by[step]:.2f}{_ratio(ratios, peer, step)} |" for step in steps)
         for peer, by in figures.items()
     ]
-    return f"""## Requests a second
-
-Medians of rounds in which the peers took turns. 800 shared and 60 own prompt tokens, 48 generated, all requests at
-once; "cold" is 8 at once whose shared part nobody has read. In brackets: the service's figure divided by the peer's.
-
-| requests at once |{head}
-|---|{"---:|" * len(steps)}
-{chr(10).join(rows)}
-
-The engine's row is the service without scheduler, parser and gRPC; the bare row has no process of its own and no
-grammar either.
-
-![requests a second]({name}.svg)
-"""
+    return "\n".join((f"| requests at once |{head}", f"|---|{'---:|' * len(steps)}", *rows))
 
 
 def footprint_section(part: dict[str, Any], _: str) -> str:

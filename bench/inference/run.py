@@ -29,15 +29,16 @@ from errand_inference.model_store import open_source, openvino_folder
 from errand_inference.testing.random_model import SHAPES, build_random_model
 from grammar import grammar_figures
 from limits import bounds, footprint
-from peers import BareOpenVino, Engine, LlamaServer, Peer, Places, Service, Transformers
+from peers import BareOpenVino, Engine, LlamaServer, Peer, Places, Service, Transformers, VllmCpu
 from reliability import reliability_figures
-from report import FOOTPRINT, GRAMMAR, LIMITS, PARTS, RELIABILITY, SERVICE, THROUGHPUT, write_report
+from report import EARLIER, FOOTPRINT, GRAMMAR, LIMITS, PARTS, RELIABILITY, SERVICE, THROUGHPUT, write_report
 from workload import Workload
 
 CONCURRENCY = (1, 8, 32)
 COLD_AT_ONCE = 8
 ENGINE, BARE, LLAMA, STATIC = "engine", "openvino_genai", "llama_cpp", "transformers_static"
-PEERS = (ENGINE, BARE, LLAMA, STATIC)
+VLLM = "vllm_cpu"
+PEERS = (ENGINE, BARE, VLLM, LLAMA, STATIC)
 IDLE_LOAD = 0.5
 
 
@@ -70,6 +71,7 @@ async def peers(options: argparse.Namespace, places: Places) -> AsyncIterator[di
         BARE: lambda: BareOpenVino(converted, end, hints),
         LLAMA: lambda: LlamaServer(options.peer_python, folder, options.cache / f"{options.shape}-q8_0.gguf"),
         STATIC: lambda: Transformers(folder, bf16=has_bf16()),
+        VLLM: lambda: VllmCpu(options.vllm_python, folder),
     }
     async with AsyncExitStack() as stack:
         service = Service(places)
@@ -77,7 +79,11 @@ async def peers(options: argparse.Namespace, places: Places) -> AsyncIterator[di
         await service.ready()
         made: dict[str, Peer] = {SERVICE: service}
         for name in options.peers:
-            made[name] = makers[name]()
+            try:
+                made[name] = makers[name]()
+            except RuntimeError as error:
+                sys.stderr.write(f"{name} is left out: {error}\n")
+                continue
             stack.push_async_callback(made[name].close)
         yield made
 
@@ -157,7 +163,18 @@ def result_with(earlier: Path, options: argparse.Namespace, parts: dict[str, Any
     }
     before = json.loads(earlier.read_text()) if earlier.is_file() else {}
     kept = before if before.items() >= about.items() else {}
-    return {**kept, **about, **parts}
+    result = {**kept, **about, **parts}
+    if THROUGHPUT in parts and THROUGHPUT in kept:
+        result[THROUGHPUT] = with_earlier(parts[THROUGHPUT], kept[THROUGHPUT])
+    return result
+
+
+def with_earlier(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """A run, and the latest one that had peers which this one lacks: ratios are of one run always."""
+    for run in (before, before.get(EARLIER, {})):
+        if run.get("ratios", {}).keys() - now["ratios"].keys():
+            return {**now, EARLIER: {key: value for key, value in run.items() if key != EARLIER}}
+    return now
 
 
 def main() -> None:
@@ -168,11 +185,14 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--tool-sets", type=int, default=200)
     parser.add_argument("--concurrency", type=int, nargs="+", default=list(CONCURRENCY))
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--peers", nargs="*", choices=PEERS, help="default: all, vLLM where it is installed")
     parser.add_argument("--peer-python", type=Path, default=Path(".cache/peers/bin/python"))
+    parser.add_argument("--vllm-python", type=Path, default=Path(".cache/vllm/bin/python"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/bench"))
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks/inference"))
     options = parser.parse_args()
+    if options.peers is None:
+        options.peers = [name for name in PEERS if name != VLLM or options.vllm_python.is_file()]
     if (load := os.getloadavg()[0]) > IDLE_LOAD:
         sys.stderr.write(f"this machine is busy (load {load:.1f}): figures may be wrong\n")
     result = result_with(options.output.with_suffix(".json"), options, asyncio.run(bench(options)))
