@@ -85,13 +85,14 @@ def test_the_helm_test_passes_when_a_chat_is_answered() -> None:
 
 
 def test_the_helm_test_names_the_component_and_where_to_look() -> None:
-    parts = {"database": {"state": "ready"}, "inference": {"state": "away"}, "rag": {"state": "ready"}}
+    parts = {"database": {"state": "ready"}, "inference": {"state": "away"}, "rag": {"state": "away"}}
     with _gateway({"/readyz": (503, {"components": parts})}) as url:
         done = _run("helm_test.py", GATEWAY=url, ADMIN_KEY="key", WAIT_SECONDS="0")
     assert done.returncode == 1
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("FAILED inference: the model is not loaded")
-    assert "inference.hubId" in line
+    inference, rag = done.stdout.splitlines()
+    assert inference.startswith("FAILED inference: the model is not loaded")
+    assert "inference.hubId" in inference
+    assert rag.startswith("FAILED rag: is not ready: its pods' events name a Secret that is missing")
 
 
 def test_the_helm_test_tells_a_gateway_that_does_not_answer_and_a_chat_that_fails() -> None:

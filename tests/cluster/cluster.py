@@ -22,6 +22,23 @@ IMAGES = {
 }
 
 
+# Kills every process of the containers, and prints which.
+KILLER = """
+import os, pathlib, sys
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if any(container in (folder / "cgroup").read_text() for container in sys.argv[1:]):
+            os.kill(int(folder.name), 9)
+            print(folder.name)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+"""
+
+
+def _restarts(pod: dict[str, Any]) -> int:
+    return sum(container["restartCount"] for container in pod["status"].get("containerStatuses", []))
+
+
 def run(*command: str, text: str | None = None, seconds: float = 300, check: bool = True) -> str:
     """A command's output; fails with what it said."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds, check=False)
@@ -96,7 +113,32 @@ class Release:
             time.sleep(0.5)
         return time.monotonic() - begin
 
-    def start_pod(self, name: str, script: str, *arguments: str, labels: dict[str, str] | None = None) -> None:
+    def kill(self, *components: str, every: bool = False) -> None:
+        """SIGKILL to one pod of each component, or to every one, all at once, by a pod that sees the node's processes.
+
+        `kubectl delete` would take the pod out of its Service and ask it to end; a crash does neither.
+        """
+        victims = [pod for component in components for pod in self.pods(component)[: None if every else 1]]
+        before = [_restarts(pod) for pod in victims]
+        ids = [pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2] for pod in victims]
+        node = {"hostPID": True, "nodeName": victims[0]["spec"]["nodeName"], "securityContext": {"runAsUser": 0}}
+        self.start_pod("killer", KILLER, *ids, spec=node)
+        said = self.pod_output("killer")
+        assert len(said.split()) >= len(ids), f"killed only {said}"
+        for pod, count in zip(victims, before, strict=True):
+            until = time.monotonic() + 120
+            while _restarts(self.get("pod", pod["metadata"]["name"])) <= count:
+                assert time.monotonic() < until, f"{pod['metadata']['name']} is not started again"
+                time.sleep(0.3)
+
+    def start_pod(
+        self,
+        name: str,
+        script: str,
+        *arguments: str,
+        labels: dict[str, str] | None = None,
+        spec: dict[str, Any] | None = None,
+    ) -> None:
         """Runs Python in a pod of the gateway's image, beside the release but not of it."""
         image = self.pods("gateway")[0]["spec"]["containers"][0]["image"]
         key = {"secretKeyRef": {"name": "errand-keys", "key": "admin-key"}}
@@ -111,7 +153,7 @@ class Release:
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "labels": labels or {"app": name}},
-            "spec": {"restartPolicy": "Never", "enableServiceLinks": False, "containers": [container]},
+            "spec": {"restartPolicy": "Never", "enableServiceLinks": False, "containers": [container]} | (spec or {}),
         }
         self.kubectl("delete", "pod", name, "--ignore-not-found", "--grace-period=1")
         self.kubectl("apply", "--filename", "-", text=json.dumps(pod))

@@ -61,6 +61,16 @@ def minimal(log: Log) -> Iterator[Release]:
     yield from _release("errand-minimal", "minimal", log)
 
 
+@pytest.fixture(scope="module")
+def encrypted(log: Log) -> Iterator[Release]:
+    yield from _release("errand-encrypted", "minimal", log)
+
+
+@pytest.fixture(scope="module")
+def wrong(log: Log) -> Iterator[Release]:
+    yield from _release("errand-wrong", "minimal", log)
+
+
 @pytest.fixture(scope="session")
 def standard(log: Log) -> Iterator[Release]:
     yield from _release("errand-standard", "", log)

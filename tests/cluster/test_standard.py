@@ -12,7 +12,7 @@ from tests.cluster.cluster import Release
 
 pytestmark = pytest.mark.timeout(1800)
 
-PAIRS = [f"{name}.replicas=2" for name in ("gateway", "agent", "inference", "tools")]
+PAIRS = [f"{name}.replicas=2" for name in ("gateway", "agent", "inference", "rag", "tools")]
 SETS = [part for pair in [*PAIRS, "backup.enabled=true"] for part in ("--set", pair)]
 # Requests a second. A machine that has other work to do may carry fewer.
 RATE = float(os.environ.get("ERRAND_CLUSTER_RATE", "20"))
@@ -61,19 +61,61 @@ def test_a_rollback_under_load_fails_no_request(standard: Release) -> None:
     assert result["failed"] == 0, result["failures"]
 
 
-@pytest.mark.parametrize("component", ["gateway", "agent", "inference", "tools"])
-def test_a_killed_pod_costs_only_what_it_held(standard: Release, component: str) -> None:
-    standard.start_load(RATE, 40)
+def _lose(standard: Release, component: str) -> None:
+    """As when a node is lost: the pod is gone, another one is made."""
     pod = standard.pods(component)[0]["metadata"]["name"]
     standard.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
-    back = standard.wait_ready(component, 2)
+
+
+@pytest.mark.parametrize(
+    ("how", "component"),
+    [
+        *(("kill -9", name) for name in ("gateway", "agent", "inference", "rag", "tools")),
+        ("loss", "gateway"),
+        ("loss", "agent"),
+    ],
+)
+def test_a_killed_pod_costs_only_what_it_held(standard: Release, component: str, how: str) -> None:
+    standard.start_load(RATE, 40)
+    begin = time.monotonic()
+    if how == "loss":
+        _lose(standard, component)
+    else:
+        standard.kill(component)
+    standard.wait_ready(component, 2)
+    back = time.monotonic() - begin
     result = standard.load_result()
     standard.log.say(
-        f"kill {component} under {RATE:g} requests/s: two ready again after {back:.1f} s; {json.dumps(result)}"
+        f"{how} of {component} under {RATE:g} requests/s: two ready again after {back:.1f} s; {json.dumps(result)}"
     )
     # Only a killed gateway takes requests with it: what is in flight on its connections, at most one on each.
     allowed = LARGEST_IN_FLIGHT if component == "gateway" else 0
     assert result["failed"] <= allowed, result["failures"]
+
+
+def test_databases_that_crash_come_back_with_all_they_had(standard: Release) -> None:
+    """The bundled ones run once: requests fail while they start again, and nothing else is lost."""
+    standard.start_load(RATE, 60)
+    begin = time.monotonic()
+    standard.kill("postgres", "redis", "chroma", "mlflow")
+    for component in ("postgres", "redis", "chroma", "mlflow"):
+        standard.wait_ready(component, 1)
+    back = time.monotonic() - begin
+    result = standard.load_result()
+    standard.log.say(f"kill -9 of all databases: ready again after {back:.1f} s; {json.dumps(result)}")
+    # 503 and 504 tell a client to come again, 500 does not.
+    assert "500" not in result["statuses"], result["failures"]
+    assert "ok     chat: " in standard.helm("test", "errand", "--logs")
+
+
+def test_all_pods_crash_at_once_as_when_the_node_restarts(standard: Release) -> None:
+    services, backends = ("gateway", "agent", "inference", "rag", "tools"), ("postgres", "redis", "chroma", "mlflow")
+    begin = time.monotonic()
+    standard.kill(*services, *backends, every=True)
+    for component in (*services, *backends):
+        standard.wait_ready(component, 2 if component in services else 1)
+    assert "ok     chat: " in standard.helm("test", "errand", "--logs")
+    standard.log.say(f"kill -9 of all pods: all ready, helm test passed after {time.monotonic() - begin:.1f} s")
 
 
 def test_no_run_was_lost(standard: Release) -> None:
@@ -87,6 +129,17 @@ def test_no_run_was_lost(standard: Release) -> None:
     standard.log.say(f"runs after the kills, by stop reason: {ended}")
 
 
+def test_a_canary_takes_calls_beside_the_stable_pods(standard: Release) -> None:
+    took = standard.install(*SETS, "--set", "tools.canary.replicas=1,tools.canary.tag=0.1.0")
+    (canary,) = [pod for pod in standard.pods("tools") if pod["metadata"]["labels"]["errand.dev/track"] == "canary"]
+    standard.start_load(RATE, 20)
+    result = standard.load_result()
+    calls = _calls(standard, canary["metadata"]["name"])
+    standard.log.say(f"canary: there after {took:.1f} s, served {calls:g} calls; {json.dumps(result)}")
+    assert result["failed"] == 0, result["failures"]
+    assert calls > 0
+
+
 def test_load_brings_a_replica_and_calm_takes_it_away(standard: Release) -> None:
     scaling = ["enabled=true", "minReplicas=1", "maxReplicas=2", "cpuPercent=60"]
     standard.install(*SETS, *[part for item in scaling for part in ("--set", f"tools.autoscaling.{item}")])
@@ -95,6 +148,11 @@ def test_load_brings_a_replica_and_calm_takes_it_away(standard: Release) -> None
     standard.start_load(2 * RATE, 90, 0.2)
     standard.wait_ready("tools", 2, 120)
     standard.log.say(f"scaling: second tools pod ready {time.monotonic() - begin:.1f} s after the load began")
+    newest = max(standard.pods("tools"), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+    while not _calls(standard, newest["metadata"]["name"]):
+        assert time.monotonic() - begin < 180, "the second tools pod is sent no call"
+        time.sleep(0.5)
+    standard.log.say(f"scaling: it takes calls {time.monotonic() - begin:.1f} s after the load began")
     # More than two cores carry: what waits at the end is answered too.
     result = standard.load_result(600)
     standard.log.say(f"scaling: {json.dumps(result)}")
@@ -125,6 +183,14 @@ def test_a_backup_can_be_restored(standard: Release) -> None:
     assert _query(standard, count) == before
     standard.log.say(f"backup: {said.strip()}; {before} runs deleted and restored")
     assert "ok     chat: " in standard.helm("test", "errand", "--logs")
+
+
+def _calls(release: Release, pod: str) -> float:
+    """gRPC calls that the pod has served, beside those of the kubelet."""
+    read = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9090/metrics').read().decode())"
+    lines = release.kubectl("exec", pod, "--", "python", "-c", read).splitlines()
+    own = (line for line in lines if line.startswith("rpc_server_requests_total{") and "grpc.health" not in line)
+    return sum(float(line.split()[-1]) for line in own)
 
 
 def _query(release: Release, sql: str) -> str:

@@ -14,6 +14,10 @@ HINTS = {
     "inference": "the model is not loaded: see the inference pods' logs; inference.hubId, hubSecret, "
     "settings.model_path and the memory limit decide about it",
 }
+OTHER = (
+    "is not ready: its pods' events name a Secret that is missing, their logs a wrong setting, and OOMKilled in their "
+    "state is the memory limit"
+)
 
 
 def call(path, body=None):
@@ -38,7 +42,7 @@ while True:
             sys.exit(f"FAILED gateway: {GATEWAY} does not answer: {ready['error']}")
         for name, component in ready.get("components", {}).items():
             if component["state"] != "ready":
-                print(f"FAILED {name}: {HINTS.get(name, 'is not ready: see its pods logs')}")
+                print(f"FAILED {name}: {HINTS.get(name, OTHER)}")
         sys.exit(1)
     time.sleep(1)
 print("ok     all components are ready")
