@@ -33,7 +33,8 @@ MANAGED = {
     *("host", "port", "metrics_port", "data_dir", "database_url", "jwks", "signing_key_file", "drain_seconds"),
     *("otlp_endpoint", "mlflow_endpoint", "mlflow_headers", "otlp_headers", "agent_target", "inference_target"),
     *("rag_target", "tools_target", "dbos_database_url", "executor_id", "worker_name", "chroma_url", "hub_id"),
-    *("hub_token", "bootstrap_admin_key", "key_pepper", "rate_limit_storage", "cache_dir", "tls_dir", "vector_store"),
+    *("hub_token", "bootstrap_admin_key", "key_pepper", "rate_limit_storage", "embedding_cache_url", "cache_dir"),
+    *("tls_dir", "vector_store"),
 }
 Schema = dict[str, Any]
 

@@ -1,13 +1,13 @@
 """Arrival rate against replicas, latency and cost, up to 1,000 replicas.
 
 The model. A node of the suite is one processor-sharing station: every chat needs D seconds of the node's capacity,
-shared evenly between the chats on it, and Z seconds that no other chat delays (waits, network). D and Z are fitted to
-the measured chats of one node (docs/benchmarks/chat.json): a closed network of N clients, solved by exact mean-value
-analysis, must give the measured rates. Open traffic is Poisson and split over the replicas by independent round
-robins, which for many clients is close to a Poisson stream at each replica: M/M/1-PS, mean time
-Z + D / (1 - utilization). Percentiles come from an event simulation of that station, checked against the formula. The
-autoscaler is simulated in steps of a second with the chart's rule (70 % of CPU, at most doubling or four more each
-15 seconds) and the measured time until a new pod is ready; the queue of the steps is a fluid.
+shared evenly between the chats on it, and Z seconds that no other chat delays (waits, network). D + Z is what one
+client waits, and D is fitted to the measured chats of one node (docs/benchmarks/chat.json): a closed network of N
+clients, solved by exact mean-value analysis, must give the measured rates. Open traffic is Poisson and split over the
+replicas by independent round robins, which for many clients is close to a Poisson stream at each replica: M/M/1-PS,
+mean time Z + D / (1 - utilization). Percentiles come from an event simulation of that station, checked against the
+formula. The autoscaler is simulated in steps of a second with the chart's rule (70 % of CPU, at most doubling or four
+more each 15 seconds) and the measured time until a new pod is ready; the queue of the steps is a fluid.
 
 Usage: python bench/scaling/simulate.py [--ready-seconds 30] [--price 0.08] [--seed 7]
 """
@@ -51,10 +51,15 @@ class Station:
 
 
 def fit(loads: list[dict[str, float]]) -> Station:
-    """The station that one client and the best measured rate tell."""
+    """The station that is nearest to all measured rates, of those that answer one client as fast as was measured."""
     alone = next(load["p50_ms"] for load in loads if load["clients"] == 1) / 1000
-    demand = 1 / max(load["chats_per_second"] for load in loads)
-    return Station(min(demand, alone), max(0.0, alone - demand))
+    stations = [Station(alone * share / 200, alone * (200 - share) / 200) for share in range(1, 201)]
+    return min(stations, key=lambda station: sum(difference(station, load) ** 2 for load in loads))
+
+
+def difference(station: Station, load: dict[str, float]) -> float:
+    """Logarithm of the model's rate over the measured one."""
+    return math.log(station.closed(int(load["clients"])) / load["chats_per_second"])
 
 
 def simulate(station: Station, utilization: float, chats: int, seed: int) -> list[float]:
@@ -129,17 +134,19 @@ def page(station: Station, measured: dict[str, object], arguments: argparse.Name
         "",
         "## The model against the measurement of one node",
         "",
-        "| clients | measured chats/s | model chats/s |",
-        "|---|---|---|",
+        "| clients | measured chats/s | model chats/s | difference |",
+        "|---|---|---|---|",
     ]
     lines += [
-        f"| {load['clients']} | {load['chats_per_second']} | {station.closed(int(load['clients'])):.1f} |"
+        f"| {load['clients']} | {load['chats_per_second']} | {station.closed(int(load['clients'])):.1f} "
+        f"| {math.expm1(difference(station, load)):+.0%} |"
         for load in loads
     ]
     lines += [
         "",
-        "The model knows no contention: where a node does less with more clients than with few, the measurement holds,",
-        "and `inference.settings.max_batch` and the gateway's limits keep a node below that point.",
+        "Where the rates differ it is the node's own: batches make many clients cheaper, contention makes them dearer.",
+        "Size by the lower figure, and keep a node below the point where it does less with more clients, by",
+        "`inference.settings.max_batch` and the gateway's limits.",
         "",
         "## One node under Poisson traffic",
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,13 @@ def render(profile: str | None = None, **values: Any) -> list[Manifest]:
     done = _rendered(*_arguments(profile, values))
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
+
+
+def sources(profile: str | None = None, **values: Any) -> set[str]:
+    """The templates that render something."""
+    done = _rendered(*_arguments(profile, values))
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"^# Source: (\S+)$", done.stdout, re.MULTILINE))
 
 
 def refused(profile: str | None = None, **values: Any) -> str:

@@ -9,7 +9,7 @@ import kubernetes_validate
 import kubernetes_validate.utils
 import pytest
 
-from tests.chart.rendering import PROFILES, pods, render
+from tests.chart.rendering import CHART, PROFILES, pods, render, sources
 
 # The oldest supported to the newest.
 VERSIONS = tuple(f"1.{minor}.0" for minor in range(28, 37))
@@ -36,6 +36,7 @@ EVERYTHING: dict[str, Any] = {
     "inference__modelClaim": "models",
     "inference__cache__storage": "5Gi",
 }
+SCALED = {"gateway__autoscaling__enabled": True}
 
 
 # All that the chart can render meets each version, the profiles meet the first and the last.
@@ -57,6 +58,16 @@ def test_manifests_fit_the_schemas_of_kubernetes(profile: str | None, version: s
     for manifest in render(profile, **more):
         if manifest["kind"] not in CUSTOM:
             kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_every_template_renders_what_is_asked_for_and_nothing_else() -> None:
+    templates = {str(path.relative_to(CHART.parent)) for path in (CHART / "templates").rglob("*.yaml")}
+    assert sources(**EVERYTHING, **SCALED) == templates
+    least = {"redis__kind": "memory", "mlflow__kind": "off", "networkPolicy__enabled": False}
+    assert {path.split("/", 2)[2] for path in sources("minimal", **least)} == {
+        *("secrets.yaml", "tests/chat.yaml"),
+        *(f"services/{name}.yaml" for name in ("accounts", "services", "volumes", "workloads")),
+    }
 
 
 @pytest.mark.parametrize("profile", [None, *PROFILES])

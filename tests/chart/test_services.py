@@ -25,6 +25,7 @@ def test_a_service_takes_all_that_it_is_told(name: str, profile: str, monkeypatc
         "DATABASE_URL": "postgresql+asyncpg://u:p@h/d",
         "BOOTSTRAP_ADMIN_KEY": "errand_abcdefgh_0123456789abcdef0123",
         "RATE_LIMIT_STORAGE": "valkey://:p@h:6379/0",
+        "EMBEDDING_CACHE_URL": "valkey://:p@h:6379/0",
         "SECRET_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     }
     for variable, value in environment(render(profile), name).items():
@@ -139,6 +140,16 @@ def test_a_pod_has_time_to_drain() -> None:
     spec = workload(render(defaults__drainSeconds=60, defaults__preStopSeconds=7), "agent")["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] > 60 + 7
     assert environment(render(defaults__drainSeconds=60), "agent")["ERRAND_AGENT_DRAIN_SECONDS"] == "60"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_replicas_are_spread_over_nodes_and_zones(name: str) -> None:
+    template = workload(render("ha"), name)["spec"]["template"]
+    rules = template["spec"]["topologySpreadConstraints"]
+    assert [rule["topologyKey"] for rule in rules] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    for rule in rules:
+        # A rule that matches no pod of its own spreads nothing.
+        assert rule["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
 
 
 def test_a_new_pod_is_ready_before_an_old_one_goes_unless_files_belong_to_one() -> None:
