@@ -49,7 +49,8 @@ class LocalSpan(trace.Span):
         self.tracer = tracer
         self.name = name
         self.context = context
-        self.parent = parent.get_span_context() if parent is not trace.INVALID_SPAN else None
+        above = parent.get_span_context()
+        self.parent = above if above.is_valid else None
         # The parent itself where it is of this process.
         self.above = parent if isinstance(parent, LocalSpan) else None
         # Of a span that another process is above of: the nearest GenAI span there, "" for none.
