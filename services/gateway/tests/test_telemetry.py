@@ -1,12 +1,23 @@
 """Limits, quotas and models move their figures, on the gateway's own page."""
 
+import shutil
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 from errand_common.errors import Unavailable
-from errand_common.testing.keys import TestKeys
+from errand_common.principal import Principal
+from errand_common.testing.keys import TestKeys, principal
+from errand_gateway import app
+from errand_gateway.domain.quota_keeper import QuotaKeeper, Reservation
+from errand_gateway.domain.quotas import Spend
+from errand_gateway.domain.records import Recorder
+from errand_gateway.telemetry import ObservedKeeper
 from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import RunningGateway, running_gateway, test_settings
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
@@ -45,6 +56,36 @@ async def test_reservations_are_counted_by_result(
         assert (await gateway.http.post("/v1/chat/completions", json=CHAT)).status_code == 429
         assert await _figure(gateway.http, "quota_reservations_total", result="granted") - granted == 1
         assert await _figure(gateway.http, "quota_reservations_total", result="refused") - refused == 1
+
+
+async def test_a_store_of_quotas_that_is_away_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(self: QuotaKeeper, principal: Principal, bound: Spend) -> Reservation:
+        raise ConnectionError("the database went away")
+
+    monkeypatch.setattr(QuotaKeeper, "reserve", away)
+    before = REGISTRY.get_sample_value("quota_store_failures_total") or 0.0
+    keeper: Any = object.__new__(ObservedKeeper)
+    with pytest.raises(ConnectionError):
+        await keeper.reserve(principal(), Spend())
+    assert REGISTRY.get_sample_value("quota_store_failures_total") == before + 1
+
+
+async def test_records_that_are_lost_or_found_again_are_counted(
+    tmp_path: Path, backend: FakeBackend, keys: TestKeys, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first gateway dies with records that nobody has written down, and has room for few."""
+    settings = test_settings(tmp_path, backend, keys, record_flush_seconds=60)
+    monkeypatch.setattr(app, "Recorder", partial(Recorder, capacity=2))
+    async with running_gateway(settings, backend, template=template) as gateway:
+        before = await _figure(gateway.http, "gateway_records_dropped_total")
+        for _ in range(5):
+            assert (await gateway.http.get("/api/v1/agents")).status_code == 200
+        assert await _figure(gateway.http, "gateway_records_dropped_total") - before == 3
+        found = await _figure(gateway.http, "gateway_records_recovered_total")
+        left = tmp_path / "died"
+        shutil.copytree(settings.data_dir, left)
+    async with running_gateway(test_settings(left, backend, keys), backend, template=template) as successor:
+        assert await _figure(successor.http, "gateway_records_recovered_total") - found == 2
 
 
 async def test_a_model_that_fails_is_counted(gateway: RunningGateway, backend: FakeBackend) -> None:

@@ -23,6 +23,7 @@ from errand_inference.settings import InferenceSettings
 from errand_inference.shadow import Shadows
 from errand_inference.testing.cross_encoder import make_cross_encoder
 from errand_inference.transport.servicer import InferenceServicer
+from prometheus_client import REGISTRY
 
 if TYPE_CHECKING:
     Stub = inference_pb2_grpc.InferenceServiceAsyncStub
@@ -95,9 +96,11 @@ async def stub(
 
 
 async def test_it_is_served(stub: Stub) -> None:
+    before = REGISTRY.get_sample_value("llm_reranked_texts_total") or 0.0
     answer = await stub.Rerank(pb.RerankRequest(query="hotel oslo", texts=["a train", "a hotel in oslo"]), timeout=10)
     assert answer.model == "word-counter"
     assert answer.scores[0] < 0.5 <= answer.scores[1]
+    assert REGISTRY.get_sample_value("llm_reranked_texts_total") == before + 2
     assert answer.usage.prompt_tokens == 16
     with translate_errors("inference"), pytest.raises(ModelUnavailable, match="not a cross-encoder"):
         await _asked(stub, pb.RerankRequest(model="other", query="q", texts=["t"]))

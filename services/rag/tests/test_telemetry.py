@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from errand_rag.domain.errors import DocumentRejected
 from errand_rag.domain.models import Job
-from errand_rag.telemetry import ObservedCache, observed_ingestion
+from errand_rag.telemetry import ObservedCache, count_embeddings, observed_ingestion
 from prometheus_client import REGISTRY
 
 
@@ -46,3 +46,9 @@ async def test_attempts_to_ingest_are_counted_by_how_they_end(error: Exception |
         await observed_ingestion(_ending_in(error))(job)
     assert _value("rag_ingestion_attempts_total", outcome=outcome) == before + 1
     assert _value("rag_ingestion_duration_seconds_count", outcome=outcome) >= 1
+
+
+def test_texts_that_another_replica_embedded_are_counted() -> None:
+    before = _value("rag_shared_embeddings_total", result="hit")
+    count_embeddings("hit", 3)
+    assert _value("rag_shared_embeddings_total", result="hit") == before + 3

@@ -31,6 +31,7 @@ from errand_common.tokens import TokenVerifier
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from prometheus_client import REGISTRY
 
 CANARY = "canary-password"
 
@@ -166,6 +167,23 @@ async def test_calls_are_counted_by_code(keys: TestKeys) -> None:
         with pytest.raises(NotFound):
             await _search(channel, keys, "missing")
     assert RPC_REQUESTS.labels(method, "NOT_FOUND")._value.get() == before + 1
+
+
+async def test_a_call_is_counted_while_it_lasts(keys: TestKeys) -> None:
+    def in_flight() -> float:
+        labels = {"method": "errand.rag.v1.RagService/Search"}
+        return REGISTRY.get_sample_value("rpc_server_in_flight", labels) or 0.0
+
+    rag, before = _Rag(), in_flight()
+    async with rpc_pair([_registration(rag)], keys) as channel, asyncio.timeout(30):
+        asking = asyncio.create_task(_search(channel, keys, "hang"))
+        while not rag.searches:  # noqa: ASYNC110 - the handler tells nobody
+            await asyncio.sleep(0.01)
+        assert in_flight() - before == 1
+        asking.cancel()
+        await rag.cancelled.wait()
+        while in_flight() != before:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
 
 
 async def test_a_handler_that_failed_is_not_asked_again_in_silence(keys: TestKeys) -> None:
