@@ -260,7 +260,7 @@ def schema() -> Schema:
                     canary=CANARY,
                 ),
                 "rag": service("rag", canary=CANARY),
-                "tools": service("tools", canary=CANARY),
+                "tools": service("tools", runtimeClassName=NAME, canary=CANARY),
                 "keda": closed({"enabled": FLAG, "prometheus": URL}),
                 "ingress": closed(
                     {

@@ -201,6 +201,13 @@ def test_a_canary_takes_its_share_of_the_same_service(name: str) -> None:
         assert f"{name}.canary.replicas" in refused("minimal", **{f"{name}__canary__replicas": 1})
 
 
+def test_tools_take_a_runtime_class() -> None:
+    manifests = render(tools__runtimeClassName="gvisor")
+    pods = {name: workload(manifests, name)["spec"]["template"]["spec"] for name in SERVICES}
+    assert {name for name, pod in pods.items() if pod.get("runtimeClassName") == "gvisor"} == {"tools"}
+    assert not [pod for pod in pods.values() if pod.get("runtimeClassName") == ""]
+
+
 def test_gpus_are_asked_for_only_where_they_are_wanted() -> None:
     limits = workload(render("gpu"), "inference")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert limits["nvidia.com/gpu"] == 1

@@ -89,6 +89,7 @@ async def agent(tmp_path: Path, keys: TestKeys) -> AsyncIterator[agent_pb2_grpc.
             http_private_networks=("127.0.0.0/8",),
             http_ports=(http_port, orders.port),
             mcp_stdio_servers={"sums": (sys.executable, MCP_SERVER)},
+            mcp_stdio_sandbox="none",
         )
         await asyncio.to_thread(migrate, settings)
         tools = await stack.enter_async_context(running(settings))

@@ -17,8 +17,8 @@ spec:
   {{- include "errand.podCommon" (list $root .name) | nindent 2 }}
   {{- include "errand.placement" (list $root .name) | nindent 2 }}
   terminationGracePeriodSeconds: {{ add (int $v.defaults.preStopSeconds) (int $v.defaults.drainSeconds) 10 }}
-  {{- if and (eq .name "inference") $v.inference.runtimeClassName }}
-  runtimeClassName: {{ $v.inference.runtimeClassName }}
+  {{- with (get $v .name).runtimeClassName }}
+  runtimeClassName: {{ . }}
   {{- end }}
   {{- if and (ne $v.database.kind "sqlite") (ne .name "inference") }}
   initContainers:

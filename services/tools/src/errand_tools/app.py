@@ -171,7 +171,7 @@ async def running(settings: ToolsSettings) -> AsyncIterator[ToolsApp]:
         stack.push_async_callback(web.close)
         http = GuardedHttpCaller(settings.tool_reach)
         stack.push_async_callback(http.close)
-        mcp = SdkMcpConnections(settings.tool_reach, settings.mcp_stdio_servers)
+        mcp = SdkMcpConnections(settings.tool_reach, settings.stdio_commands)
         stack.push_async_callback(mcp.close)
         grpc = GuardedGrpcCaller(settings.tool_reach)
         stack.push_async_callback(grpc.close)

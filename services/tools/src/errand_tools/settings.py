@@ -1,18 +1,28 @@
 """Settings of the tools service, read from ERRAND_TOOLS_… variables."""
 
+import shutil
+from enum import StrEnum
 from typing import Annotated
 
 from errand_common.http import Reach, checked_hosts, checked_networks
 from errand_common.personal_data import PersonalDataPolicy
 from errand_common.settings import CommaList, ServiceSettings, parted
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from errand_tools.clients.bubblewrap import PROGRAM, confined
 from errand_tools.storage.secrets import FernetCipher, key_of_file
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 SecretKeys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(parted)]
 PortList = Annotated[tuple[Port, ...], NoDecode, BeforeValidator(parted)]
+
+
+class StdioSandbox(StrEnum):
+    """What keeps MCP servers in that run as processes."""
+
+    BUBBLEWRAP = "bubblewrap"
+    NONE = "none"
 
 
 class ToolsSettings(ServiceSettings):
@@ -41,8 +51,14 @@ class ToolsSettings(ServiceSettings):
     )
     mcp_stdio_servers: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description='MCP servers that run here as processes, by name, as JSON: {"git": ["bwrap", …]}. Tenants can'
-        " only name them. They run with this service's rights: wrap them. Empty: none.",
+        description='MCP servers that run here as processes, by name, as JSON: {"git": ["/usr/bin/git-mcp"]}. Tenants'
+        " can only name them. Empty: none.",
+    )
+    mcp_stdio_sandbox: StdioSandbox = Field(
+        default=StdioSandbox.BUBBLEWRAP,
+        validate_default=True,
+        description="What keeps those processes in: bubblewrap (bwrap must be installed) without network and files but"
+        " the system's programs, or none, where something else does: they have this service's rights then.",
     )
     personal_data: PersonalDataPolicy = Field(
         default=PersonalDataPolicy.OFF,
@@ -73,6 +89,23 @@ class ToolsSettings(ServiceSettings):
                 raise ValueError(f'{name} needs a command line, such as ["/usr/bin/server"]')
         return servers
 
+    @field_validator("mcp_stdio_sandbox")
+    @classmethod
+    def _check_sandbox(cls, sandbox: StdioSandbox, info: ValidationInfo) -> StdioSandbox:
+        servers = info.data.get("mcp_stdio_servers", {})
+        if sandbox is StdioSandbox.NONE or not servers:
+            return sandbox
+        for name, command in servers.items():
+            try:
+                confined(command)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        if shutil.which(PROGRAM) is None:
+            raise ValueError(
+                "mcp_stdio_servers need bubblewrap: install it, or say none where something else holds them"
+            )
+        return sandbox
+
     @field_validator("secret_keys")
     @classmethod
     def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -81,6 +114,13 @@ class ToolsSettings(ServiceSettings):
         except ValueError:
             raise ValueError("each key must be 32 bytes in URL-safe base64") from None
         return keys
+
+    @property
+    def stdio_commands(self) -> dict[str, tuple[str, ...]]:
+        """The command lines of the stdio servers, as they are started."""
+        if self.mcp_stdio_sandbox is StdioSandbox.NONE:
+            return self.mcp_stdio_servers
+        return {name: confined(command) for name, command in self.mcp_stdio_servers.items()}
 
     @property
     def cipher(self) -> FernetCipher:

@@ -267,7 +267,9 @@ class TestStdio:
     @pytest.fixture
     async def local(self, tmp_path: Path, keys: TestKeys) -> AsyncIterator[ToolsClient]:
         servers = {"mine": (sys.executable, STDIO_SERVER), "none": ("/does/not/exist",)}
-        async with tools_service(keys, settings(tmp_path, mcp_stdio_servers=servers)) as client:
+        async with tools_service(
+            keys, settings(tmp_path, mcp_stdio_servers=servers, mcp_stdio_sandbox="none")
+        ) as client:
             yield client
 
     async def test_a_process_answers_dies_and_is_started_again(self, local: ToolsClient) -> None:
