@@ -48,7 +48,13 @@ from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import ConcurrencyLimiter
 from errand_gateway.domain.logins import ProviderLogins
-from errand_gateway.domain.personal_data import MaskedResponses, PersonalDataPolicy
+from errand_gateway.domain.personal_data import (
+    FormMasker,
+    MaskedResponses,
+    Masker,
+    PersonalDataPolicy,
+    Screening,
+)
 from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder
@@ -77,8 +83,9 @@ from errand_gateway.storage.secret_files import read_or_make
 from errand_gateway.storage.tenants import SqlTenantRepository
 from errand_gateway.storage.users import SqlSessionRepository, SqlUserRepository
 from errand_gateway.telemetry import DELETION_FAILURES, QUOTA_FAILURES, ObservedKeeper, ObservedLimiter, ObservedModels
-from errand_gateway.transport.access import RATE_LIMIT_HEADERS, SECURITY_SCHEMES
+from errand_gateway.transport.access import RATE_LIMIT_HEADERS
 from errand_gateway.transport.background import BackgroundRuns
+from errand_gateway.transport.description import GatewayApp
 from errand_gateway.transport.dispatch import add_routes
 from errand_gateway.transport.errors import install_error_handlers
 from errand_gateway.transport.idempotency import Replayed, on_replayed
@@ -97,16 +104,6 @@ DESCRIPTION = """The public door of Errand: agents that answer with tools and wi
 
 Send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Every error has one body: `code`,
 `message`, `details`, `request_id`. Listings take `page_size` and `page_token`."""
-
-
-class GatewayApp(FastAPI):
-    """An app whose description tells how callers say who they are."""
-
-    def openapi(self) -> dict[str, Any]:
-        """The description of the API."""
-        if self.openapi_schema is None:
-            super().openapi()["components"]["securitySchemes"] = SECURITY_SCHEMES
-        return super().openapi()
 
 
 def migrate_database(settings: GatewaySettings) -> None:
@@ -209,9 +206,9 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             new_id=new_id,
         )
         external = ExternalTokens(_issuers(settings), tenants.get)
-        policy = settings.personal_data
-        agents = ScreenedAgentBackend(channels["agent"], policy)
-        workflows = ScreenedWorkflowBackend(channels["agent"], policy)
+        screening = Screening(settings.personal_data, await _masker(settings))
+        agents = ScreenedAgentBackend(channels["agent"], screening)
+        workflows = ScreenedWorkflowBackend(channels["agent"], screening)
         tokens = InternalTokens(signer)
         documents = GrpcDocumentBackend(channels["rag"])
         tools = GrpcToolBackend(channels["tools"])
@@ -257,7 +254,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             external=external,
             idempotency=Idempotency(SqlAnswerRepository(database), AesSeal(pepper.derived("kept answers")), utc_now),
             records=records,
-            responses=_responses(policy, database),
+            responses=_responses(screening, database),
             files=SqlFileRepository(database),
             quotas=quotas,
             keeper=keeper,
@@ -275,13 +272,13 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             limiter=ObservedLimiter(
                 WindowRateLimiter(settings.rate_limit, settings.tenant_rate_limit, storage.windows, fallback)
             ),
-            readiness=ReadinessMonitor(_probes(database, channels)),
+            readiness=ReadinessMonitor(_probes(database, channels, storage, settings)),
             agents=agents,
             workflows=workflows,
-            memory=ScreenedMemoryBackend(channels["agent"], policy),
+            memory=ScreenedMemoryBackend(channels["agent"], screening),
             examples=GrpcExampleBackend(channels["agent"]),
             privacy=privacy,
-            schedules=ScreenedScheduleBackend(channels["agent"], policy),
+            schedules=ScreenedScheduleBackend(channels["agent"], screening),
             prompts=GrpcPromptBackend(channels["agent"]),
             webhooks=GrpcWebhookBackend(channels["agent"]),
             documents=documents,
@@ -352,9 +349,23 @@ def read_signer(settings: GatewaySettings) -> TokenSigner:
     return TokenSigner.from_pem(pem, issuer="errand-gateway")
 
 
-def _responses(policy: PersonalDataPolicy, database: Database) -> ResponseStore:
+async def _masker(settings: GatewaySettings) -> Masker:
+    if settings.personal_data is PersonalDataPolicy.OFF or settings.personal_data_finder == "forms":
+        return FormMasker()
+    # Loaded here alone: it is an extra, and takes seconds and hundreds of megabytes.
+    from errand_gateway.clients.presidio import PresidioMasker  # noqa: PLC0415
+
+    return await asyncio.to_thread(
+        PresidioMasker,
+        settings.presidio_model,
+        language=settings.presidio_language,
+        entities=settings.presidio_entities,
+    )
+
+
+def _responses(screening: Screening, database: Database) -> ResponseStore:
     responses = SqlResponseRepository(database)
-    return responses if policy is PersonalDataPolicy.OFF else MaskedResponses(responses)
+    return responses if screening.policy is PersonalDataPolicy.OFF else MaskedResponses(responses, screening)
 
 
 def _issuers(settings: GatewaySettings) -> list[Issuer]:
@@ -402,13 +413,17 @@ async def _open_channels(stack: contextlib.AsyncExitStack, settings: GatewaySett
     }
 
 
-def _probes(database: Database, channels: dict[str, grpc.aio.Channel]) -> list[Probe]:
+def _probes(
+    database: Database, channels: dict[str, grpc.aio.Channel], storage: LimitStorage, settings: GatewaySettings
+) -> list[Probe]:
     async def database_answers() -> bool:
         await database.ping()
         return True
 
     services = [Probe(name, GrpcHealthProbe(channel)) for name, channel in channels.items()]
-    return [Probe("database", database_answers), *services]
+    # Where each gateway counts alone while it is away, work goes on without it.
+    cache = Probe("cache", storage.answers, needed=settings.rate_limit_on_failure == "refuse")
+    return [Probe("database", database_answers), *([cache] if storage.pool else []), *services]
 
 
 @contextlib.asynccontextmanager

@@ -1,5 +1,7 @@
 """What the gateway can be told."""
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from errand_common.settings import ServiceSettings
@@ -16,6 +18,10 @@ Mebibytes = Annotated[int, Field(ge=1, le=1024)]
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$")]
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+
+
+def _is_there(model: str) -> bool:
+    return Path(model).is_dir() or (model.isidentifier() and find_spec(model) is not None)
 
 
 class PriceSetting(BaseModel):
@@ -183,6 +189,33 @@ class GatewaySettings(ServiceSettings):
         description="what happens to e-mail addresses, phone numbers, payment cards, bank accounts and social "
         "security numbers in what people write to agents, workflows, schedules and memory: nothing, masked, or refused",
     )
+    personal_data_finder: Literal["forms", "presidio"] = Field(
+        default="forms",
+        description="what finds them: their forms and check digits, or presidio too (errand-gateway[presidio])",
+    )
+    presidio_model: str = Field(
+        default="",
+        max_length=128,
+        pattern=r"^[A-Za-z0-9_./-]*$",
+        description="a model of spaCy by which presidio finds names and places: an installed one, such as "
+        "en_core_web_lg, or its folder; default is none: only what has a pattern is found",
+    )
+    presidio_language: str = Field(default="en", pattern=r"^[a-z]{2}$", description="language that presidio reads")
+    presidio_entities: list[Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,64}$")]] = Field(
+        default=[
+            "PERSON",
+            "LOCATION",
+            "EMAIL_ADDRESS",
+            "PHONE_NUMBER",
+            "CREDIT_CARD",
+            "IBAN_CODE",
+            "US_SSN",
+            "IP_ADDRESS",
+        ],
+        min_length=1,
+        max_length=100,
+        description="JSON: which of presidio's entities are personal data here",
+    )
     prices: dict[ModelName, PriceSetting] = Field(
         default_factory=dict,
         max_length=1000,
@@ -200,6 +233,20 @@ class GatewaySettings(ServiceSettings):
     def _both_tls_files(self) -> Self:
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("set tls_certificate_file and tls_key_file, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _presidio_is_installed(self) -> Self:
+        if self.personal_data_finder != "presidio":
+            return self
+        if find_spec("presidio_analyzer") is None:
+            raise ValueError(
+                "personal_data_finder: presidio is not installed; pip install 'errand-gateway[presidio]', or set forms"
+            )
+        if self.presidio_model and not _is_there(self.presidio_model):
+            raise ValueError(
+                f"presidio_model: {self.presidio_model} is neither an installed model of spaCy nor a folder"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """What is found in texts, and what only looks like it."""
 
 import pytest
-from errand_gateway.domain.personal_data import masked, masked_json
+from errand_gateway.domain.personal_data import FormMasker, PersonalDataPolicy, Screening, masked
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,10 @@ def test_what_only_looks_like_it_stays(text: str) -> None:
     assert masked(text) == (text, [])
 
 
-def test_texts_anywhere_in_json() -> None:
+async def test_texts_anywhere_in_json() -> None:
     value = {"a": ["x@y.de", {"b": "z"}], "n": 4111111111111111, "none": None}
-    assert masked_json(value) == {"a": ["[EMAIL]", {"b": "z"}], "n": 4111111111111111, "none": None}
+    screening = Screening(PersonalDataPolicy.MASK, FormMasker())
+    assert await screening.json(value) == {"a": ["[EMAIL]", {"b": "z"}], "n": 4111111111111111, "none": None}
 
 
 @pytest.mark.parametrize("piece", ["a.", "1 ", "+1", "1-", "A1", "@", "DE89 ", "a@a."])

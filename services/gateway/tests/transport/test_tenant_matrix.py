@@ -135,3 +135,71 @@ async def test_no_operation_finds_another_tenants_things(gateway: RunningGateway
         for path in ("/api/v1/runs/{run_id}", "/v1/files/{file_id}", "/v1/responses/{response_id}"):
             assert (await owner.get(path.format(**ids))).status_code == 200
         assert (await stranger.get("/v1/models/agent:spy")).status_code == 404
+
+
+# What is named in bodies: the operation, and a body that is right but for whose the thing is.
+NAMED_IN_BODIES: list[tuple[str, dict[str, Any]]] = [
+    ("/api/v1/chat", {"message": "x", "conversation_id": "{conversation_id}"}),
+    ("/api/v1/chat", {"message": "x", "agent": "{name}"}),
+    ("/api/v1/runs", {"message": "x", "conversation_id": "{conversation_id}"}),
+    ("/api/v1/runs", {"message": "x", "agent": "{name}"}),
+    ("/api/v1/feedback", {"run_id": "{run_id}", "helpful": True}),
+    ("/api/v1/search", {"query": "x", "collections": ["{collection_id}"]}),
+    ("/api/v1/admin/quotas", {"subject": "key", "subject_id": "{key_id}", "period": "day", "measure": "tokens"}),
+    ("/api/v1/admin/quotas", {"subject": "user", "subject_id": "{user_id}", "period": "day", "measure": "tokens"}),
+    ("/v1/chat/completions", {"model": "agent:{name}", "messages": [{"role": "user", "content": "x"}]}),
+    ("/v1/responses", {"model": "agent:{name}", "input": "x"}),
+    ("/v1/responses", {"model": "tiny", "input": "x", "previous_response_id": "{response_id}"}),
+    ("/v1/responses", {"model": "agent:default", "input": "x", "conversation": "{conversation_id}"}),
+    ("/v1/vector_stores", {"name": "mine", "file_ids": ["{file_id}"]}),
+    ("/v1/vector_stores/{own_store}/files", {"file_id": "{file_id}"}),
+]
+
+
+def filled(value: Any, names: dict[str, str]) -> Any:
+    """The value with names put into its texts."""
+    if isinstance(value, str):
+        return value.format(**names)
+    if isinstance(value, list):
+        return [filled(item, names) for item in value]
+    return {key: filled(item, names) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+async def test_what_is_named_elsewhere_than_in_paths(gateway: RunningGateway) -> None:
+    tenants = [await make_tenant(gateway) for _ in range(2)]
+    keys = [await make_key(gateway, tenant_id=tenant, **ALL) for tenant in tenants]
+    async with gateway.client(keys[0]["key"]) as owner, gateway.client(keys[1]["key"]) as stranger:
+        ids = await belongings(gateway, owner, tenants[0])
+        ids["own_store"] = (await made(stranger, "/v1/vector_stores", json={"name": "own"}))["id"]
+        for path, body in NAMED_IN_BODIES:
+            given = filled(body, ids) | ({"amount": 1} if path.endswith("/quotas") else {})
+            answer = await stranger.post(path.format(**ids), json=given)
+            assert answer.status_code == 404, (path, body, answer.text)
+        for path in (
+            "runs?conversation_id={conversation_id}",
+            "runs?parent_run_id={run_id}",
+            "approvals?run_id={run_id}",
+        ):
+            assert (await stranger.get(f"/api/v1/{path.format(**ids)}")).json()["items"] == [], path
+
+
+async def test_no_operation_takes_another_tenants_name(gateway: RunningGateway) -> None:
+    """Whoever is not the operator may name no tenant but its own."""
+    tenants = [await make_tenant(gateway) for _ in range(2)]
+    keys = [await make_key(gateway, tenant_id=tenant, **ALL) for tenant in tenants]
+    asked = 0
+    async with gateway.client(keys[0]["key"]) as owner, gateway.client(keys[1]["key"]) as stranger:
+        ids = await belongings(gateway, owner, tenants[0])
+        for path, methods in gateway.app.openapi()["paths"].items():
+            for method, operation in methods.items():
+                if not any(
+                    each["name"] == "tenant_id" and each["in"] == "query" for each in operation.get("parameters", ())
+                ):
+                    continue
+                request: dict[str, Any] = {"params": {"tenant_id": tenants[0]}}
+                if "requestBody" in operation:
+                    request["json"] = BODIES.get(path, {})
+                answer = await stranger.request(method, path.format(**ids), **request)
+                assert answer.status_code in (403, 404), (method, path, answer.text)
+                asked += 1
+    assert asked >= 10

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from errand_common.errors import InvalidArgument
 from errand_common.personal_data import PersonalDataPolicy, masked
@@ -10,39 +10,64 @@ from errand_common.personal_data import PersonalDataPolicy, masked
 from errand_gateway.domain.resources import JsonObject
 from errand_gateway.domain.responses import ResponseStore, StoredResponse
 
-__all__ = ["MaskedResponses", "PersonalDataPolicy", "masked", "masked_json", "screened"]
+__all__ = ["FormMasker", "MaskedResponses", "Masker", "PersonalDataPolicy", "Screening", "masked"]
 
 
-def masked_json(value: Any) -> Any:
-    """The same value with personal data in its texts masked."""
-    if isinstance(value, str):
-        return masked(value)[0]
-    if isinstance(value, list):
-        return [masked_json(item) for item in value]
-    if isinstance(value, Mapping):
-        return {name: masked_json(item) for name, item in value.items()}
-    return value
+class Masker(Protocol):
+    """Finds personal data in texts."""
+
+    async def masked(self, text: str) -> tuple[str, list[str]]:
+        """The text with personal data masked, and the names of what was found."""
+        ...
 
 
-def screened(text: str, policy: PersonalDataPolicy, *, field: str) -> str:
-    """What an agent may be told; raises InvalidArgument, which names what must be left out, if that is the policy."""
-    if policy is PersonalDataPolicy.OFF:
-        return text
-    safe, found = masked(text)
-    if found and policy is PersonalDataPolicy.BLOCK:
-        raise InvalidArgument(f"holds personal data ({', '.join(found)}); leave it out", field=field)
-    return safe
+class FormMasker:
+    """Masker of what has a form or a check digit."""
+
+    async def masked(self, text: str) -> tuple[str, list[str]]:
+        """The text with personal data masked, and the names of what was found."""
+        return masked(text)
+
+
+class Screening:
+    """The policy on what people write, before anything stores it."""
+
+    def __init__(self, policy: PersonalDataPolicy, masker: Masker) -> None:
+        self.policy = policy
+        self._masker = masker
+
+    async def text(self, text: str, *, field: str) -> str:
+        """What may be passed on; raises InvalidArgument, which names what must be left out, if that is the policy."""
+        if self.policy is PersonalDataPolicy.OFF or not text:
+            return text
+        safe, found = await self._masker.masked(text)
+        if found and self.policy is PersonalDataPolicy.BLOCK:
+            raise InvalidArgument(f"holds personal data ({', '.join(found)}); leave it out", field=field)
+        return safe
+
+    async def json(self, value: Any) -> Any:
+        """The same value with personal data in its texts masked, whatever the policy."""
+        if isinstance(value, str):
+            return (await self._masker.masked(value))[0]
+        if isinstance(value, list):
+            return [await self.json(item) for item in value]
+        if isinstance(value, Mapping):
+            return {name: await self.json(item) for name, item in value.items()}
+        return value
 
 
 class MaskedResponses:
     """A store of answers in which no personal data lie."""
 
-    def __init__(self, inner: ResponseStore) -> None:
+    def __init__(self, inner: ResponseStore, screening: Screening) -> None:
         self._inner = inner
+        self._screening = screening
 
     async def add(self, response: StoredResponse) -> None:
         """Stores an answer, and deletes what is too old."""
-        said: dict[str, Any] = {name: masked_json(getattr(response, name)) for name in ("body", "items", "history")}
+        said: dict[str, Any] = {
+            name: await self._screening.json(getattr(response, name)) for name in ("body", "items", "history")
+        }
         await self._inner.add(replace(response, **said))
 
     async def get(self, tenant_id: str, response_id: str) -> StoredResponse:
@@ -51,7 +76,7 @@ class MaskedResponses:
 
     async def finish(self, tenant_id: str, response_id: str, body: JsonObject) -> None:
         """Replaces the body by the final one."""
-        await self._inner.finish(tenant_id, response_id, masked_json(body))
+        await self._inner.finish(tenant_id, response_id, await self._screening.json(body))
 
     async def delete(self, tenant_id: str, response_id: str) -> None:
         """Deletes an answer; raises NotFound."""

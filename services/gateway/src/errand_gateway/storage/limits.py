@@ -157,6 +157,10 @@ class LimitStorage:
     windows: Storage
     pool: valkey.ConnectionPool | None
 
+    async def answers(self) -> bool:
+        """Whether the server behind it does; raises when it cannot be reached."""
+        return self.pool is None or bool(await valkey.Valkey(connection_pool=self.pool).ping())
+
 
 @asynccontextmanager
 async def limit_storage(url: str) -> AsyncIterator[LimitStorage]:

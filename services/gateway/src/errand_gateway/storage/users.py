@@ -101,6 +101,7 @@ class SqlSessionRepository:
             .values(last_login_at=session.created_at)
         )
         async with self._database.transaction(session.tenant_id) as transaction:
+            await check_takes_new(transaction, session.tenant_id)
             await transaction.execute(expired)
             found: Any = await transaction.execute(noted)
             if not found.rowcount:

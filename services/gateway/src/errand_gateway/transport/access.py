@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import structlog
@@ -69,7 +68,7 @@ CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
 
 
 class Requires:
-    """A dependency that lets a caller with this permission pass, and acts as it until the end."""
+    """A dependency that lets a caller with this permission pass; from then on the request acts as it."""
 
     def __init__(
         self,
@@ -82,10 +81,11 @@ class Requires:
         self._media = media
         self._seconds = seconds
 
-    async def __call__(self, request: Request) -> AsyncIterator[Principal]:
-        """Yields the caller; raises what authentication, permission or limit refuse with.
+    async def __call__(self, request: Request) -> Principal:
+        """The caller; raises what authentication, permission or limit refuse with.
 
-        It depends on the request alone: what the framework resolves for each request takes its time.
+        It depends on the request alone and has no end of its own (the request's context has): what the framework
+        resolves for each request takes its time, and most of all generators.
         """
         services: Services = request.app.state.services
         context = context_of(request.scope)
@@ -109,11 +109,16 @@ class Requires:
         structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, principal_id=principal.id)
         if has_key(request.scope):
             context.claim = await claim(request, services.idempotency, principal)
-        with services.tokens.acting_as(principal), ending_within(self._seconds):
-            yield principal
+        context.until_the_end.enter_context(services.tokens.acting_as(principal))
+        context.until_the_end.enter_context(ending_within(self._seconds))
+        return principal
 
 
 def _credentials(request: Request) -> str | None:
+    names = [name for name, _ in request.headers.raw]
+    if names.count(b"authorization") > 1 or names.count(b"x-api-key") > 1:
+        # Who stands before us may have looked at another one of them.
+        raise Unauthenticated("send one key or token, not several")
     given = request.headers.get("authorization")
     if given is None:
         return request.headers.get("x-api-key")

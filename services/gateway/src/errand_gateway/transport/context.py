@@ -1,6 +1,7 @@
 """What is known of one request while it is answered."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +19,10 @@ _SCOPE_KEY: Final = "errand"
 
 @dataclass(slots=True)
 class RequestContext:
-    """Filled by the layers a request passes; read by the one that records it."""
+    """Filled by the layers a request passes; read by the one that records it.
+
+    What is entered in `until_the_end` is left by whoever made the context, in the same task.
+    """
 
     request_id: str
     started: float = field(default_factory=time.monotonic)
@@ -41,6 +45,7 @@ class RequestContext:
     prompt_estimate: int = 0
     deltas: int = 0
     streamed: bool = False
+    until_the_end: ExitStack = field(default_factory=ExitStack)
 
     def settle(self) -> None:
         """Books what the request used, at its price, and frees the rest of what it held.

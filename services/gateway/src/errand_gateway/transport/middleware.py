@@ -82,6 +82,7 @@ class EdgeMiddleware:
         with (
             structlog.contextvars.bound_contextvars(request_id=context.request_id),
             request_span(scope, headers),
+            context.until_the_end,
         ):
             try:
                 if _declared_bytes(headers) > limit:

@@ -33,15 +33,15 @@ PATH: Final = "/api/v1/chat/socket"
 PROTOCOL: Final = "errand.v1"
 _BEARER: Final = "bearer."
 _NO_LONGER_WELCOME: Final = 1008
-_guard = contextlib.asynccontextmanager(Requires(Permission.RUNS_CREATE))
+_guard = Requires(Permission.RUNS_CREATE)
 
 
 async def chat_socket(socket: WebSocket) -> None:
     """Answers one connection until either side ends it."""
     scope = _with_credentials(socket.scope)
     try:
-        async with _exchange(scope) as request, _guard(request):
-            pass
+        async with _exchange(scope) as request:
+            await _guard(request)
     except ErrandError as error:
         await socket.send_denial_response(answer_errand_error(new_id("req"), PATH, error))
         return
@@ -89,7 +89,8 @@ class _Conversation:
 
     async def _answer(self, message: ChatRequest, request_id: str) -> None:
         try:
-            async with _exchange(self._scope, request_id) as request, _guard(request) as caller:
+            async with _exchange(self._scope, request_id) as request:
+                caller = await _guard(request)
                 services: Services = request.app.state.services
                 context: RequestContext = request.scope["errand"]
                 context.agent, context.streamed = message.agent, True
@@ -155,7 +156,8 @@ async def _exchange(scope: Scope, request_id: str = "") -> Any:
     services: Services = scope["app"].state.services
     status = 499
     try:
-        yield Request(own)
+        with context.until_the_end:
+            yield Request(own)
         status = 200
     except ErrandError as error:
         status = error.status.http
