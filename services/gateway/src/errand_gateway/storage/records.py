@@ -21,15 +21,16 @@ from errand_gateway.domain.records import (
     chain,
 )
 from errand_gateway.domain.resources import Page, PageQuery
+from errand_gateway.storage.bulk import BulkInsert
 from errand_gateway.storage.models import ApiKeyRow, AuditRow, Base, TenantRow, UsageRow
 
 T = TypeVar("T")
 _BATCH: Final = 1_000
 # A record that a process left behind is at most so many entries from the end of its chain.
 _RECOVERY_ROWS: Final = 1_000_000
-# Plain tables: the mapper would look at each of a batch's rows, on the loop that answers requests.
-_USAGE: Final = Base.metadata.tables[UsageRow.__tablename__]
-_AUDIT: Final = Base.metadata.tables[AuditRow.__tablename__]
+_USAGE: Final = BulkInsert(Base.metadata.tables[UsageRow.__tablename__], {})
+_OF_EVENT: Final = {name: f"event.{name}" for name in AuditEvent.__slots__}
+_AUDIT: Final = BulkInsert(Base.metadata.tables[AuditRow.__tablename__], _OF_EVENT)
 _GROUPS: Final[Mapping[UsageGroup, sa.ColumnElement[str]]] = {
     UsageGroup.PROJECT: UsageRow.project.expression,
     UsageGroup.AGENT: UsageRow.agent.expression,
@@ -60,12 +61,10 @@ class SqlRecordRepository:
         """Stores a tenant's records in one transaction."""
         async with self._database.transaction(tenant_id) as session:
             await self._lock_chain(session, tenant_id)
-            if usage:
-                await session.execute(_USAGE.insert(), [_usage_values(row) for row in usage])
+            await _USAGE.execute(session, usage)
             last_sequence, last_hash = await self._chain_end(session, tenant_id)
             entries = chain(audit, last_sequence=last_sequence, last_hash=last_hash)
-            if entries:
-                await session.execute(_AUDIT.insert(), [_audit_values(e) for e in entries])
+            await _AUDIT.execute(session, entries)
             for key_id, moment in used_at.items():
                 await session.execute(
                     sa.update(ApiKeyRow)
@@ -80,13 +79,11 @@ class SqlRecordRepository:
             last_sequence, last_hash = await self._chain_end(session, tenant_id)
             known_usage = await _known_usage(session, tenant_id, usage)
             new_usage = [row for row in usage if row.id not in known_usage]
-            if new_usage:
-                await session.execute(_USAGE.insert(), [_usage_values(row) for row in new_usage])
+            await _USAGE.execute(session, new_usage)
             known = await _known_events(session, tenant_id, audit, after=last_sequence - _RECOVERY_ROWS)
             missing = [event for event in audit if (event.request_id, event.at) not in known]
             entries = chain(missing, last_sequence=last_sequence, last_hash=last_hash)
-            if entries:
-                await session.execute(_AUDIT.insert(), [_audit_values(entry) for entry in entries])
+            await _AUDIT.execute(session, entries)
         return len(missing)
 
     async def _lock_chain(self, session: AsyncSession, tenant_id: str) -> None:
@@ -232,22 +229,8 @@ def _totals(by: Sequence[UsageGroup], row: Sequence[Any]) -> UsageTotals:
     return UsageTotals(group, requests, failed, prompt, completion, cached, cost, round(average, 3))
 
 
-def _usage_values(record: UsageRecord) -> dict[str, object]:
-    return {name: getattr(record, name) for name in UsageRecord.__slots__}
-
-
 def _usage(row: UsageRow) -> UsageRecord:
     return UsageRecord(**{name: getattr(row, name) for name in UsageRecord.__slots__})
-
-
-def _audit_values(entry: AuditEntry) -> dict[str, object]:
-    values: dict[str, object] = {name: getattr(entry.event, name) for name in AuditEvent.__slots__}
-    values |= {
-        "sequence": entry.sequence,
-        "previous_hash": entry.previous_hash,
-        "hash": entry.hash,
-    }
-    return values
 
 
 def _audit(row: AuditRow) -> AuditEntry:
