@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -85,8 +86,8 @@ class SqlCollections:
     async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
         """The named ones, or all for none named, their counts left at 0. Raises NotFound for an unknown one."""
         names = _sendable(names_or_ids)
-        query = _select_bare(tenant_id).order_by(CollectionRow.id)
-        rows = await self._queries.rows(tenant_id, query.where(_is_named(names)) if names_or_ids else query)
+        values: dict[str, Any] = {"tenant": tenant_id} | ({"names": names} if names else {})
+        rows = await self._queries.rows(tenant_id, _bare(named=bool(names)), values)
         found = [row.to_domain(*sums) for row, *sums in rows]
         return tuple(_in_order(found, names) if names_or_ids else found)
 
@@ -301,10 +302,13 @@ def _select(tenant_id: str) -> sa.Select[Any]:
     return sa.select(CollectionRow, ready, size, chunks).where(CollectionRow.tenant_id == tenant_id)
 
 
-def _select_bare(tenant_id: str) -> sa.Select[Any]:
-    """Without the counts, which read every document: each search asks for its collections."""
+@lru_cache(2)
+def _bare(*, named: bool) -> sa.Select[Any]:
+    """Without the counts, which read every document, and built once: each search asks for its collections."""
     columns: list[Any] = [CollectionRow, sa.literal(0), sa.literal(0), sa.literal(0)]
-    return sa.select(*columns).where(CollectionRow.tenant_id == tenant_id)
+    own = CollectionRow.tenant_id == sa.bindparam("tenant", type_=sa.String)
+    query = sa.select(*columns).where(own).order_by(CollectionRow.id)
+    return query.where(_is_named(sa.bindparam("names", expanding=True, type_=sa.String))) if named else query
 
 
 async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str]) -> list[Collection]:
@@ -318,7 +322,7 @@ def _sendable(names_or_ids: Sequence[str]) -> list[str]:
     return [name.replace("\x00", "") for name in dict.fromkeys(names_or_ids)]
 
 
-def _is_named(names: Sequence[str]) -> sa.ColumnElement[bool]:
+def _is_named(names: Sequence[str] | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
     return sa.or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
 
 

@@ -1,12 +1,16 @@
 """Queries of chunks: by words and by id."""
 
+import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from errand_common.db import Database
+from errand_common.statements import Statement
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from errand_rag.domain.filters import Filter
 from errand_rag.domain.models import Passage
@@ -19,7 +23,9 @@ _MAX_IDS = 5000
 # Ranking costs 4 us a passage on SQLite.
 _MAX_RANKED = 1000
 _MAX_COUNTS, _COUNT_SECONDS = 20_000, 60.0
-_WORDS = sa.table("chunk_words", sa.column("rowid", sa.Integer))
+_WORDS = sa.table("chunk_words", sa.column("rowid", sa.Integer), sa.column("rank", sa.Float))
+# Title and heading tell more of a passage than a word of its text.
+_WEIGHED: sa.ColumnElement[str] = sa.literal_column("'bm25(2.0, 2.0, 1.0)'", sa.Text)
 _VECTOR: sa.ColumnElement[Any] = sa.literal_column("chunks.words")
 _COLUMNS = (
     ChunkRow.id,
@@ -80,23 +86,21 @@ class SqlPassages:
         where: Filter | None,
         newest: int | None,
     ) -> list[tuple[Passage, float]]:
-        query = self._scored(match).where(*self._searched(tenant_id, collection_ids))
-        if where is not None:
-            query = query.join(DocumentRow, DocumentRow.id == ChunkRow.document_id).where(*self._matching(where))
-        if newest is not None:
-            # In the keyword index's own order it stops there; in another all would be ranked first.
-            order = ChunkRow.serial if self._is_postgres else _WORDS.c.rowid
-            query = query.order_by(order.desc()).limit(newest)
-        scored = query.subquery("scored")
-        # Thousands may match: their texts are read only of the few that are given.
-        best = sa.select(scored).order_by(scored.c.score.desc(), scored.c.serial).limit(limit).subquery("best")
-        rows = await self._queries.rows(
-            tenant_id,
-            _select(best.c.score)
-            .join(best, best.c.serial == ChunkRow.serial)
-            .order_by(best.c.score.desc(), ChunkRow.serial),
-        )
-        return [(Passage(*row[:-1]), float(row[-1])) for row in rows]
+        newest_first = newest is not None
+        values = {
+            "match": match,
+            "tenant": tenant_id,
+            "collections": self._listed(collection_ids),
+            "limit": limit,
+            **({"newest": newest} if newest_first else {}),
+        }
+        if where is None:
+            statement = _ranked_statement(postgres=self._is_postgres, newest_first=newest_first)
+            rows = await self._queries.run(tenant_id, statement, values)
+        else:
+            query = _ranked(self._matching(where), postgres=self._is_postgres, newest_first=newest_first)
+            rows = await self._queries.rows(tenant_id, query, values)
+        return [(_passage(row[:-1]), float(row[-1])) for row in rows]
 
     async def _by_frequency(self, tenant_id: str, terms: Sequence[str]) -> tuple[list[str], list[str]]:
         """The rarest terms that are in few enough passages together, and the others."""
@@ -116,20 +120,15 @@ class SqlPassages:
         counted = self._counted
         missing = [term for term in terms if (tenant_id, term) not in counted]
         if missing:
-            looks: list[Any] = [self._count(tenant_id, term) for term in missing]
-            (row,) = await self._queries.rows(tenant_id, sa.select(*looks))
+            wanted = {f"term{number}": self._match([term], every=False) for number, term in enumerate(missing)}
+            statement = _counting(len(missing), _MAX_RANKED + 1, postgres=self._is_postgres)
+            (row,) = await self._queries.run(tenant_id, statement, {**wanted, **self._owned(tenant_id)})
             counted.update({(tenant_id, term): count for term, count in zip(missing, row, strict=True)})
         return {term: counted[tenant_id, term] for term in terms}
 
-    def _count(self, tenant_id: str, term: str) -> sa.ScalarSelect[int]:
-        query: sa.Select[Any]
-        if self._is_postgres:
-            query = sa.select(ChunkRow.serial).where(ChunkRow.tenant_id == tenant_id)
-        else:
-            # Those of all tenants: to look at the rows would cost ten times as much.
-            query = sa.select(_WORDS.c.rowid)
-        bounded = query.where(self._holds(self._match([term], every=False))).limit(_MAX_RANKED + 1)
-        return sa.select(sa.func.count()).select_from(bounded.subquery()).scalar_subquery()
+    def _owned(self, tenant_id: str) -> dict[str, str]:
+        """The tenant, for those statements that count its own alone."""
+        return {"tenant": tenant_id} if self._is_postgres else {}
 
     async def by_ids(
         self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None
@@ -138,11 +137,13 @@ class SqlPassages:
         ids = list(chunk_ids)[:_MAX_IDS]
         if not ids:
             return {}
-        query = _select().where(
-            *self._searched(tenant_id, collection_ids), ChunkRow.id.in_(ids), *self._matching(where)
-        )
-        rows = await self._queries.rows(tenant_id, query)
-        return {row[0]: Passage(*row) for row in rows}
+        values = {"tenant": tenant_id, "collections": self._listed(collection_ids), "ids": self._listed(ids)}
+        if where is None:
+            rows = await self._queries.run(tenant_id, _named_statement(postgres=self._is_postgres), values)
+        else:
+            query = _named(postgres=self._is_postgres).where(*self._matching(where))
+            rows = await self._queries.rows(tenant_id, query, values)
+        return {row[0]: _passage(row) for row in rows}
 
     async def documents_matching(
         self, tenant_id: str, collection_ids: Sequence[str], where: Filter, limit: int
@@ -178,24 +179,6 @@ class SqlPassages:
         rows = await self._queries.rows(tenant_id, _select().where(ChunkRow.tenant_id == tenant_id, near))
         return [Passage(*row) for row in rows]
 
-    def _scored(self, match: str) -> sa.Select[Any]:
-        """Serial and rank score of the chunks that match."""
-        score: sa.ColumnElement[float]
-        if self._is_postgres:
-            # 1: divided by 1 + log of the length, so that long passages do not win by length.
-            score = sa.func.ts_rank_cd(_VECTOR, _wanted(match), 1, type_=sa.Float)
-        else:
-            # Title and heading tell more of a passage than a word of its text; bm25 is better when smaller.
-            score = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
-        columns: list[Any] = [ChunkRow.serial, score.label("score")]
-        query = sa.select(*columns).where(self._holds(match))
-        return query if self._is_postgres else query.join(_WORDS, _WORDS.c.rowid == ChunkRow.serial)
-
-    def _holds(self, match: str) -> sa.ColumnElement[bool]:
-        if self._is_postgres:
-            return _VECTOR.op("@@", is_comparison=True)(_wanted(match))
-        return sa.literal_column("chunk_words").op("MATCH", is_comparison=True)(match)
-
     def _match(self, terms: Sequence[str], *, every: bool) -> str:
         """What asks the keyword index for any or every one of the terms."""
         if self._is_postgres:
@@ -203,15 +186,117 @@ class SqlPassages:
             return (" & " if every else " | ").join(_quoted(term.replace("\\", " "), "'") for term in terms)
         return (" AND " if every else " OR ").join(_quoted(term, '"') for term in terms)
 
-    def _searched(self, tenant_id: str, collection_ids: Sequence[str]) -> tuple[sa.ColumnElement[bool], ...]:
-        if self._is_postgres:
-            return _in(tenant_id, collection_ids)
-        # The plus keeps SQLite from its index by collection: it thinks that a collection has ten chunks, and
-        # would rather read all of one than the few that are named or that the keyword index gives.
-        return (ChunkRow.tenant_id == tenant_id, sa.literal_column("+chunks.collection_id").in_(collection_ids))
+    def _listed(self, values: Iterable[str]) -> Any:
+        """Any number of values as one parameter."""
+        return list(values) if self._is_postgres else json.dumps(list(values))
 
     def _matching(self, where: Filter | None) -> tuple[sa.ColumnElement[bool], ...]:
         return () if where is None else (matching(where, postgres=self._is_postgres),)
+
+
+def _passage(row: Sequence[Any]) -> Passage:
+    details = row[-1]
+    # A statement that was built once gives JSON as the driver does.
+    return Passage(*row[:-1], metadata=json.loads(details) if isinstance(details, str) else details)
+
+
+@lru_cache(4)
+def _ranked_statement(*, postgres: bool, newest_first: bool) -> Statement:
+    return Statement(_ranked((), postgres=postgres, newest_first=newest_first))
+
+
+def _ranked(matching: Sequence[sa.ColumnElement[bool]], *, postgres: bool, newest_first: bool) -> sa.Select[Any]:
+    """The best `limit` of the chunks that match, or of the `newest` of them."""
+    limit: sa.BindParameter[int] = sa.bindparam("limit", type_=sa.Integer)
+    query = _scored(postgres=postgres).where(*_searched(postgres=postgres))
+    if matching:
+        query = query.join(DocumentRow, DocumentRow.id == ChunkRow.document_id).where(*matching)
+    if newest_first:
+        # In the keyword index's own order it stops there; in another all would be ranked first.
+        order = ChunkRow.serial if postgres else _WORDS.c.rowid
+        query = query.order_by(order.desc()).limit(sa.bindparam("newest", type_=sa.Integer))
+    if newest_first or postgres:
+        scored = query.subquery("scored")
+        query = sa.select(scored).order_by(scored.c.score.desc(), scored.c.serial)
+    else:
+        # The keyword index gives the best first, and the rows of the others are not read to see whose they are.
+        query = query.where(_WORDS.c.rank.op("MATCH", is_comparison=True)(_WEIGHED)).order_by(_WORDS.c.rank)
+    # Thousands may match: their texts are read only of the few that are given.
+    best = query.limit(limit).subquery("best")
+    return (
+        _select(best.c.score)
+        .join(best, best.c.serial == ChunkRow.serial)
+        .order_by(best.c.score.desc(), ChunkRow.serial)
+    )
+
+
+def _scored(*, postgres: bool) -> sa.Select[Any]:
+    """Serial and rank score of the chunks that match."""
+    score: sa.ColumnElement[float]
+    if postgres:
+        # 1: divided by 1 + log of the length, so that long passages do not win by length.
+        score = sa.func.ts_rank_cd(_VECTOR, _wanted("match"), 1, type_=sa.Float)
+    else:
+        # bm25 is better when smaller.
+        score = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
+    columns: list[Any] = [ChunkRow.serial, score.label("score")]
+    query = sa.select(*columns).where(_holds("match", postgres=postgres))
+    return query if postgres else query.join(_WORDS, _WORDS.c.rowid == ChunkRow.serial)
+
+
+@lru_cache(64)
+def _counting(terms: int, most: int, *, postgres: bool) -> Statement:
+    """Passages with each of some terms, counted up to `most`."""
+    looks: list[Any] = [_count(f"term{number}", most, postgres=postgres) for number in range(terms)]
+    return Statement(sa.select(*looks))
+
+
+def _count(name: str, most: int, *, postgres: bool) -> sa.ScalarSelect[int]:
+    query: sa.Select[Any]
+    if postgres:
+        query = sa.select(ChunkRow.serial).where(ChunkRow.tenant_id == sa.bindparam("tenant", type_=sa.String))
+    else:
+        # Those of all tenants: to look at the rows would cost ten times as much.
+        query = sa.select(_WORDS.c.rowid)
+    bounded = query.where(_holds(name, postgres=postgres)).limit(most)
+    return sa.select(sa.func.count()).select_from(bounded.subquery()).scalar_subquery()
+
+
+@lru_cache(2)
+def _named_statement(*, postgres: bool) -> Statement:
+    return Statement(_named(postgres=postgres))
+
+
+def _named(*, postgres: bool) -> sa.Select[Any]:
+    """The chunks with the given `ids`."""
+    return _select().where(*_searched(postgres=postgres), _among(ChunkRow.id, "ids", postgres=postgres))
+
+
+def _searched(*, postgres: bool) -> tuple[sa.ColumnElement[bool], ...]:
+    column: Any = ChunkRow.collection_id
+    if not postgres:
+        # The plus keeps SQLite from its index by collection: it thinks that a collection has ten chunks, and
+        # would rather read all of one than the few that are named or that the keyword index gives.
+        column = sa.literal_column("+chunks.collection_id", sa.String)
+    own = ChunkRow.tenant_id == sa.bindparam("tenant", type_=sa.String)
+    return (own, _among(column, "collections", postgres=postgres))
+
+
+def _among(column: Any, name: str, *, postgres: bool) -> sa.ColumnElement[bool]:
+    """One parameter for any number of values, so that it stays one statement."""
+    if postgres:
+        found: sa.ColumnElement[bool] = column == sa.any_(sa.bindparam(name, type_=ARRAY(sa.Text)))
+        return found
+    values = sa.func.json_each(sa.bindparam(name, type_=sa.Text)).table_valued("value")
+    among: sa.ColumnElement[bool] = column.in_(sa.select(values.c.value))
+    return among
+
+
+def _holds(name: str, *, postgres: bool) -> sa.ColumnElement[bool]:
+    if postgres:
+        return _VECTOR.op("@@", is_comparison=True)(_wanted(name))
+    asked: sa.BindParameter[str] = sa.bindparam(name, type_=sa.Text)
+    return sa.literal_column("chunk_words").op("MATCH", is_comparison=True)(asked)
 
 
 def _select(*more: sa.ColumnElement[float]) -> sa.Select[Any]:
@@ -223,8 +308,8 @@ def _in(tenant_id: str, collection_ids: Sequence[str]) -> tuple[sa.ColumnElement
     return (ChunkRow.tenant_id == tenant_id, ChunkRow.collection_id.in_(collection_ids))
 
 
-def _wanted(match: str) -> sa.ColumnElement[Any]:
-    return sa.func.to_tsquery(sa.literal_column("'english'"), match)
+def _wanted(name: str) -> sa.ColumnElement[Any]:
+    return sa.func.to_tsquery(sa.literal_column("'english'"), sa.bindparam(name, type_=sa.Text))
 
 
 def _quoted(term: str, quote: str) -> str:
