@@ -115,7 +115,10 @@ train: setup ## train the bundled model from scratch (hours; goes on where it st
 bench-inference: setup .cache/peers/.set-up ## inference beside OpenVINO GenAI, llama.cpp and transformers; grammar, memory, limits (BENCH_ARGS="--parts grammar")
 	@$(BIN)/python bench/inference/run.py $(BENCH_ARGS)
 
-bench-rag: setup ## search over 1,000 to 100,000 chunks, index recall, ingestion, a PDF of 500 pages (table and plot in docs/benchmarks)
+.cache/rag-peers/.set-up: bench/rag/peers.txt
+	@$(PYTHON) -m venv .cache/rag-peers && .cache/rag-peers/bin/pip install --quiet -r bench/rag/peers.txt && touch $@
+
+bench-rag: setup .cache/rag-peers/.set-up ## search over 1,000 to 100,000 chunks beside Chroma and LanceDB, recall, ingestion, a PDF (BENCH_ARGS="--parts search")
 	@$(BIN)/python bench/rag/run.py $(BENCH_ARGS)
 
 bench-chat: setup ## latency of a chat with one tool call, alone and with 16 clients

@@ -1,13 +1,15 @@
 """Search and ingestion of the rag service in figures: `make bench-rag`.
 
-    python bench/rag/run.py --chunks 1000,10000,100000 --output docs/benchmarks/rag
+    python bench/rag/run.py --parts pdf,ingestion,quality,search --chunks 1000,10000,100000 --output docs/benchmarks/rag
 
 Search runs over real gRPC against a service with the embedded stores (SQLite, Chroma); chunks get
 random clustered vectors and made-up words and are stored directly, so that only search is timed. The
-query's embedding is a table look-up: its time is told apart by the evaluation. Recall is that of
-Chroma's index against an exact comparison with every vector, `chroma_p50_ms` Chroma alone on the same
-vectors, without service, words and texts. Ingestion is one document from upload to READY, with the
-embedding model that is served by default, and the time inside that model told apart.
+query's embedding is a table look-up: its time is told apart by the evaluation. Beside it, in turns
+with the same queries in the same run: Chroma alone on the same vectors, and LanceDB's own hybrid
+search on the same vectors and texts; both are called in the process, without service and network.
+Recall is that of each index against an exact comparison with every vector. Ingestion is one document
+from upload to READY, with the embedding model that is served by default, and the time inside that
+model told apart. Parts that are not run keep what an earlier run found.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import os
 import platform
 import random
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,7 +33,7 @@ import matplotlib
 import numpy as np
 from errand.rag.v1 import rag_pb2
 from errand_common.telemetry import configure_logging
-from errand_common.testing.keys import TestKeys
+from errand_common.testing.keys import TestKeys, free_port
 from errand_inference.embeddings import MODEL_NAME, MiniLmEmbedder
 from errand_inference.model_store import minilm_folder
 from errand_rag import app
@@ -43,7 +47,11 @@ from errand_rag.domain.models import (
     Upload,
     VectorEntry,
 )
+from errand_rag.evaluation.labelled import load
 from errand_rag.evaluation.metrics import percentile
+from errand_rag.evaluation.plotting import plot as plot_scores
+from errand_rag.evaluation.scoring import table
+from errand_rag.evaluation.session import evaluate
 from errand_rag.parsers.process import ProcessReader, ReaderLimits
 from errand_rag.settings import RagSettings
 from errand_rag.storage.chroma import ChromaVectorStore
@@ -55,7 +63,10 @@ from matplotlib import pyplot
 
 matplotlib.use("Agg")
 MODEL, WIDTH, CENTRES = "random", 384, 200
-PER_DOCUMENT, CLIENTS = 500, 8
+PER_DOCUMENT, CLIENTS, TURNS = 500, 8, 4
+HYBRID = rag_pb2.SEARCH_MODE_HYBRID
+MODES = {"hybrid": HYBRID, "vector": rag_pb2.SEARCH_MODE_VECTOR, "keyword": rag_pb2.SEARCH_MODE_KEYWORD}
+QUANTILES = (("p50", 0.5), ("p99", 0.99))
 MODEL_CACHE = Path(os.environ.get("ERRAND_INFERENCE_CACHE_DIR", ".cache/errand"))
 GENERATOR = np.random.default_rng(7)
 CENTRE = GENERATOR.normal(size=(CENTRES, WIDTH))
@@ -76,6 +87,12 @@ def vectors_of(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 def text_of(random_: random.Random, words: int = 150) -> str:
     """About 200 tokens of words whose frequencies fall as those of a language do."""
     return " ".join(WORDS[min(int(random_.paretovariate(0.6)) - 1, len(WORDS) - 1)] for _ in range(words))
+
+
+def texts_of(start: int, count: int) -> list[str]:
+    """The texts of the chunks from `start` on, the same each time."""
+    random_ = random.Random(start)
+    return [text_of(random_) for _ in range(count)]
 
 
 class TableEmbedder:
@@ -108,7 +125,7 @@ class ServedEmbedder:
 def settings_in(folder: str, **values: Any) -> tuple[RagSettings, TestKeys]:
     keys = TestKeys(Path(folder))
     return RagSettings(
-        port=0,
+        port=free_port(),
         data_dir=Path(folder),
         jwks=str(keys.jwks_file),
         signing_key_file=keys.signing_key_file,
@@ -144,7 +161,7 @@ async def ingestion_row(chunks: int) -> dict[str, Any]:
 
 async def fill(settings: RagSettings, store: ChromaVectorStore, collection: str, start: int, count: int) -> Any:
     """Stores documents of 500 chunks with rows and vectors; gives the vectors."""
-    database, random_ = app.open_database(settings), random.Random(start)
+    database, texts = app.open_database(settings), texts_of(start, count)
     documents = SqlDocuments(database, owner="bench")
     made = vectors_of(count)
     for first in range(0, count, PER_DOCUMENT):
@@ -152,7 +169,7 @@ async def fill(settings: RagSettings, store: ChromaVectorStore, collection: str,
         stored, _ = await documents.add("default", upload, principal_id="bench", quota=Quota(0, 0))
         chunks = []
         for index in range(min(PER_DOCUMENT, count - first)):
-            text = text_of(random_)
+            text = texts[first + index]
             chunks.append(Chunk(f"chk_{start + first + index:012d}", index, text, 0, len(text), "", None))
         read = ReadDocument(
             title=f"Report {start + first}", media_type="text/plain", clean_text="", chunks=tuple(chunks)
@@ -175,46 +192,145 @@ async def timed(client: RagClient, queries: Sequence[str], mode: rag_pb2.SearchM
     return times
 
 
-async def search_rows(sizes: Sequence[int], queries: int) -> list[dict[str, Any]]:
+class Lance:
+    """LanceDB in a process of an environment of its own, asked by lines."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        self._folder = folder
+        command = [str(python), str(Path(__file__).with_name("lancedb_peer.py"))]
+        quiet = {**os.environ, "RUST_LOG": "error"}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=quiet
+        )
+
+    def _ask(self, command: dict[str, str]) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+    def add(self, vectors: Any, texts: Sequence[str]) -> float:
+        """Stores and indexes; gives the seconds."""
+        np.save(self._folder / "vectors.npy", vectors)
+        (self._folder / "texts.json").write_text(json.dumps(texts))
+        return float(self._ask({"add": str(self._folder)})["seconds"])
+
+    def search(self, queries: Any, words: Sequence[str], mode: str) -> tuple[list[float], list[list[str]]]:
+        """Milliseconds and ids of each query."""
+        np.save(self._folder / "queries.npy", queries)
+        (self._folder / "queries.json").write_text(json.dumps(words))
+        answer = self._ask({"search": str(self._folder), "mode": mode})
+        return answer["ms"], answer["ids"]
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+class Times:
+    """Milliseconds by what was timed."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, list[float]] = {}
+
+    def add(self, name: str, times: Sequence[float]) -> None:
+        self._all.setdefault(name, []).extend(times)
+
+    def row(self) -> dict[str, float]:
+        return {f"{name}_{label}_ms": percentile(t, q) for name, t in self._all.items() for label, q in QUANTILES}
+
+
+async def search_rows(sizes: Sequence[int], queries: int, python: Path) -> list[dict[str, Any]]:
     """A row of figures for each size of the collection."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as exchange:
         settings, keys = settings_in(folder, worker_concurrency=0)
         store, embedder = ChromaVectorStore.embedded(settings.chroma_folder), TableEmbedder()
+        lance = Lance(python, Path(exchange))
         async with serving_rag(settings, keys, embedder=embedder, vectors=store) as client:
             collection = (await client.collection("bench")).id
             known, random_ = np.empty((0, WIDTH), np.float32), random.Random(1)
             for size in sizes:
-                began = time.perf_counter()
-                added = await fill(settings, store, collection, len(known), size - len(known))
+                began, start = time.perf_counter(), len(known)
+                added = await fill(settings, store, collection, start, size - start)
                 seconds, known = time.perf_counter() - began, np.concatenate([known, added])
-                wanted = vectors_of(queries)
-                texts = [f"{size} {number} " + " ".join(random_.sample(WORDS[20:], 5)) for number in range(queries)]
-                embedder.table.update(zip(texts, wanted.tolist(), strict=True))
                 row: dict[str, Any] = {"chunks": size, "store_per_s": len(added) / seconds}
-                await timed(client, texts[:20], rag_pb2.SEARCH_MODE_HYBRID)
-                for name, mode in (("hybrid", 1), ("vector", 2), ("keyword", 3)):
-                    times = await timed(client, texts, mode)  # type: ignore[arg-type]
-                    row |= {f"{name}_p50_ms": percentile(times, 0.5), f"{name}_p99_ms": percentile(times, 0.99)}
-                began = time.perf_counter()
-                await asyncio.gather(*(timed(client, texts[n::CLIENTS], 1) for n in range(CLIENTS)))  # type: ignore[arg-type]
-                row["searches_per_s_8_clients"] = queries / (time.perf_counter() - began)
-                row |= await bare_chroma(store, collection, known, wanted)
+                row["lancedb_store_per_s"] = len(added) / lance.add(added, texts_of(start, len(added)))
+                # Half of them for the clients at once: what a search remembers of a query's words is not theirs.
+                wanted = vectors_of(2 * queries)
+                texts = [f"{size} {number} " + " ".join(random_.sample(WORDS[20:], 5)) for number in range(2 * queries)]
+                embedder.table.update(zip(texts, wanted.tolist(), strict=True))
+                row |= await in_turns(client, store, collection, lance, known, wanted[:queries], texts[:queries])
+                texts = texts[queries:]
+                row["searches_per_s_8_clients"] = await searches_per_second(settings, keys, texts)
                 rows.append(row)
                 print(json.dumps(row), flush=True)
+        lance.close()
     return rows
 
 
-async def bare_chroma(store: ChromaVectorStore, collection: str, known: Any, wanted: Any) -> dict[str, float]:
-    """Time of the index alone, and the share of the exact ten nearest that it finds."""
-    shares, times = [], []
-    for vector in wanted:
-        exact = {f"chk_{index:012d}" for index in np.argsort(-(known @ vector))[:10]}
+async def searches_per_second(settings: RagSettings, keys: TestKeys, texts: Sequence[str]) -> float:
+    """Of several clients at once, in a process of their own."""
+    command = [
+        str(Path(__file__).with_name("clients.py")),
+        str(settings.port),
+        str(keys.signing_key_file),
+        str(CLIENTS),
+    ]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    answer, _ = await process.communicate(json.dumps(texts).encode())
+    return float(answer)
+
+
+async def in_turns(
+    client: RagClient,
+    store: ChromaVectorStore,
+    collection: str,
+    lance: Lance,
+    known: Any,
+    wanted: Any,
+    texts: list[str],
+) -> dict[str, Any]:
+    """Everybody's times with the same queries, a few of them at a time, and the recall of the vectors."""
+    await timed(client, texts[:20], HYBRID)
+    lance.search(wanted[:20], texts[:20], "hybrid")
+    times, chroma, lances = Times(), [], []
+    for turn in range(TURNS):
+        part, vectors = texts[turn::TURNS], wanted[turn::TURNS]
+        exact = [{f"chk_{index:012d}" for index in np.argsort(-(known @ vector))[:10]} for vector in vectors]
+        for name, mode in MODES.items():
+            times.add(name, await timed(client, part, mode))
+        found = await bare_chroma(store, collection, vectors, times)
+        chroma += [len(a & b) / 10 for a, b in zip(exact, found, strict=True)]
+        for mode_name in MODES:
+            spent, ids = lance.search(vectors, part, mode_name)
+            times.add(f"lancedb_{mode_name}", spent)
+            if mode_name == "vector":
+                lances += [len(a & set(b)) / 10 for a, b in zip(exact, ids, strict=True)]
+    return times.row() | {"vector_recall_at_10": np.mean(chroma).item(), "lancedb_recall_at_10": np.mean(lances).item()}
+
+
+async def bare_chroma(store: ChromaVectorStore, collection: str, wanted: Any, times: Times) -> list[set[str]]:
+    """The ten nearest by the index alone."""
+    found = []
+    for vector in wanted.tolist():
         began = time.perf_counter()
-        matches = await store.query(collection, vector.tolist(), 10)
-        times.append((time.perf_counter() - began) * 1000)
-        shares.append(len(exact & {match.chunk_id for match in matches}) / 10)
-    return {"chroma_p50_ms": percentile(times, 0.5), "vector_recall_at_10": float(np.mean(shares))}
+        matches = await store.query(collection, vector, 10)
+        times.add("chroma", [(time.perf_counter() - began) * 1000])
+        found.append({match.chunk_id for match in matches})
+    return found
+
+
+async def quality() -> tuple[dict[str, Any], Any]:
+    """The labelled set's scores with the embedding model that is served by default."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings, keys = settings_in(folder)
+        embedder = ServedEmbedder()
+        async with serving_rag(settings, keys, embedder=embedder) as client:
+            scores = await evaluate(client, load())
+        embedder.close()
+    return {"table": table(scores)}, scores
 
 
 async def pdf_row() -> dict[str, Any]:
@@ -235,9 +351,12 @@ async def pdf_row() -> dict[str, Any]:
 
 def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    for name in ("hybrid", "vector", "keyword"):
-        axes.plot([r["chunks"] for r in rows], [r[f"{name}_p50_ms"] for r in rows], marker="o", label=f"{name} p50")
-    axes.plot([r["chunks"] for r in rows], [r["hybrid_p99_ms"] for r in rows], "k--", marker=".", label="hybrid p99")
+    sizes = [row["chunks"] for row in rows]
+    for name in MODES:
+        axes.plot(sizes, [row[f"{name}_p50_ms"] for row in rows], marker="o", label=f"{name} p50")
+    axes.plot(sizes, [row["hybrid_p99_ms"] for row in rows], "k--", marker=".", label="hybrid p99")
+    axes.plot(sizes, [row["lancedb_hybrid_p50_ms"] for row in rows], ":", marker="s", label="LanceDB hybrid p50")
+    axes.plot(sizes, [row["chroma_p50_ms"] for row in rows], ":", marker="^", label="Chroma alone p50")
     axes.set(xscale="log", xlabel="chunks", ylabel="ms over gRPC", title="Search without the query's embedding")
     axes.legend()
     axes.grid(alpha=0.3)
@@ -245,50 +364,102 @@ def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
     figure.savefig(file)
 
 
-def table(result: dict[str, Any]) -> str:
-    rows = result["search"]
-    names = list(rows[0])
-    lines = ["# Rag: search and ingestion", "", f"Measured on {result['machine']}; load average {result['load']}.", ""]
-    lines += ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(f"{row[name]:,.2f}".rstrip("0").rstrip(".") for name in names) + " |" for row in rows]
-    pdf, ingestion = result["pdf"], result["ingestion"]
-    lines += [
+def of_search(result: dict[str, Any]) -> list[str]:
+    rows = result["rows"]
+    lines = ["## Search", "", measured(result), "", "| | " + " | ".join(f"{r['chunks']:,}" for r in rows) + " |"]
+    lines.append("|---|" + "---|" * len(rows))
+    for name in [name for name in rows[0] if name != "chunks"]:
+        lines.append(f"| {name} | " + " | ".join(f"{row[name]:,.2f}" for row in rows) + " |")
+    return [*lines, "", "![growth](rag.svg)"]
+
+
+def of_ingestion(result: dict[str, Any]) -> list[str]:
+    return [
+        "## Ingestion",
         "",
-        f"A PDF of 500 pages: {pdf['pdf_seconds']:.2f} s, {pdf['pdf_chunks']} chunks, {pdf['pdf_peak_mib']:.0f} MiB.",
+        measured(result),
         "",
         (
-            f"Ingestion of {ingestion['chunks']} chunks of 200 tokens: {ingestion['chunks_per_s']:.0f} a second; "
-            f"{ingestion['embedding_share']:.0%} of the time is the embedding model's, "
-            f"without it {ingestion['chunks_per_s_besides_embedding']:.0f} a second."
+            f"{result['chunks']} chunks of 200 tokens: {result['chunks_per_s']:.0f} a second; "
+            f"{result['embedding_share']:.0%} of the time is the embedding model's, without it "
+            f"{result['chunks_per_s_besides_embedding']:.0f} a second."
         ),
-        "",
-        "![growth](rag.svg)",
-        "",
-        "Made by `make bench-rag`.",
-        "",
     ]
-    return "\n".join(lines)
+
+
+def of_pdf(result: dict[str, Any]) -> list[str]:
+    return [
+        "## A PDF of 500 pages",
+        "",
+        measured(result),
+        "",
+        f"{result['pdf_seconds']:.2f} s, {result['pdf_chunks']} chunks, {result['pdf_peak_mib']:.0f} MiB in the reader",
+    ]
+
+
+def of_quality(result: dict[str, Any]) -> list[str]:
+    return [
+        "## Quality on the labelled set",
+        "",
+        measured(result),
+        "",
+        result["table"],
+        "",
+        "![quality](rag-quality.svg)",
+    ]
+
+
+PARTS = {"pdf": of_pdf, "ingestion": of_ingestion, "quality": of_quality, "search": of_search}
+
+
+def measured(result: dict[str, Any]) -> str:
+    return f"Measured {result['at']} on {result['machine']}; load average at its start {result['load'][0]:.1f}."
+
+
+def write(results: dict[str, Any], output: Path, notes: Path) -> None:
+    """The figures of all parts that were ever run, as JSON, as a page below the notes, as a plot."""
+    output.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
+    lines = ["# Rag: search and ingestion", "", "Made by `make bench-rag`.", ""]
+    lines += [notes.read_text().strip(), ""] if notes.exists() else []
+    for name in reversed(PARTS):
+        lines += [*PARTS[name](results[name]), ""] if name in results else []
+    output.with_suffix(".md").write_text("\n".join(lines))
+    if "search" in results:
+        plot(results["search"]["rows"], output.with_suffix(".svg"))
+
+
+def run(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    about = {"at": time.strftime("%Y-%m-%d"), "machine": machine, "load": os.getloadavg()}
+    if part == "pdf":
+        return about | asyncio.run(pdf_row())
+    if part == "quality":
+        result, scores = asyncio.run(quality())
+        plot_scores(scores, arguments.output.with_name("rag-quality.svg"))
+        return about | result
+    if part == "ingestion":
+        return about | asyncio.run(ingestion_row(arguments.ingest))
+    sizes = [int(size) for size in arguments.chunks.split(",")]
+    return about | {"rows": asyncio.run(search_rows(sizes, arguments.queries, arguments.lancedb))}
 
 
 def main() -> None:
     configure_logging("rag", "WARNING", "json")
     parser = argparse.ArgumentParser()
+    parser.add_argument("--parts", default=",".join(PARTS), help="of pdf, ingestion, quality, search")
     parser.add_argument("--chunks", default="1000,10000,100000")
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--ingest", type=int, default=600, help="chunks that are embedded and stored")
+    parser.add_argument("--lancedb", type=Path, default=Path(".cache/rag-peers/bin/python"))
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks/rag"))
     arguments = parser.parse_args()
-    pdf = asyncio.run(pdf_row())
-    print(json.dumps(pdf), flush=True)
-    ingestion = asyncio.run(ingestion_row(arguments.ingest))
-    print(json.dumps(ingestion), flush=True)
-    rows = asyncio.run(search_rows([int(size) for size in arguments.chunks.split(",")], arguments.queries))
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    result = {"machine": machine, "load": os.getloadavg(), "pdf": pdf, "ingestion": ingestion, "search": rows}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-    arguments.output.with_suffix(".md").write_text(table(result))
-    plot(rows, arguments.output.with_suffix(".svg"))
+    kept = arguments.output.with_suffix(".json")
+    results = json.loads(kept.read_text()) if kept.exists() else {}
+    for part in arguments.parts.split(","):
+        results[part] = run(part, arguments)
+        print(part, json.dumps(results[part]), flush=True)
+        write(results, arguments.output, Path(__file__).with_name("notes.md"))
 
 
 if __name__ == "__main__":
