@@ -1,5 +1,7 @@
 """Secrets, MCP servers, imports, ratings and calls of tools over REST."""
 
+from typing import Any
+
 import pytest
 from errand_common.db import new_id
 from errand_gateway.testing.gateway import RunningGateway
@@ -82,10 +84,17 @@ async def test_a_large_document_is_imported(gateway: RunningGateway, name: str) 
     assert (await gateway.http.delete(f"/api/v1/tools/{tool['name']}")).status_code == 204
 
 
-async def test_a_tool_keeps_its_endpoint_whole(gateway: RunningGateway, name: str) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"body_argument": "order", "body_template": None},
+        {"body_argument": "", "body_template": {"items": ["{order}"], "source": "errand"}},
+    ],
+)
+async def test_a_tool_keeps_its_endpoint_whole(gateway: RunningGateway, name: str, sent: dict[str, Any]) -> None:
     http = {
         "method": "POST", "url_template": "https://shop.example.com/orders", "query_arguments": ["dry"],
-        "body_argument": "order", "auth": OAUTH,
+        "auth": OAUTH, **sent,
     }  # fmt: skip
     parameters = {"type": "object", "properties": {"dry": {"type": "boolean"}, "order": {"type": "object"}}}
     body = {"name": name, "description": "Orders.", "parameters": parameters, "http": http}

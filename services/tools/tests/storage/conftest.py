@@ -101,6 +101,7 @@ def tool(name: str = "send_mail", **changes: object) -> Tool:
                 auth=HttpAuth(AuthScheme.HEADER, "key", "X-Key"),
                 query_arguments=("to",),
                 body_argument="mail",
+                body_template='{"a": "{b}"}',
             ),
             reconcile_tool="",
             schema_hash="0" * 64,

@@ -43,6 +43,17 @@ async def test_a_changed_tool_runs_as_changed_and_keeps_its_past(near: ToolsClie
         await near.call("UpdateTool", pb.UpdateToolRequest(tool=changed), tenant="t2")
 
 
+async def test_a_body_is_as_its_template_says(near: ToolsClient, endpoint: Endpoint) -> None:
+    url = f"http://127.0.0.1:{endpoint.port}/hooks"
+    template = '{"channel": "C1", "blocks": [{"text": "Order {id}", "id": "{id}"}]}'
+    http = pb.HttpBinding(method="POST", url_template=url, body_template_json=template)
+    tool = message(endpoint, side_effect=pb.SIDE_EFFECT_ASK, http=http)
+    made = await near.call("RegisterTool", pb.RegisterToolRequest(tool=tool))
+    assert made.tool.http.body_template_json == template
+    _, answer = await near.execute("get_order", id=7)
+    assert answer["body"]["body"] == {"channel": "C1", "blocks": [{"text": "Order 7", "id": 7}]}
+
+
 async def test_tools_are_found(near: ToolsClient, endpoint: Endpoint) -> None:
     await near.call("RegisterTool", pb.RegisterToolRequest(tool=message(endpoint)))
 

@@ -106,18 +106,20 @@ EFFECT_STATE_COMPLETED: EffectState
 EFFECT_STATE_UNSETTLED: EffectState
 
 class HttpBinding(_message.Message):
-    __slots__ = ("method", "url_template", "auth", "query_arguments", "body_argument")
+    __slots__ = ("method", "url_template", "auth", "query_arguments", "body_argument", "body_template_json")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     URL_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     AUTH_FIELD_NUMBER: _ClassVar[int]
     QUERY_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     BODY_ARGUMENT_FIELD_NUMBER: _ClassVar[int]
+    BODY_TEMPLATE_JSON_FIELD_NUMBER: _ClassVar[int]
     method: str
     url_template: str
     auth: HttpAuth
     query_arguments: _containers.RepeatedScalarFieldContainer[str]
     body_argument: str
-    def __init__(self, method: _Optional[str] = ..., url_template: _Optional[str] = ..., auth: _Optional[_Union[HttpAuth, _Mapping]] = ..., query_arguments: _Optional[_Iterable[str]] = ..., body_argument: _Optional[str] = ...) -> None: ...
+    body_template_json: str
+    def __init__(self, method: _Optional[str] = ..., url_template: _Optional[str] = ..., auth: _Optional[_Union[HttpAuth, _Mapping]] = ..., query_arguments: _Optional[_Iterable[str]] = ..., body_argument: _Optional[str] = ..., body_template_json: _Optional[str] = ...) -> None: ...
 
 class HttpAuth(_message.Message):
     __slots__ = ("scheme", "secret", "header", "token_url", "client_id", "scope")

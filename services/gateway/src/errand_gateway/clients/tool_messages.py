@@ -232,6 +232,7 @@ def _http(message: pb.HttpBinding) -> t.HttpBinding:
         auth=_auth(message),
         query_arguments=tuple(message.query_arguments),
         body_argument=message.body_argument,
+        body_template=convert.json_value(message.body_template_json),
     )
 
 
@@ -242,6 +243,7 @@ def _http_message(http: t.HttpBinding) -> pb.HttpBinding:
         auth=auth_message(http.auth),
         query_arguments=http.query_arguments,
         body_argument=http.body_argument,
+        body_template_json="" if http.body_template is None else convert.json_text(http.body_template),
     )
 
 

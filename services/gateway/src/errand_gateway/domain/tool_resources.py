@@ -85,6 +85,7 @@ class HttpBinding:
     auth: ToolAuth | None = None
     query_arguments: Sequence[str] = field(default_factory=tuple)
     body_argument: str = ""
+    body_template: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,15 @@ class HttpEndpoint(Body):
         Field(pattern=r"^[A-Za-z0-9_-]{0,64}$", description="Its value is the whole body; empty: all that is left."),
     ] = ""
 
+    body_template: Annotated[
+        dict[str, Any] | list[Any] | None,
+        AfterValidator(bounded_json(16_384)),
+        Field(
+            description='The JSON body, in whose texts {name} stands for that argument, such as {"text": "{message}"};'
+            " without it all that is left is sent as an object."
+        ),
+    ] = None
+
     def binding(self) -> HttpBinding:
         """The endpoint."""
         return HttpBinding(
@@ -107,6 +116,7 @@ class HttpEndpoint(Body):
             auth=self.auth.auth() if self.auth else None,
             query_arguments=self.query_arguments,
             body_argument=self.body_argument,
+            body_template=self.body_template,
         )
 
 

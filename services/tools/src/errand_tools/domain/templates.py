@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from errand_common.errors import InvalidArgument
 
+from errand_tools.domain.bodies import check_body, fill_body
 from errand_tools.domain.tools import HttpBinding, JsonObject, ToolFailed
 
 _FIELD = "tool.http.url_template"
@@ -72,6 +73,8 @@ def build_call(binding: HttpBinding, arguments: JsonObject) -> HttpCall:
         return HttpCall(binding.method, _with_query(url, rest), None)
     query = {name: rest.pop(name) for name in binding.query_arguments if name in rest}
     body = rest.get(binding.body_argument) if binding.body_argument else rest
+    if binding.body_template:
+        body = fill_body(binding.body_template, arguments)
     return HttpCall(binding.method, _with_query(url, query), body)
 
 
@@ -83,6 +86,23 @@ def check_binding(binding: HttpBinding, parameters: Mapping[str, Any]) -> None:
         for name in filter(None, names):
             if name not in parameters.get("properties", {}):
                 raise InvalidArgument(f"{field} names '{name}', which is no argument", field=f"tool.http.{field}")
+    if binding.body_template:
+        _check_body_template(binding, parameters)
+
+
+def _check_body_template(binding: HttpBinding, parameters: Mapping[str, Any]) -> None:
+    field = "tool.http.body_template_json"
+    named = check_body(binding.body_template, parameters)
+    if binding.method not in _BODY_METHODS or binding.body_argument:
+        raise InvalidArgument(
+            "body_template_json is for POST, PUT and PATCH, and not beside body_argument", field=field, rule="unused"
+        )
+    sent = named.union(binding.query_arguments, _PLACE.findall(binding.url_template))
+    for name in parameters.get("properties", {}):
+        if name not in sent:
+            raise InvalidArgument(
+                f"the argument '{name}' goes nowhere: name it in body_template_json", field=field, rule="argument"
+            )
 
 
 def _refused(message: str, rule: str) -> InvalidArgument:

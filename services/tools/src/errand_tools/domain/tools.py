@@ -91,7 +91,8 @@ class HttpAuth:
 class HttpBinding:
     """How an HTTP tool is called; {name} in the template is replaced by that argument.
 
-    `query_arguments` go to the query even where the rest goes to the body; `body_argument` is the whole body.
+    `query_arguments` go to the query even where the rest goes to the body; `body_argument` is the whole body, or
+    `body_template` (JSON text) says how it looks.
     """
 
     method: str
@@ -99,6 +100,7 @@ class HttpBinding:
     auth: HttpAuth | None = None
     query_arguments: tuple[str, ...] = ()
     body_argument: str = ""
+    body_template: str = ""
 
 
 @dataclass(frozen=True, slots=True)

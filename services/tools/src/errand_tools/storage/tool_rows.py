@@ -89,7 +89,7 @@ def auth_of(value: Any) -> HttpAuth | None:
 def _binding(tool: Tool) -> dict[str, Any]:
     """What the columns of the first version do not hold."""
     if tool.http is not None:
-        rest = {"query_arguments": tool.http.query_arguments, "body_argument": tool.http.body_argument}
+        rest = {name: getattr(tool.http, name) for name in ("query_arguments", "body_argument", "body_template")}
         return {**rest, "auth": asdict(tool.http.auth) if tool.http.auth else None}
     binding = tool.mcp or tool.grpc or tool.wasm or tool.python
     return asdict(binding) if binding else {}
@@ -113,6 +113,7 @@ def _http(row: Any, binding: dict[str, Any]) -> HttpBinding:
         auth=auth_of(binding.get("auth")),
         query_arguments=tuple(binding.get("query_arguments", ())),
         body_argument=binding.get("body_argument", ""),
+        body_template=binding.get("body_template", ""),
     )
 
 

@@ -149,6 +149,7 @@ def _http_from_proto(message: tools_pb2.HttpBinding) -> HttpBinding:
         auth=auth_from_proto(message.auth) if message.HasField("auth") else None,
         query_arguments=tuple(message.query_arguments),
         body_argument=message.body_argument,
+        body_template=message.body_template_json,
     )
 
 
@@ -183,6 +184,7 @@ def _http_to_proto(http: HttpBinding) -> tools_pb2.HttpBinding:
         auth=auth_to_proto(http.auth) if http.auth else None,
         query_arguments=http.query_arguments,
         body_argument=http.body_argument,
+        body_template_json=http.body_template,
     )
 
 
