@@ -9,6 +9,7 @@ from errand_common.errors import ErrandError
 from errand_common.main import BAD_SETTINGS_STATUS, run_service
 from errand_common.settings import SettingsError, load_settings
 
+from errand_inference.engines.launch import start_ahead
 from errand_inference.settings import InferenceSettings
 
 
@@ -25,9 +26,21 @@ def main() -> int:
         from errand_inference.training.evaluate import main as evaluate  # noqa: PLC0415 - not for serving
 
         return evaluate(sys.argv[2:])
+    if command == "serve":
+        _start_engine_ahead()
     from errand_inference.app import serve  # noqa: PLC0415 - training needs no server
 
     return run_service("errand_inference", InferenceSettings, serve)
+
+
+def _start_engine_ahead() -> None:
+    """It loads for as long as the service does: both at once."""
+    try:
+        settings = load_settings(InferenceSettings)
+    except SettingsError:
+        return  # told by who needs them
+    if settings.plan(settings.model_name).engine == "openvino":
+        start_ahead()
 
 
 def _prepare(folders: list[str]) -> int:

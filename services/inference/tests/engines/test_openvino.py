@@ -14,6 +14,7 @@ import pytest
 from errand_common.errors import Unavailable
 from errand_inference.domain.engine import Delta, EngineRequest
 from errand_inference.domain.format import STOP_TOKENS
+from errand_inference.engines import launch
 from errand_inference.engines.openvino import OpenVinoEngine
 from errand_inference.engines.wire import OpenVinoOptions
 
@@ -108,6 +109,30 @@ def test_a_tokenizer_that_cannot_end_a_turn_is_refused_and_no_process_stays(
     with pytest.raises(RuntimeError, match="knows none of"):
         OpenVinoEngine(folder, precision="fp32", context_tokens=1024, options=OpenVinoOptions())
     assert _children() <= before
+
+
+async def test_a_process_that_was_started_ahead_is_the_first_that_is_used(tiny_openvino: Path) -> None:
+    launch.start_ahead()
+    ((ahead, _),) = launch._ahead
+    made = await asyncio.to_thread(
+        OpenVinoEngine, tiny_openvino, precision="fp32", context_tokens=1024, options=OpenVinoOptions()
+    )
+    assert made.worker_pid == ahead.pid
+    assert await _tokens(made, EngineRequest("<bos>hello", 3)) == 3
+    await made.close()
+
+
+async def test_a_process_that_was_started_ahead_and_died_is_replaced(tiny_openvino: Path) -> None:
+    launch.start_ahead()
+    ((ahead, connection),) = launch._ahead
+    ahead.kill()
+    connection.poll(None)
+    made = await asyncio.to_thread(
+        OpenVinoEngine, tiny_openvino, precision="fp32", context_tokens=1024, options=OpenVinoOptions()
+    )
+    assert made.worker_pid != ahead.pid
+    assert await _tokens(made, EngineRequest("<bos>hello", 3)) == 3
+    await made.close()
 
 
 def _children() -> set[str]:

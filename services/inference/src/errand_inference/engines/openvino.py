@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import queue
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -29,6 +26,7 @@ from errand_inference.domain.dialects import to_ebnf
 from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, TokenLogprob, room_for
 from errand_inference.engines.decoding import IncrementalDecoder
 from errand_inference.engines.encoding import PromptTokenizer
+from errand_inference.engines.launch import launch
 from errand_inference.engines.wire import (
     Cancel,
     Command,
@@ -76,8 +74,7 @@ class _Worker:
     """The engine process and the two threads that talk to it."""
 
     def __init__(self, folder: Path, options: OpenVinoOptions) -> None:
-        self._command = [sys.executable, "-m", "errand_inference.engines.openvino_worker"]
-        self._arguments = [str(folder), json.dumps(asdict(options))]
+        self._folder, self._options = folder, options
         self._readers: dict[int, _Reader] = {}
         self._lock = threading.Lock()
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
@@ -86,7 +83,7 @@ class _Worker:
         self._up = threading.Event()
         self._ending = False
         self._threads: list[threading.Thread] = []
-        self._process, self._connection = self._launch()
+        self._process, self._connection = launch(self._folder, self._options)
 
     def wait_until_loaded(self) -> None:
         """Before it the process takes no work. Raises RuntimeError with the reason when it cannot load the model."""
@@ -98,16 +95,6 @@ class _Worker:
         ]
         for thread in self._threads:
             thread.start()
-
-    def _launch(self) -> tuple[subprocess.Popen[bytes], Connection]:
-        """Starts the process, which begins to load."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [*self._command, str(theirs.fileno()), *self._arguments]
-            process = subprocess.Popen(  # noqa: S603 - our own command line
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
-        return process, Connection(ours.detach())
 
     @property
     def pid(self) -> int:
@@ -194,7 +181,7 @@ class _Worker:
             if self._ending:
                 return False
             try:
-                launched = self._launch()
+                launched = launch(self._folder, self._options)
                 _check_loaded(*launched)
             except (RuntimeError, OSError) as error:
                 _log.error("engine process did not start", error=str(error))

@@ -2,7 +2,7 @@
 
 A process of its own, because `step()` holds Python's interpreter lock: a long prompt would stop the
 service's event loop (health, cancellations, other models) for as long as the prompt is read.
-Run by OpenVinoEngine: `python -m errand_inference.engines.openvino_worker FD MODEL_FOLDER OPTIONS_JSON`.
+Run by OpenVinoEngine: `python -m errand_inference.engines.openvino_worker FD`; what it loads is told over FD.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from errand_inference.engines.wire import (
     Ending,
     Event,
     Failed,
+    Load,
     LoadFailed,
     OpenVinoOptions,
     Output,
@@ -293,7 +294,11 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     connection = Connection(int(sys.argv[1]))
     try:
-        pipeline = build_pipeline(Path(sys.argv[2]), OpenVinoOptions(**json.loads(sys.argv[3])))
+        load: Load = connection.recv()
+    except (EOFError, OSError):
+        return  # it was started ahead and never needed
+    try:
+        pipeline = build_pipeline(Path(load.folder), load.options)
     except Exception as error:
         connection.send(LoadFailed(_first_line(error)))
         return

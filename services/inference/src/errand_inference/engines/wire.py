@@ -20,6 +20,14 @@ class OpenVinoOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """The first thing that an engine process is told: what it runs."""
+
+    folder: str
+    options: OpenVinoOptions
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Begin a generation; an empty `ebnf` leaves it free. Without `streamed` its tokens are told some at a time."""
 
