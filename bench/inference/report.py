@@ -69,7 +69,8 @@ def throughput_section(part: dict[str, Any], name: str) -> str:
     return f"""## Requests a second
 
 Medians of rounds in which the peers took turns. 800 shared and 60 own prompt tokens, 48 generated, all requests at
-once; "cold" is 8 at once whose shared part nobody has read. In brackets: the service's figure divided by the peer's.
+once; "cold" is 8 at once whose shared part nobody has read. In brackets: the service's figure divided by the
+peer's in the same round, the median of that.
 
 {_table(part)}
 {earlier}

@@ -139,17 +139,22 @@ async def measured(part: str, make: Callable[[], Coroutine[Any, Any, dict[str, A
 
 
 def medians(raw: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
-    """Medians of the rounds, and ours over each peer's."""
-    median = {
-        name: {step: statistics.median(run["requests_per_second"] for run in runs) for step, runs in by.items()}
+    """Medians of the rounds, and of ours over each peer's in the same round: a machine's pace changes by the minute."""
+    told = {
+        name: {step: [run["requests_per_second"] for run in runs] for step, runs in by.items()}
         for name, by in raw.items()
     }
     ratios = {
-        name: {step: round(median[SERVICE][step] / figure, 3) for step, figure in by.items()}
-        for name, by in median.items()
+        name: {step: round(_median_ratio(told[SERVICE][step], figures), 3) for step, figures in by.items()}
+        for name, by in told.items()
         if name != SERVICE
     }
+    median = {name: {step: statistics.median(all) for step, all in by.items()} for name, by in told.items()}
     return {"requests_per_second": median, "ratios": ratios}
+
+
+def _median_ratio(ours: list[float], theirs: list[float]) -> float:
+    return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
 
 
 def result_with(earlier: Path, options: argparse.Namespace, parts: dict[str, Any]) -> dict[str, Any]:
