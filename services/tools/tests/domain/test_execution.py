@@ -23,6 +23,33 @@ def bench() -> ToolBench:
     return ToolBench()
 
 
+class TestCallersThatGoAway:
+    async def test_a_tool_that_changes_nothing_stops_with_them(self, bench: ToolBench) -> None:
+        started, stopped = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> None:
+            started.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                stopped.set()
+
+        await bench.add("look", timeout_ms=60_000)
+        bench.http.behaviours["look"] = slow
+        # More than the breaker allows in failures: a caller's going tells nothing of the endpoint.
+        for index in range(4):
+            started.clear()
+            stopped.clear()
+            calling = asyncio.ensure_future(bench.run("look", index=index))
+            await started.wait()
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            assert stopped.is_set()
+        bench.http.behaviours["look"] = {"status": 200, "body": {}}
+        assert (await bench.run("look", index=9)).status is ExecutionStatus.SUCCEEDED
+
+
 class TestOutcomes:
     async def test_success(self, bench: ToolBench) -> None:
         await bench.add("send")
