@@ -111,7 +111,41 @@ async def over_grpc(folder: Path) -> dict[str, float]:
             "calculator alone, p50 ms": statistics.median(alone),
             "run_python, first call of the service, ms": first,
             "run_python, calls/s": await rate(python, 800),
+            "OpenAPI document of 300 operations, s": await imported(stub),
         }
+
+
+OPERATIONS = 300
+
+
+def document() -> str:
+    """An OpenAPI document of 300 operations that share a schema."""
+    body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}}
+    parameters = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    paths = {
+        f"/things{number}/{{id}}": {
+            "put": {
+                "operationId": f"put_thing_{number}",
+                "summary": "Puts a thing in its place.",
+                "parameters": parameters,
+                "requestBody": body,
+            }
+        }
+        for number in range(OPERATIONS)
+    }
+    names = {"type": "object", "properties": {name: {"type": "string"} for name in ("to", "from", "note", "state")}}
+    order = {**names, "properties": {**names["properties"], "items": {"type": "array", "items": names}}}
+    whole = {"openapi": "3.1.0", "servers": [{"url": "https://shop.example.com"}], "paths": paths}
+    return json.dumps({**whole, "components": {"schemas": {"Order": order}}})
+
+
+async def imported(stub: Any) -> float:
+    """Seconds until the document's operations are tools."""
+    request = tools_pb2.ImportOpenApiRequest(document=document())
+    started = time.perf_counter()
+    response = await stub.ImportOpenApi(request, timeout=60)
+    assert len(response.tools) == OPERATIONS, response.skipped[:3]
+    return time.perf_counter() - started
 
 
 class Instant:
