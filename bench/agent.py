@@ -138,7 +138,8 @@ def write(took: dict[str, dict[str, list[float]]], runs: int) -> None:
         "# What a durable step costs\n\n"
         f"Four model and three tool steps that take no time, {runs} runs one after another, {os.cpu_count()} cores, "
         f"load {load:.1f} at the end. errand: conversation, events and steps stored, from the request to the run's "
-        "end. langgraph: its own saver, a step stored before the next. "
+        "end; a tool is called when all before it is stored, and its result is before the run goes on. langgraph: its "
+        "own saver, a step stored before the next. "
         f"Wanted: at most {LIMIT_MS['sqlite']} ms a step on SQLite, {LIMIT_MS['postgres']} ms on Postgres.\n\n"
         "| database | loop | ms a step (p50) | ms a run (p50) | ms a run (p95) |\n|---|---|---|---|---|\n"
     )

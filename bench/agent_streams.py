@@ -1,7 +1,8 @@
 """`make bench-streams`: streaming runs on one agent process, one after another and 200 at once.
 
 The model and the tools answer at once, so that what is measured is the agent service: how long until a run's
-first event, and whether all runs end. Writes docs/benchmarks/agent-streams.{json,md}. Usage: agent_streams.py [AT_ONCE]
+first event, and whether all runs end. Beside it the whole suite over REST, with the bundled model. Writes
+docs/benchmarks/agent-streams.{json,md}. Usage: agent_streams.py [AT_ONCE]
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import grpc
 from agent import postgres
+from chat import MESSAGE, suite
 from errand.agent.v1 import agent_pb2 as pb
 from errand.agent.v1 import agent_pb2_grpc
 from errand_agent.app import SCHEMA
@@ -75,6 +77,23 @@ async def measured(folder: Path, at_once: int, **settings: str) -> dict[str, lis
     return {"alone": alone, "together": list(together)}
 
 
+def over_rest() -> list[Watched]:
+    """Chats of the whole suite one after another, read as server-sent events."""
+    found = []
+    with suite() as (client, _):
+        for number in range(5 + ALONE):
+            began, first, said = time.perf_counter(), 0.0, ""
+            headers = {"accept": "text/event-stream"}
+            with client.stream("POST", "/api/v1/chat", json=MESSAGE, headers=headers) as response:
+                for line in response.iter_lines():
+                    if line.startswith("data:"):
+                        first = first or 1000 * (time.perf_counter() - began)
+                        said = line
+            if number >= 5:
+                found.append(Watched(first, 1000 * (time.perf_counter() - began), "answer" in said))
+    return found
+
+
 def row(database: str, name: str, found: list[Watched]) -> str:
     """One line of the table."""
     firsts, ends = sorted(item.first_ms for item in found), [item.ended_ms for item in found]
@@ -98,6 +117,7 @@ def main(at_once: int) -> None:
         (folder / "own").mkdir()
         settings = {"database_url": url, "dbos_database_url": url.replace("+asyncpg", "")}
         found["postgres"] = asyncio.run(measured(folder / "own", at_once, **settings))
+    found["sqlite, whole suite over REST"] = {"alone": over_rest()}
     write(found, at_once)
 
 
@@ -113,7 +133,8 @@ def write(found: dict[str, dict[str, list[Watched]]], at_once: int) -> None:
         "# Streaming runs on one agent process\n\n"
         "A run has two model turns and one tool call, all answered at once by fakes over gRPC; "
         f"{os.cpu_count()} cores, load {load:.1f} at the end, shared with the fakes and the reader. "
-        "Times are from the request over gRPC. "
+        "Times are from the request over gRPC; over REST they are those of a chat with the bundled model through the "
+        "whole suite, with authentication, limits, audit and traces. "
         f"Wanted: the first event in under {LIMIT_MS} ms for a run alone, and 200 at once that all end.\n\n"
         "| database | runs | answered | first event ms (p50) | (p95) | end ms (p50) | (max) |\n"
         "|---|---|---|---|---|---|---|\n"

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class Plan:
     kill_seconds: float = 4.0
     down_seconds: float = 20.0
     think_seconds: float = 4.0
+    heartbeat_seconds: float = 2.0
+    dead_after_seconds: float = 8.0
     limit_seconds: float = 600.0
 
 
@@ -145,6 +147,8 @@ class Chaos:
             backend_target,
             tools_target=tools_target,
             executor_id=name,
+            heartbeat_seconds=str(self.plan.heartbeat_seconds),
+            dead_after_seconds=str(self.plan.dead_after_seconds),
             database_url=self.url,
             dbos_database_url=self.url.replace("+asyncpg", ""),
         )
@@ -262,7 +266,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("runs", "steps", "replicas", "kills"):
         parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
-    for name in ("kill_seconds", "down_seconds", "think_seconds", "limit_seconds"):
+    for name in [each.name for each in fields(Plan) if each.name.endswith("_seconds")]:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(default, name))
     plan = Plan(**vars(parser.parse_args()))
     with tempfile.TemporaryDirectory(prefix="errand-chaos-", ignore_cleanup_errors=True) as name:

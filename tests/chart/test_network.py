@@ -52,6 +52,12 @@ def _reaches_out(name: str, **values: Any) -> bool:
     return any("ipBlock" in peer for rule in egress for peer in rule["to"])
 
 
+def test_agents_reach_flagd_by_its_port_where_it_is_set() -> None:
+    egress = find(render(agent__settings__flagd_target="flagd.ops:8015"), "NetworkPolicy", "agent")["spec"]["egress"]
+    [anywhere] = [rule for rule in egress if any("ipBlock" in peer for peer in rule["to"])]
+    assert anywhere["ports"] == [{"port": 8015}]
+
+
 def test_only_tools_and_models_reach_the_internet_and_never_the_private_networks() -> None:
     assert [name for name in SERVICES if _reaches_out(name)] == ["inference", "tools"]
     assert not [name for name in SERVICES if _reaches_out(name, networkPolicy__internet=False)]
@@ -123,6 +129,8 @@ def test_the_ingress_lets_streams_flow() -> None:
 def test_a_route_needs_a_gateway_to_hang_on() -> None:
     route = find(render(httpRoute={"enabled": True, "gateway": {"name": "public"}}), "HTTPRoute", "")
     assert route["spec"]["parentRefs"] == [{"name": "public"}]
+    # A stream of a run may take longer than any proxy's own limit.
+    assert route["spec"]["rules"][0]["timeouts"] == {"request": "0s"}
     assert "httpRoute.gateway.name" in refused(httpRoute__enabled=True)
 
 

@@ -35,6 +35,8 @@ from errand_agent.admission import DueRuns
 from errand_agent.callees import RunCallees
 from errand_agent.clients.inference import InferenceModel
 from errand_agent.clients.mlflow import open_assessments
+from errand_agent.clients.mlflow_datasets import open_datasets
+from errand_agent.clients.mlflow_prompts import open_prompts
 from errand_agent.clients.rag import RagRetriever
 from errand_agent.clients.tools import ToolsToolbox
 from errand_agent.clients.webhooks import GuardedSender
@@ -60,12 +62,14 @@ from errand_agent.transport.workflow_servicer import WorkflowServicer
 from errand_agent.use_cases.agents import AgentUseCases
 from errand_agent.use_cases.approvals import ApprovalUseCases
 from errand_agent.use_cases.conversations import ConversationUseCases
-from errand_agent.use_cases.examples import ExampleUseCases
+from errand_agent.use_cases.examples import ExampleUseCases, log_nowhere
 from errand_agent.use_cases.forks import ForkUseCases
 from errand_agent.use_cases.memory import MemoryUseCases
 from errand_agent.use_cases.privacy import KIND as RETENTION
 from errand_agent.use_cases.privacy import PrivacyUseCases
-from errand_agent.use_cases.prompts import PromptUseCases
+from errand_agent.use_cases.prompt_copies import KIND as PROMPT
+from errand_agent.use_cases.prompt_copies import PromptCopies
+from errand_agent.use_cases.prompts import PromptUseCases, follow_none
 from errand_agent.use_cases.runs import RunUseCases
 from errand_agent.use_cases.schedules import KIND as SCHEDULE
 from errand_agent.use_cases.schedules import ScheduleUseCases
@@ -104,7 +108,7 @@ async def serve(settings: AgentSettings) -> None:
         stack.push_async_callback(database.close)
         targets = (settings.inference_target, settings.tools_target, settings.rag_target)
         channels = [await stack.enter_async_context(create_channel(target)) for target in targets]
-        bell, flags = Bell(), Flags(settings.flags_file)
+        bell, flags = Bell(), _flags(stack, settings)
         inference, toolbox, retriever = (
             InferenceModel(channels[0]),
             ToolsToolbox(channels[1], bell.tell),
@@ -130,7 +134,9 @@ async def serve(settings: AgentSettings) -> None:
             recall=_recall(memory, settings, flags),
             queued_at_once=settings.queued_runs_at_once,
         )
-        agents = AgentUseCases(database, toolbox, retriever, inference)
+        copies = await _copies(stack, settings, database)
+        follow = copies.follow if copies is not None else follow_none
+        agents = AgentUseCases(database, toolbox, retriever, inference, follow)
         assessments = await open_assessments(
             stack, settings.mlflow_endpoint, settings.mlflow_headers, executor.trace_of, settings.trace_content
         )
@@ -157,22 +163,19 @@ async def serve(settings: AgentSettings) -> None:
         privacy = PrivacyUseCases(database, executor, runs, workflow_cases)
         schedules = ScheduleUseCases(database, runs, agents, conversations)
         works: dict[str, Work] = {
+            **({PROMPT: copies.renew} if copies is not None else {}),
             RETENTION: privacy.sweep,
             RUN: DueRuns(database, executor.submit).begin,
             SCHEDULE: schedules.fire,
         }
-        sender = GuardedSender(Reach(settings.webhook_hosts, settings.webhook_private_networks))
-        stack.push_async_callback(sender.close)
-        webhooks = WebhookUseCases(database, sender, _webhook_seed(settings), settings.webhook_hosts)
+        webhooks = _webhooks(stack, settings, database)
         # Receivers may be slow; what is due here does not wait for them.
-        for timers in (Timers(database, works), Timers(database, {WEBHOOK: webhooks.deliver})):
-            ticking = asyncio.create_task(timers.run())
-            stack.callback(ticking.cancel)
+        _tick(stack, Timers(database, works), Timers(database, {WEBHOOK: webhooks.deliver}))
         servicers = (
             servicer,
             WorkflowServicer(workflow_cases),
             MemoryServicer(memory),
-            ExampleServicer(ExampleUseCases(database)),
+            ExampleServicer(await _examples(stack, settings, database)),
             PrivacyServicer(privacy),
             ScheduleServicer(schedules),
             WebhookServicer(webhooks),
@@ -194,10 +197,45 @@ async def _watched(stack: AsyncExitStack, settings: AgentSettings) -> Takeover |
     url = settings.database("agent")
     if not url.startswith("postgresql") or settings.dbos_url().startswith("sqlite"):
         return None
-    takeover = Takeover(url, settings.executor_id, schema=SCHEMA)
+    takeover = Takeover(
+        url,
+        settings.executor_id,
+        schema=SCHEMA,
+        beat_seconds=settings.heartbeat_seconds,
+        dead_after_seconds=settings.dead_after_seconds,
+    )
     await takeover.start()
     stack.callback(takeover.close)
     return takeover
+
+
+async def _copies(stack: AsyncExitStack, settings: AgentSettings, database: Database) -> PromptCopies | None:
+    """Where MLflow's registry is."""
+    registry = await open_prompts(stack, settings.mlflow_endpoint, settings.mlflow_headers)
+    return None if registry is None else PromptCopies(database, registry)
+
+
+async def _examples(stack: AsyncExitStack, settings: AgentSettings, database: Database) -> ExampleUseCases:
+    datasets = await open_datasets(stack, settings.mlflow_endpoint, settings.mlflow_headers)
+    return ExampleUseCases(database, log_nowhere if datasets is None else datasets.log)
+
+
+def _flags(stack: AsyncExitStack, settings: AgentSettings) -> Flags:
+    flags = Flags(settings.flags_file, flagd_target=settings.flagd_target, flagd_ca_file=settings.flagd_ca_file)
+    stack.callback(flags.close)
+    return flags
+
+
+def _webhooks(stack: AsyncExitStack, settings: AgentSettings, database: Database) -> WebhookUseCases:
+    sender = GuardedSender(Reach(settings.webhook_hosts, settings.webhook_private_networks))
+    stack.push_async_callback(sender.close)
+    return WebhookUseCases(database, sender, _webhook_seed(settings), settings.webhook_hosts)
+
+
+def _tick(stack: AsyncExitStack, *timers: Timers) -> None:
+    for each in timers:
+        ticking = asyncio.create_task(each.run())
+        stack.callback(ticking.cancel)
 
 
 def _nobody(_: Opinion) -> None:

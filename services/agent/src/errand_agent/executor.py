@@ -34,13 +34,13 @@ from errand_agent.admission import admit_next
 from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.callees import Callees, CalleeToolbox
 from errand_agent.domain.context import MOST_READ_TURNS
-from errand_agent.domain.conversations import Role
+from errand_agent.domain.conversations import Message, Role
 from errand_agent.domain.loop import LoopOptions, ReActLoop, Task
 from errand_agent.domain.memory import with_facts
 from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UserTurn
 from errand_agent.domain.runs import EventKind, Outcome, Priority, RunState, StopReason
 from errand_agent.domain.webhooks import WebhookEvent
-from errand_agent.journal import Bell, DbosJournal
+from errand_agent.journal import Bell, DbosJournal, rung
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
@@ -252,7 +252,8 @@ class RunExecutor:
         with self._scope(principal, task, tenant_id) as span:
             task = await self._remembering(principal, task)
             outcome = await self._outcome(task, journal)
-            await self._end(tenant_id, run_id, outcome, task.history_ids)
+            await journal.settled()
+            await self._end(tenant_id, run_id, outcome, task.history_ids, journal.steps)
             describe_run(span, outcome, self._options.prices)
         return outcome.stop_reason.value
 
@@ -321,18 +322,23 @@ class RunExecutor:
     async def _committed(self, tenant_id: str, run_id: str) -> _Begun | None:
         """The run once its row is committed, which happens after its workflow is started, or never."""
         until = time.monotonic() + _COMMIT_SECONDS
-        while time.monotonic() < until:
-            async with self._database.transaction(tenant_id) as session:
-                row = await session.get(RunRow, run_id)
-                if row is not None and not row.waiting:
-                    return await _begun(session, row)
-            if row is not None:
-                # Whoever admitted it died before saying so, and does it again.
-                until = time.monotonic() + _COMMIT_SECONDS
-            await asyncio.sleep(_COMMIT_POLL_SECONDS)
-        return None
+        watcher = self._bell.watch(run_id, reads_along=False)
+        try:
+            while time.monotonic() < until:
+                async with self._database.transaction(tenant_id) as session:
+                    row = await session.get(RunRow, run_id)
+                    if row is not None and not row.waiting:
+                        return await _begun(session, row)
+                if row is not None:
+                    # Whoever admitted it died before saying so, and does it again.
+                    until = time.monotonic() + _COMMIT_SECONDS
+                await rung(watcher, _COMMIT_POLL_SECONDS)
+                watcher.clear()
+            return None
+        finally:
+            self._bell.unwatch(run_id, watcher)
 
-    async def _end(self, tenant_id: str, run_id: str, outcome: Outcome, history_ids: Sequence[str]) -> None:
+    async def _end(self, tenant_id: str, run_id: str, outcome: Outcome, history_ids: Sequence[str], steps: int) -> None:
         """Run, answer and conversation in one transaction; done again it changes nothing."""
         async with self._database.transaction(tenant_id) as session:
             runs, conversations = RunRepository(session), ConversationRepository(session)
@@ -341,13 +347,13 @@ class RunExecutor:
                 return
             conversation = await conversations.row(tenant_id, row.conversation_id, None)
             if conversation is not None:
-                if outcome.answer:
-                    await conversations.say(conversation, Role.ASSISTANT, outcome.answer, run_id)
-                STORED.inc(bool(outcome.answer) + (outcome.brief is not None))
+                conversations.release(conversation, run_id)
                 if outcome.brief is not None:
                     conversation.brief = outcome.brief.text
                     conversation.brief_until = history_ids[outcome.brief.turns - 1]
-                conversations.release(conversation, run_id)
+                if outcome.answer:
+                    await conversations.say(conversation, Role.ASSISTANT, outcome.answer, run_id)
+                STORED.inc(bool(outcome.answer) + (outcome.brief is not None))
                 await admit_next(session, conversation, self.submit)
             approvals = ApprovalRepository(session)
             for approval in await approvals.pending(run_id):
@@ -358,7 +364,7 @@ class RunExecutor:
             await WebhookRepository(session, tenant_id).tell(
                 WebhookEvent.RUN_ENDED, run_id, {**told, "stop_reason": outcome.stop_reason.value}
             )
-            count_run(outcome, await runs.steps_until(tenant_id, run_id, row.last_sequence))
+            count_run(outcome, steps)
         self._bell.ring(run_id, rests=True)
         self._bell.forget(run_id)
 
@@ -372,9 +378,12 @@ async def _begun(session: AsyncSession, row: RunRow) -> _Begun | None:
     row.started_at = row.started_at or utc_now()
     agent = agent_of(row)
     conversation = await session.get_one(ConversationRow, row.conversation_id)
-    messages = await ConversationRepository(session).latest(
-        row.conversation_id, MOST_READ_TURNS, except_run=row.id, after=conversation.brief_until
-    )
+    messages: list[Message] = []
+    # Its own is the first one of a new conversation.
+    if conversation.message_count > 1:
+        messages = await ConversationRepository(session).latest(
+            row.conversation_id, MOST_READ_TURNS, except_run=row.id, after=conversation.brief_until
+        )
     task = Task(
         row.id,
         agent,

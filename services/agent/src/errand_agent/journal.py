@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
-from dbos import DBOS
+from dbos import DBOS, StepReservation
 from errand_common.db import Database, utc_now
 from errand_common.errors import ErrandError, Reason, from_reason
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,13 +20,10 @@ from errand_agent.domain.runs import EventKind, RunState, Step
 from errand_agent.domain.webhooks import WebhookEvent
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.models import ApprovalRow, RunRow
-from errand_agent.storage.runs import RunRepository, appending
+from errand_agent.storage.runs import RunRepository
 from errand_agent.storage.webhooks import WebhookRepository
+from errand_agent.telling import Teller
 
-# Pieces of an answer that come within this time become one event.
-_COALESCE_SECONDS = 0.04
-# Storing pieces must not slow what it tells of: after each time there is a rest so many times as long.
-_FLUSH_REST = 4
 _CANCELLED = {"cancelled": True}
 _FAILED = "failed with"
 # A decision that another replica took rings no bell here; a run that waits looks this often.
@@ -119,33 +117,54 @@ class DbosJournal:
         self._tenant_id, self._run_id = tenant_id, run_id
         self._scope, self._approval_seconds = scope, approval_seconds
         self._told_before: dict[str, bool] = {}
-        self._pieces: list[str] = []
-        self._piece_key = ""
-        self._flushed_at = self._flush_seconds = 0.0
-        self._flushes = 0
-        self._saw(cancelled=cancelled)
+        self._remembering: list[asyncio.Task[None]] = []
+        # What was told of, by this attempt and those before.
+        self.steps = 0
+        self._teller = Teller(database, tenant_id, run_id, ring=bell.ring, cancelled=cancelled)
 
-    async def once(self, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async def once(
+        self, name: str, work: Callable[[], Awaitable[dict[str, Any]]], *, has_effects: bool = False
+    ) -> dict[str, Any]:
         """A DBOS step: done once, remembered, cancelled with the run.
 
-        An error is remembered as data: DBOS would give it back as an exception of another type.
+        One that has effects begins when all before it is remembered and ends when it is itself; the others are
+        remembered while the run goes on. An error is remembered as data: DBOS would give it back as an exception of
+        another type.
         """
-
-        async def step() -> dict[str, Any]:
-            await self._held()
-            try:
-                with self._scope():
-                    return await self._cancellable(work)
-            except ErrandError as error:
-                return {_FAILED: [error.reason.value, error.message, dict(error.metadata)]}
-
-        result: dict[str, Any] = await DBOS.run_step_async({"name": name}, step)
+        if has_effects:
+            await self.remembered()
+        result = await self._step(name, partial(self._done, work))
+        if has_effects:
+            await self.remembered()
         if result == _CANCELLED:
             raise RunCancelled
         if _FAILED in result:
             reason, message, metadata = result[_FAILED]
             raise from_reason(Reason(reason), message, metadata)
         return result
+
+    async def _step(self, name: str, step: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+        """Nothing of a new run is remembered yet: its steps need not be looked for, only kept when they are done."""
+        place = DBOS.reserve_step()
+        if not self._is_new:
+            looked_for: dict[str, Any] = await place.run_async({"name": name}, step)
+            return looked_for
+        result = await step()
+        self._remembering.append(asyncio.create_task(_kept(place, name, result)))
+        return result
+
+    async def remembered(self) -> None:
+        """Returns when all steps that were done are remembered; raises what kept one from it."""
+        remembering, self._remembering = self._remembering, []
+        await asyncio.gather(*remembering)
+
+    async def _done(self, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        await self._held()
+        try:
+            with self._scope():
+                return await self._cancellable(work)
+        except ErrandError as error:
+            return {_FAILED: [error.reason.value, error.message, dict(error.metadata)]}
 
     async def _cancellable(self, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         cancelled = asyncio.ensure_future(self._bell.cancellation(self._run_id).wait())
@@ -155,7 +174,9 @@ class DbosJournal:
             if not working.done():
                 return dict(_CANCELLED)
             result = working.result()
-            await self._flush()
+            if self._teller.has_pieces:
+                # They are in no step: what is remembered would not tell them again.
+                await self._teller.told()
             return result
         finally:
             cancelled.cancel()
@@ -164,38 +185,25 @@ class DbosJournal:
                 await asyncio.gather(working, return_exceptions=True)
 
     async def record(self, key: str, steps: Sequence[Step]) -> None:
-        """Steps as events."""
-        await self._append(key, [(EventKind.STEP, step.to_json()) for step in steps])
+        """Steps as events, which are stored while the run goes on."""
+        self.steps += len(steps)
+        self._teller.put(key, [(EventKind.STEP, step.to_json()) for step in steps], self._remembering)
 
-    async def _append(self, key: str, events: Sequence[tuple[EventKind, dict[str, Any]]]) -> None:
-        await self._flush()
-        run, *_ = await self._database.run(self._tenant_id, *appending(self._tenant_id, self._run_id, key, events))
-        self._saw(cancelled=not run or run[0][0])
-        self._bell.ring(self._run_id)
+    async def settled(self) -> None:
+        """Returns when all steps are remembered and told of."""
+        await asyncio.gather(self.remembered(), self._teller.told())
 
     async def tell(self, key: str, text: str) -> None:
         """A piece of the answer; an answer that an earlier attempt began is not told again."""
         if key not in self._told_before and not self._is_new:
             async with self._database.transaction(self._tenant_id, read_only=True) as session:
                 self._told_before[key] = await RunRepository(session).has_key(self._run_id, f"{key}.delta")
-        if self._told_before.get(key) or not text:
-            return
-        self._piece_key = key
-        self._pieces.append(text)
-        if time.monotonic() - self._flushed_at >= max(_COALESCE_SECONDS, _FLUSH_REST * self._flush_seconds):
-            await self._flush()
-
-    async def _flush(self) -> None:
-        if not self._pieces:
-            return
-        text, self._pieces = "".join(self._pieces), []
-        began, self._flushes = time.monotonic(), self._flushes + 1
-        await self._append(f"{self._piece_key}.delta.{self._flushes}", [(EventKind.DELTA, {"text": text})])
-        self._flushed_at = time.monotonic()
-        self._flush_seconds = self._flushed_at - began
+        if text and not self._told_before.get(key):
+            self._teller.put_piece(key, text)
 
     async def decide(self, step: int, calls: Mapping[int, Call]) -> tuple[dict[int, Decision], float]:
         """Asks once, and waits for people; a wait that a crash interrupted is taken up again."""
+        await self._teller.told()
         await self._ask(step, calls)
         watcher = self._bell.watch(self._run_id)
         try:
@@ -251,14 +259,15 @@ class DbosJournal:
         """By this process's bell, or by the row when another one was asked: seen at most a second ago."""
         if self._bell.cancellation(self._run_id).is_set():
             return True
-        if time.monotonic() - self._seen_at > _SEEN_SECONDS:
+        if time.monotonic() - self._teller.seen_at > _SEEN_SECONDS:
             async with self._database.transaction(self._tenant_id, read_only=True) as session:
                 row = await session.get(RunRow, self._run_id)
-            self._saw(cancelled=row is None or row.cancel_requested)
-        return self._seen_cancelled
+            self._teller.saw(cancelled=row is None or row.cancel_requested)
+        return self._teller.seen_cancelled
 
-    def _saw(self, *, cancelled: bool) -> None:
-        self._seen_at, self._seen_cancelled = time.monotonic(), cancelled
+
+async def _kept(place: StepReservation, name: str, result: dict[str, Any]) -> None:
+    await place.run_async({"name": name}, lambda: result)
 
 
 def _told(run: RunRow, approval: ApprovalRow) -> dict[str, Any]:

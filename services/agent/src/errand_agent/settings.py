@@ -9,6 +9,8 @@ from errand_common.settings import CommaList, ServiceSettings
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from errand_agent.domain.pulse import BEAT_SECONDS, DEAD_AFTER_SECONDS
+
 
 class AgentSettings(ServiceSettings):
     """What the agent service can be told."""
@@ -23,6 +25,15 @@ class AgentSettings(ServiceSettings):
         default=None, description="DBOS's own database; default is SQLite in data_dir"
     )
     executor_id: str = Field(default="local", min_length=1, max_length=128, description="who this process is to others")
+    heartbeat_seconds: float = Field(
+        default=BEAT_SECONDS, ge=0.1, le=60, description="how often a replica tells that it lives"
+    )
+    dead_after_seconds: float = Field(
+        default=DEAD_AFTER_SECONDS,
+        ge=1,
+        le=600,
+        description="a replica silent for so long is dead; the same for all, and at least three heartbeats",
+    )
     approval_seconds: float = Field(
         default=259_200, ge=1, le=2_592_000, description="seconds a call waits for a person before it is given up"
     )
@@ -31,6 +42,14 @@ class AgentSettings(ServiceSettings):
     )
     flags_file: Path | None = Field(
         default=None, description="JSON file of flags, followed while it changes; none turns everything on"
+    )
+    flagd_target: str = Field(
+        default="",
+        pattern=r"^([\w.-]+:\d{1,5})?$",
+        description="host:port of flagd's sync service, such as 'flagd:8015'; takes the place of flags_file",
+    )
+    flagd_ca_file: Path | None = Field(
+        default=None, description="PEM file of who signed flagd's certificate; none speaks to it in plain text"
     )
     webhook_hosts: CommaList = Field(
         default=(),
@@ -62,6 +81,18 @@ class AgentSettings(ServiceSettings):
     @classmethod
     def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         return checked_networks(networks)
+
+    @model_validator(mode="after")
+    def _heartbeats_may_be_late(self) -> AgentSettings:
+        if self.dead_after_seconds < 3 * self.heartbeat_seconds:
+            raise ValueError("ERRAND_AGENT_DEAD_AFTER_SECONDS is less than three heartbeats; make it longer")
+        return self
+
+    @model_validator(mode="after")
+    def _flags_have_one_source(self) -> AgentSettings:
+        if self.flags_file is not None and self.flagd_target:
+            raise ValueError("ERRAND_AGENT_FLAGS_FILE and ERRAND_AGENT_FLAGD_TARGET are both set; leave one out")
+        return self
 
     @model_validator(mode="after")
     def _keys_are_given(self) -> AgentSettings:

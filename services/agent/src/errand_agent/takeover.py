@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 import structlog
@@ -30,7 +30,10 @@ from errand_agent.storage.models import ExecutorRow
 
 # For the supervisor's log: told apart from a crash.
 FENCED_STATUS = 70
-TAKEOVERS = counter("agent_takeovers_total", "Replicas whose runs this one took over")
+TAKEOVERS = counter("agent_takeovers_total", "Replicas that were gone and whose runs this one took over")
+HANDOVERS = counter("agent_handovers_total", "Replicas that ended and whose runs this one was handed over")
+# What stands in place of a beat of one that ended: it need not be missed first.
+_LEFT = datetime.fromtimestamp(0, UTC)
 _PROGRESS_SECONDS = 0.5
 _HOLD_SECONDS = 0.1
 _CONNECT_SECONDS = 4
@@ -50,9 +53,13 @@ class Takeover:
         executor_id: str,
         *,
         schema: str,
+        beat_seconds: float = BEAT_SECONDS,
+        dead_after_seconds: float = DEAD_AFTER_SECONDS,
         recover: Callable[[list[str]], object] | None = None,
         fence: Callable[[], None] | None = None,
     ) -> None:
+        """All replicas of a database need the same two times."""
+        self._beat_seconds, self._dead_after = beat_seconds, timedelta(seconds=dead_after_seconds)
         self._executor_id = executor_id
         self._recover = recover or DBOS._recover_pending_workflows
         self._fence = fence or _end_at_once
@@ -65,7 +72,7 @@ class Takeover:
                 "options": f"-csearch_path={schema} -cstatement_timeout={_STATEMENT_MS}",
             },
         )
-        self._pulse = Pulse(time.monotonic())
+        self._pulse = Pulse(time.monotonic(), dead_after=dead_after_seconds)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._progress: asyncio.Task[None] | None = None
@@ -86,13 +93,26 @@ class Takeover:
             await asyncio.sleep(_HOLD_SECONDS)
 
     def close(self) -> None:
-        """Falls silent. The loop's own threads are gone by then, so the wait for a last beat is done here."""
+        """Leaves: begins no step any more, and hands over what runs here without waiting to be missed.
+
+        The loop's own threads are gone by then, so the wait for a last beat is done here.
+        """
+        self._pulse.has_left = True
         self._stopped.set()
         if self._progress is not None:
             self._progress.cancel()
         if self._thread.is_alive():
             self._thread.join(_CONNECT_SECONDS)
+        try:
+            self._leave()
+        except sa.exc.SQLAlchemyError as error:
+            _log.warning("the runs that are left wait until this replica is missed", error=type(error).__name__)
         self._engine.dispose()
+
+    def _leave(self) -> None:
+        told = sa.update(ExecutorRow).where(ExecutorRow.executor_id == self._executor_id)
+        with self._engine.begin() as connection:
+            connection.execute(told.values(beat_at=_LEFT))
 
     async def _make_progress(self) -> None:
         while True:
@@ -100,7 +120,7 @@ class Takeover:
             await asyncio.sleep(_PROGRESS_SECONDS)
 
     def _run(self) -> None:
-        while not self._stopped.wait(BEAT_SECONDS):
+        while not self._stopped.wait(self._beat_seconds):
             try:
                 self._turn()
             except sa.exc.SQLAlchemyError as error:
@@ -116,9 +136,9 @@ class Takeover:
         if not self._beat():
             _log.critical("declared dead: this replica did not answer in time, its runs go on elsewhere")
             self._fence()
-        if self._pulse.may_judge(time.monotonic()):
-            for dead in self._dead():
-                self._take_over(dead)
+        if self._pulse.is_started and self._pulse.holds(time.monotonic()):
+            for gone in self._gone():
+                self._take_over(gone)
 
     def _tell(self) -> None:
         asked_at = time.monotonic()
@@ -139,23 +159,29 @@ class Takeover:
             self._pulse.beaten(asked_at)
         return found is not None
 
-    def _dead(self) -> list[str]:
+    def _gone(self) -> list[str]:
         with self._engine.begin() as connection:
-            return list(connection.scalars(sa.select(ExecutorRow.executor_id).where(_is_dead())))
+            return list(connection.scalars(sa.select(ExecutorRow.executor_id).where(self._is_gone())))
 
     def _take_over(self, executor_id: str) -> None:
         """Takes its runs, then forgets it: a crash between the two does the first again, which is harmless."""
-        gone = sa.delete(ExecutorRow).where(ExecutorRow.executor_id == executor_id, _is_dead())
+        gone = sa.delete(ExecutorRow).where(ExecutorRow.executor_id == executor_id, self._is_gone())
         with self._engine.begin() as connection:
-            if connection.execute(gone.returning(ExecutorRow.executor_id)).first() is None:
+            beat_at = connection.scalar(gone.returning(ExecutorRow.beat_at))
+            if beat_at is None:
                 return
             self._recover([executor_id])
-        TAKEOVERS.inc()
-        _log.warning("took over from a replica that is gone", executor_id=executor_id)
+        if beat_at == _LEFT:
+            HANDOVERS.inc()
+            _log.info("took over what a replica that ended handed over", executor_id=executor_id)
+        else:
+            TAKEOVERS.inc()
+            _log.warning("took over from a replica that is gone", executor_id=executor_id)
 
-
-def _is_dead() -> sa.ColumnElement[bool]:
-    return ExecutorRow.beat_at < sa.func.now() - timedelta(seconds=DEAD_AFTER_SECONDS)
+    def _is_gone(self) -> sa.ColumnElement[bool]:
+        if self._pulse.may_judge(time.monotonic()):
+            return ExecutorRow.beat_at < sa.func.now() - self._dead_after
+        return ExecutorRow.beat_at == _LEFT
 
 
 def _end_at_once() -> None:

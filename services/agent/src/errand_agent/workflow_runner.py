@@ -51,7 +51,7 @@ class WorkflowRunner:
         left = run.created_at.timestamp() + run.workflow.max_seconds - time.time()
         agents = _ChildRuns(self._runs, run.id)
         try:
-            return await WorkflowEngine(run.workflow, run.input, agents, note, max(0.0, left)).run()
+            return await WorkflowEngine(run.workflow, run.input, agents, note, left).run()
         except Exception:
             _log.exception("workflow failed")
             return Ending(WorkflowState.FAILED, error="An internal error ended this run.")
@@ -85,3 +85,7 @@ class _ChildRuns:
             archived=True,
         )
         return await self._runs.ended(run_id)
+
+    async def paused_seconds(self) -> float:
+        """How long people have thought, or think, about what these runs ask."""
+        return await self._runs.paused_by_key(f"{self._workflow_run_id}:")

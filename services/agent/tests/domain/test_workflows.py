@@ -45,6 +45,10 @@ class Echo:
         self.at_once = 0
         self.most_at_once = 0
         self.pause = 0.0
+        self.thought = 0.0
+
+    async def paused_seconds(self) -> float:
+        return self.thought
 
     async def answer(self, agent: str, message: str, *, key: str, max_tokens: int) -> Run:
         self.asked.append((key, message, max_tokens))
@@ -162,6 +166,18 @@ async def test_the_time_limit_ends_a_run() -> None:
     agents.pause = 30
     ending, _ = await ran(graph(agent("a")), agents, seconds=0.05)
     assert (ending.state, ending.error) == (WorkflowState.OVER_BUDGET, "max_seconds was met")
+
+
+async def test_people_s_time_is_not_the_workflow_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("errand_agent.domain.workflow_engine._LOOK_SECONDS", 0.01)
+    agents = Echo()
+    agents.pause, agents.thought = 0.2, 30
+    ending, _ = await ran(graph(agent("a")), agents, seconds=0.05)
+    assert ending.state is WorkflowState.COMPLETED
+    after_a_crash, _ = await ran(graph(agent("a")), agents, seconds=-20)
+    assert after_a_crash.state is WorkflowState.COMPLETED
+    over, _ = await ran(graph(agent("a")), agents, seconds=-40)
+    assert (over.state, over.error) == (WorkflowState.OVER_BUDGET, "max_seconds was met")
 
 
 async def test_an_agent_that_fails_fails_the_run_and_ends_the_others() -> None:

@@ -8,12 +8,11 @@ import pytest
 import sqlalchemy as sa
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.approvals import ApprovalState
-from errand_agent.domain.conversations import Role
 from errand_agent.domain.memory import Fact
 from errand_agent.domain.ports import Call
 from errand_agent.domain.prompts import Prompt, Variant
 from errand_agent.domain.retention import Retention
-from errand_agent.domain.runs import Citation, EventKind, Outcome, Run, RunState, Step, StepKind, StopReason, Usage
+from errand_agent.domain.runs import Citation, EventKind, Outcome, RunState, Step, StepKind, StopReason, Usage
 from errand_agent.domain.schedules import Schedule
 from errand_agent.domain.webhooks import Webhook, WebhookEvent
 from errand_agent.domain.workflows import JoinWork, Node, Workflow
@@ -29,27 +28,11 @@ from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_
 from errand_agent.storage.schedules import ScheduleRepository
 from errand_agent.storage.webhooks import WebhookRepository
 from errand_agent.storage.workflows import WorkflowRepository
-from errand_common.db import Database, new_id, utc_now
+from errand_agent.testing.rows import AGENT, PERSON, TENANT, stored
+from errand_common.db import Database, utc_now
 from errand_common.errors import Conflict
 from errand_common.testing.keys import principal
 from sqlalchemy.exc import DBAPIError, IntegrityError
-
-TENANT = "t1"
-AGENT = Agent("helper", instructions="Help.", tools=("calculator",), collections=("handbook",), max_steps=4)
-PERSON = principal(TENANT, "ann", roles=("user",))
-
-
-async def stored(database: Database, key: str = "", message: str = "Hello") -> str:
-    """A run with its conversation, message and first event."""
-    async with database.transaction(TENANT) as session:
-        runs, conversations = RunRepository(session), ConversationRepository(session)
-        conversation = await conversations.add(TENANT, PERSON.id, title="A talk", agent=AGENT.name)
-        run = Run(new_id("run"), TENANT, PERSON.id, conversation.id, AGENT.name, message, RunState.QUEUED, utc_now())
-        conversations.claim(conversation, run.id)
-        row = await runs.add(run, PERSON, AGENT, key)
-        await conversations.say(conversation, Role.USER, message, run.id)
-        await runs.append(row, "started", [(EventKind.STARTED, {})])
-    return run.id
 
 
 async def test_a_run_comes_back_as_it_was_stored(database: Database) -> None:
@@ -99,6 +82,25 @@ async def test_the_same_key_tells_nothing_twice(database: Database) -> None:
     assert told == [True, False]
     async with database.transaction(TENANT, read_only=True) as session:
         assert (await session.get_one(RunRow, run_id)).last_sequence == 2
+
+
+async def test_a_family_of_runs_has_waited_as_long_as_people_thought(database: Database) -> None:
+    own, other = await stored(database, key="wfr_1:a:0"), await stored(database, key="wfr_2:a:0")
+    called = await stored(database)
+    now = utc_now()
+    async with database.transaction(TENANT) as session:
+        (await session.get_one(RunRow, called)).parent_run_id = own
+        approvals = ApprovalRepository(session)
+        for run_id, seconds in ((own, 60), (called, 30), (other, 600)):
+            run = await session.get_one(RunRow, run_id)
+            for row in await approvals.ask(run, 1, {0: Call("a", "{}"), 1: Call("b", "{}")}, 600):
+                row.created_at = now - timedelta(seconds=seconds)
+                if run_id == own:
+                    approvals.decide(row, ApprovalState.APPROVED, now - timedelta(seconds=20))
+    async with database.transaction(TENANT, read_only=True) as session:
+        family = await RunRepository(session).family_by_key(TENANT, "wfr_1:")
+        assert family == [own, called]
+        assert await ApprovalRepository(session).waited_seconds(family, now) == pytest.approx(40 + 30)
 
 
 async def test_one_idempotency_key_is_one_run(database: Database) -> None:

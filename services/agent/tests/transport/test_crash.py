@@ -30,6 +30,10 @@ async def _interrupted(process: AgentProcess, backend: FakeBackend, ending: sign
         request = pb.StartRunRequest(request=pb.RunAgentRequest(message=QUESTION))
         run_id = (await stub.StartRun(request)).run.id
         await asyncio.wait_for(backend.inference.waiting.wait(), 30)
+        async for item in stub.WatchRun(pb.WatchRunRequest(id=run_id), timeout=30):
+            # What is told of is remembered.
+            if item.event.step.kind == pb.STEP_KIND_OBSERVE:
+                break
         run: pb.Run = (await stub.GetRun(pb.GetRunRequest(id=run_id))).run
     process.end(ending)
     return run

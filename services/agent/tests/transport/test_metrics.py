@@ -5,17 +5,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 from errand.agent.v1 import agent_pb2 as pb
-from errand.agent.v1 import agent_pb2_grpc, memory_pb2, memory_pb2_grpc
+from errand.agent.v1 import agent_pb2_grpc, examples_pb2, examples_pb2_grpc, memory_pb2, memory_pb2_grpc
 from errand_agent.testing.backend import FakeBackend
 from errand_agent.testing.process import AgentProcess, as_somebody
 from errand_common.errors import InvalidArgument, Unavailable
 from errand_common.rpc.client import create_channel, translate_errors
 from errand_common.testing.keys import TestKeys
-from prometheus_client.parser import text_string_to_metric_families
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -31,14 +29,7 @@ async def process(
 
 @pytest.fixture
 def figure(process: AgentProcess) -> Callable[..., float]:
-    """A series' value now; 0 when there is none yet."""
-
-    def value(name: str, **labels: str) -> float:
-        page = httpx.get(f"http://127.0.0.1:{process.metrics_port}/metrics").text
-        samples = (sample for family in text_string_to_metric_families(page) for sample in family.samples)
-        return next((sample.value for sample in samples if sample.name == name and sample.labels == labels), 0.0)
-
-    return value
+    return process.figure
 
 
 async def _ask(process: AgentProcess, message: str, **more: Any) -> pb.Run:
@@ -138,3 +129,16 @@ async def test_a_run_that_waits_for_a_person_is_a_workflow_that_has_not_ended(
         assert figure("agent_workflows", status="pending") == 1
         async with create_channel(process.target) as channel:
             await agent_pb2_grpc.AgentServiceStub(channel).CancelRun(pb.CancelRunRequest(id=run.id))
+
+
+async def test_examples_that_are_exported_are_counted(
+    process: AgentProcess, keys: TestKeys, figure: Callable[..., float]
+) -> None:
+    async with create_channel(process.target) as channel:
+        examples: Any = examples_pb2_grpc.ExampleServiceStub(channel)
+        with as_somebody(keys, "exported", "ann"):
+            await examples.SetConsent(examples_pb2.SetConsentRequest(training=True))
+            await _ask(process, "calculate it")
+        with as_somebody(keys, "exported", "boss", "admin"):
+            lines = [item async for item in examples.ExportExamples(examples_pb2.ExportExamplesRequest())]
+    assert figure("agent_examples_exported_total") == len(lines) == 1

@@ -27,6 +27,7 @@ class Served:
     backend: FakeBackend
     agents: agent_pb2_grpc.AgentServiceStub
     privacy: privacy_pb2_grpc.PrivacyServiceStub
+    process: AgentProcess
 
     async def ask(self, message: str) -> agent_pb2.Run:
         run: agent_pb2.Run = (await self.agents.RunAgent(agent_pb2.RunAgentRequest(message=message))).run
@@ -62,7 +63,7 @@ async def served(folder: Path, keys: TestKeys) -> AsyncIterator[Served]:
         await process.start()
         async with create_channel(process.target) as channel:
             stubs = agent_pb2_grpc.AgentServiceStub(channel), privacy_pb2_grpc.PrivacyServiceStub(channel)
-            yield Served(folder, process.target, backend, *stubs)
+            yield Served(folder, process.target, backend, *stubs, process)
         backend.inference.release.set()
         assert process.end() == 0
 
@@ -159,6 +160,7 @@ async def test_what_is_older_than_the_tenant_keeps_is_deleted(tmp_path: Path, ke
             with pytest.raises(NotFound), translate_errors("agent"):
                 await service.agents.GetRun(agent_pb2.GetRunRequest(id=old.id))
             assert service.remembered(old.id) == 0
+            assert service.process.figure("agent_retention_deleted_total", table="conversations") == 1
             assert (await service.agents.GetRun(agent_pb2.GetRunRequest(id=new.id))).run.id == new.id
         with as_somebody(keys, "default", "ann"), pytest.raises(PermissionDenied), translate_errors("agent"):
             await service.privacy.SetRetention(wanted)

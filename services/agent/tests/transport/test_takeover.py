@@ -24,6 +24,8 @@ def _replica(folder: Path, name: str, keys: TestKeys, backend: FakeBackend, url:
         keys,
         backend.target,
         executor_id=name,
+        heartbeat_seconds="0.5",
+        dead_after_seconds="4",
         database_url=url,
         dbos_database_url=url.replace("+asyncpg", ""),
     )

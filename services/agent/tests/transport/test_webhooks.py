@@ -54,12 +54,13 @@ class Receiver:
 
 
 @asynccontextmanager
-async def served(folder: Path, keys: TestKeys, receiver: Receiver) -> AsyncIterator[tuple[Any, Any]]:
+async def served(folder: Path, keys: TestKeys, receiver: Receiver) -> AsyncIterator[tuple[Any, Any, AgentProcess]]:
     async with fake_backend(keys) as backend:
         process = AgentProcess(folder, keys, backend.target, webhook_hosts=f"127.0.0.1:{receiver.port}")
         await process.start()
         async with create_channel(process.target) as channel:
-            yield agent_pb2_grpc.AgentServiceStub(channel), webhooks_pb2_grpc.WebhookServiceStub(channel)
+            stubs = agent_pb2_grpc.AgentServiceStub(channel), webhooks_pb2_grpc.WebhookServiceStub(channel)
+            yield *stubs, process
         assert process.end() == 0
         assert "whsec_" not in process.log()
 
@@ -82,7 +83,7 @@ async def test_an_approval_is_told_and_the_webhook_knows_that_it_comes_from_here
 ) -> None:
     receiver = Receiver()
     receiver.refusals = 1
-    async with receiver.serving() as url, served(tmp_path, keys, receiver) as (agents, hooks):
+    async with receiver.serving() as url, served(tmp_path, keys, receiver) as (agents, hooks, process):
         with as_somebody(keys, "default", "the-admin", "admin"):
             put = await _put(hooks, url, pb.WEBHOOK_EVENT_APPROVAL_REQUESTED)
             request = agent_pb2.RunAgentRequest(message="fetch it")
@@ -101,6 +102,10 @@ async def test_an_approval_is_told_and_the_webhook_knows_that_it_comes_from_here
                 while (delivery := await _last(hooks)).state != pb.DELIVERY_STATE_DELIVERED:  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.1)
             assert (delivery.attempts, delivery.run_id, delivery.last_error) == (2, run.id, "")
+            attempts = [
+                process.figure("agent_webhook_attempts_total", result=result) for result in ("failed", "delivered")
+            ]
+            assert attempts == [1, 1]
 
 
 async def _last(hooks: Any) -> pb.Delivery:
@@ -111,7 +116,7 @@ async def _last(hooks: Any) -> pb.Delivery:
 
 async def test_a_run_s_end_is_told_and_one_that_rests_tells_nothing(tmp_path: Path, keys: TestKeys) -> None:
     receiver = Receiver()
-    async with receiver.serving() as url, served(tmp_path, keys, receiver) as (agents, hooks):
+    async with receiver.serving() as url, served(tmp_path, keys, receiver) as (agents, hooks, _):
         with as_somebody(keys, "default", "the-admin", "admin"):
             await _put(hooks, url, pb.WEBHOOK_EVENT_RUN_ENDED)
             await _put(hooks, url, pb.WEBHOOK_EVENT_RUN_ENDED, name="resting", paused=True)

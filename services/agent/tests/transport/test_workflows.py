@@ -69,6 +69,22 @@ async def test_agents_run_one_after_another_and_each_is_a_run(
     assert child.conversation_id not in [found.id for found in listed.conversations]
 
 
+async def test_a_run_tells_what_its_agents_wait_for(
+    flows: Stub, stub: agent_pb2_grpc.AgentServiceStub, caller: Principal
+) -> None:
+    await _saved(flows, _flow(_node("get", "fetch {{ input }}"), name="asking"))
+    run = await _run(flows, "asking", "it")
+    async with asyncio.timeout(60):
+        while not (found := (await flows.GetWorkflowRun(pb.GetWorkflowRunRequest(id=run.id))).run).approvals:  # noqa: ASYNC110 - the service is another process
+            await asyncio.sleep(0.02)
+    [approval] = found.approvals
+    assert (found.state, approval.state) == (pb.WORKFLOW_STATE_RUNNING, agent_pb2.APPROVAL_STATE_PENDING)
+    await stub.ApproveCall(agent_pb2.ApproveCallRequest(approval_id=approval.id))
+    ended = await _ended(flows, run.id)
+    assert (ended.state, list(ended.approvals)) == (pb.WORKFLOW_STATE_COMPLETED, [])
+    assert ended.nodes[0].run_ids == [approval.run_id]
+
+
 async def test_versions_and_their_conflicts(flows: Stub, caller: Principal) -> None:
     flow = _flow(_node("a", "hello"), name="versions")
     assert [(await _saved(flows, flow)).version for _ in range(2)] == [1, 2]

@@ -1,6 +1,7 @@
 import datetime
 
 from buf.validate import validate_pb2 as _validate_pb2
+from errand.agent.v1 import agent_pb2 as _agent_pb2
 from errand.common.v1 import common_pb2 as _common_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -175,7 +176,7 @@ class NodeResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., output: _Optional[str] = ..., run_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WorkflowRun(_message.Message):
-    __slots__ = ("id", "workflow", "version", "input", "state", "output", "error", "nodes", "usage", "created_at", "ended_at")
+    __slots__ = ("id", "workflow", "version", "input", "state", "output", "error", "nodes", "usage", "created_at", "ended_at", "approvals")
     ID_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +188,7 @@ class WorkflowRun(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_FIELD_NUMBER: _ClassVar[int]
     id: str
     workflow: str
     version: int
@@ -198,7 +200,8 @@ class WorkflowRun(_message.Message):
     usage: _common_pb2.TokenUsage
     created_at: _timestamp_pb2.Timestamp
     ended_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., input: _Optional[str] = ..., state: _Optional[_Union[WorkflowState, str]] = ..., output: _Optional[str] = ..., error: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeResult, _Mapping]]] = ..., usage: _Optional[_Union[_common_pb2.TokenUsage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    approvals: _containers.RepeatedCompositeFieldContainer[_agent_pb2.Approval]
+    def __init__(self, id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., input: _Optional[str] = ..., state: _Optional[_Union[WorkflowState, str]] = ..., output: _Optional[str] = ..., error: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeResult, _Mapping]]] = ..., usage: _Optional[_Union[_common_pb2.TokenUsage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., approvals: _Optional[_Iterable[_Union[_agent_pb2.Approval, _Mapping]]] = ...) -> None: ...
 
 class RunWorkflowRequest(_message.Message):
     __slots__ = ("name", "input")

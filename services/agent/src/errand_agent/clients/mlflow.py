@@ -16,7 +16,8 @@ from errand_common.telemetry.metrics import counter
 from errand_agent.domain.runs import Opinion
 
 DROPPED = counter("agent_assessments_dropped_total", "Feedback that did not reach MLflow; the agent's tables have it")
-_TRACES = "/v1/traces"
+# Where MLflow itself takes spans; a collector has other addresses.
+TRACES = "/v1/traces"
 _MOST_WAITING = 256
 _CLOSE_SECONDS = 1.0
 # A trace comes some seconds after its run, and MLflow itself may be away for a while.
@@ -149,9 +150,9 @@ async def open_assessments(
     content: ContentPolicy,
 ) -> MlflowAssessments | None:
     """None unless spans go to MLflow itself; closed with the stack."""
-    if endpoint is None or not endpoint.endswith(_TRACES):
+    if endpoint is None or not endpoint.endswith(TRACES):
         return None
     http = await stack.enter_async_context(httpx.AsyncClient(headers=dict(headers), timeout=10.0))
-    assessments = MlflowAssessments(http, endpoint.removesuffix(_TRACES), trace_of, content=content)
+    assessments = MlflowAssessments(http, endpoint.removesuffix(TRACES), trace_of, content=content)
     stack.push_async_callback(assessments.close)
     return assessments

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,35 @@ class AnsweredRun:
     def is_approved(self) -> bool:
         """Whether somebody found it helpful, or said what is right."""
         return self.feedback is not None and (self.feedback.helpful or bool(self.feedback.correction))
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What an export held: the digest of its lines, 36 characters at most, how many there are, and what was asked."""
+
+    name: str
+    digest: str
+    examples: int
+    filter: Mapping[str, str | int | bool]
+
+
+class DigestedLines:
+    """Counts lines and digests them in their order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, line: str) -> str:
+        """The same line."""
+        self.count += 1
+        self._digest.update(line.encode() + b"\n")
+        return line
+
+    @property
+    def digest(self) -> str:
+        """Of all lines so far: 32 hex digits."""
+        return self._digest.hexdigest()[:32]
 
 
 def scrubbed(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from errand_common.errors import DeadlineExceeded, ErrandError, Unavailable
 
+from errand_agent.domain import steps
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.citations import check_citations, with_sources
 from errand_agent.domain.context import Parts, plan, with_brief, without_counts, write_brief
@@ -111,9 +112,9 @@ class ReActLoop:
     async def _run(self) -> Outcome:
         if await self.journal.is_cancelled():
             return self._ended(StopReason.CANCELLED, "")
-        tools = await self._declared_tools()
+        tools, passages = await asyncio.gather(self._declared_tools(), self._retrieve())
         self._asking = frozenset(tool.name for tool in tools if tool.asks)
-        await self._assemble(await self._retrieve(), tools)
+        await self._assemble(passages, tools)
         limits = self.task.agent.limits
         for number in range(1, limits.max_steps + 1):
             try:
@@ -165,19 +166,23 @@ class ReActLoop:
             try:
                 declared = await self.toolbox.declared(self.task.agent.tools)
             except ErrandError as error:
-                await self._record_error("tools", "The tools are not available; the run goes on without them.", error)
-                return {"tools": []}
+                return {"tools": [], "away": error.message}
             agent = self.task.agent
             shown = await shortlist(self.model, self.task.message, declared, agent.shown_tools)
             return {"tools": [asdict(tool) for tool in shown]}
 
         if not self.task.agent.tools and not self.task.agent.agents:
             return []
-        return [ToolSpec(**tool) for tool in (await self.journal.once("tools", work))["tools"]]
+        stored = await self.journal.once("tools", work)
+        await self._record_away(
+            "tools", "The tools are not available; the run goes on without them.", stored.get("away")
+        )
+        return [ToolSpec(**tool) for tool in stored["tools"]]
 
-    async def _record_error(self, key: str, summary: str, error: ErrandError) -> None:
-        step = Step(StepKind.ERROR, summary, result_json=json.dumps({"error": error.message}))
-        await self.journal.record(f"{key}.error", [step])
+    async def _record_away(self, key: str, summary: str, message: str | None) -> None:
+        """What follows from a remembered step is told after it, so that a replay tells it as well."""
+        if message is not None:
+            await self.journal.record(f"{key}.error", [steps.away(summary, message)])
 
     def _unique(self, step: str) -> str:
         """The step's name among those of all runs; the same again when the step is done again."""
@@ -195,21 +200,17 @@ class ReActLoop:
                         min_similarity=self.options.min_similarity,
                     )
                 except ErrandError as error:
-                    await self._record_error(
-                        "retrieve", "The documents are not available; the run goes on without.", error
-                    )
-                    return {"passages": []}
-            if found:
-                step = Step(
-                    StepKind.RETRIEVE,
-                    f"found {len(found)} passage{'s' if len(found) > 1 else ''}: "
-                    + ", ".join(sorted({passage.title for passage in found})),
-                    duration_ms=_milliseconds_since(began),
-                )
-                await self.journal.record("retrieve", [step])
-            return {"passages": [asdict(passage) for passage in found]}
+                    return {"passages": [], "away": error.message}
+            return {"passages": [asdict(passage) for passage in found], "duration_ms": _milliseconds_since(began)}
 
-        return [Passage(**passage) for passage in (await self.journal.once("retrieve", work))["passages"]]
+        stored = await self.journal.once("retrieve", work)
+        await self._record_away(
+            "retrieve", "The documents are not available; the run goes on without.", stored.get("away")
+        )
+        found = [Passage(**passage) for passage in stored["passages"]]
+        if found:
+            await self.journal.record("retrieve", [steps.found(found, stored.get("duration_ms", 0.0))])
+        return found
 
     async def _assemble(self, passages: list[Passage], tools: list[ToolSpec]) -> None:
         """Brief, history, sources and question, within the model's context."""
@@ -258,14 +259,12 @@ class ReActLoop:
                 models=models or self.task.agent.models,
                 deadline=self._deadline,
             )
-            if thought.calls:
-                said = "decided to call " + ", ".join(call.name for call in thought.calls)
-                step = Step(StepKind.THINK, said, duration_ms=_milliseconds_since(began), usage=thought.usage)
-                await self.journal.record(f"{number}.think", [step])
             return {**asdict(thought), "duration_ms": _milliseconds_since(began)}
 
         stored = await self.journal.once(f"{number}.think", work)
         thought = _thought(stored)
+        if thought.calls:
+            await self.journal.record(f"{number}.think", [steps.decided(thought, stored["duration_ms"])])
         self._usage += thought.usage
         return thought
 
@@ -275,21 +274,24 @@ class ReActLoop:
         calls = tuple(decision.call for decision in decisions)
 
         async def work() -> dict[str, Any]:
-            acts = [
-                Step(StepKind.ACT, f"calls {call.name}", tool_name=call.name, arguments_json=call.arguments_json)
-                for call in calls
-            ]
-            await self.journal.record(f"{number}.act", acts)
             left = self._left(len(calls))
             observed = await asyncio.gather(
                 *(self._call(number, index, said, left) for index, said in enumerate(decisions))
             )
-            await self.journal.record(f"{number}.observe", [step for step, _ in observed])
-            return {"results": [asdict(result) for _, result in observed]}
+            return {
+                "results": [asdict(result) for result, _ in observed],
+                "durations_ms": [duration for _, duration in observed],
+            }
 
-        results = (await self.journal.once(f"{number}.act", work))["results"]
+        await self.journal.record(f"{number}.act", [steps.acted(call) for call in calls])
+        stored = await self.journal.once(f"{number}.act", work, has_effects=True)
+        results = [_result(result) for result in stored["results"]]
+        durations = stored.get("durations_ms") or [0.0] * len(results)
+        await self.journal.record(
+            f"{number}.observe", [steps.observed(*one) for one in zip(decisions, results, durations, strict=True)]
+        )
         self._turns.append(ModelTurn(thought.text, calls))
-        known = [self._observe(call, _result(stored)) for call, stored in zip(calls, results, strict=True)]
+        known = [self._observe(call, result) for call, result in zip(calls, results, strict=True)]
         return all(known)
 
     def _left(self, shares: int) -> Budget | None:
@@ -347,26 +349,16 @@ class ReActLoop:
             self._sources[number] = _passage_of(item)
         return json.dumps(result, ensure_ascii=False)
 
-    async def _call(self, number: int, index: int, decision: Decision, left: Budget | None) -> tuple[Step, ToolResult]:
+    async def _call(self, number: int, index: int, decision: Decision, left: Budget | None) -> tuple[ToolResult, float]:
+        """What the call gave, and the milliseconds it took."""
         call, began = decision.call, time.monotonic()
         if decision.refusal:
-            told = json.dumps({"error": decision.refusal})
-            refused = Step(StepKind.OBSERVE, f"{call.name} was not allowed", call.name, result_json=told)
-            return refused, ToolResult(told, failed=True)
+            return ToolResult(json.dumps({"error": decision.refusal}), failed=True), 0.0
         attributes = {"tool": call.name, "arguments": call.arguments_json}
         with self.observer.step(StepKind.ACT, self._unique(f"{number}.{index}"), attributes) as span:
             result = await self._executed(number, index, call, left)
             span(result.result_json)
-        step = Step(
-            StepKind.OBSERVE,
-            f"{call.name} {'failed' if result.failed else 'answered'}",
-            tool_name=call.name,
-            result_json=result.result_json,
-            duration_ms=_milliseconds_since(began),
-            usage=result.usage,
-            run_id=result.run_id,
-        )
-        return step, result
+        return result, _milliseconds_since(began)
 
     async def _executed(self, number: int, index: int, call: Call, left: Budget | None) -> ToolResult:
         """What the call gave. Asked for again under the same step and index it is the same call, never a second one."""
@@ -445,7 +437,7 @@ class ReActLoop:
         return Outcome(reason, answer or REFUSAL, citations, self._usage)
 
     async def _away(self, number: int, error: ErrandError) -> Outcome:
-        await self._record_error(f"{number}.model", "The model is not available.", error)
+        await self._record_away(f"{number}.model", "The model is not available.", error.message)
         reason = StopReason.CANCELLED if await self.journal.is_cancelled() else StopReason.UNAVAILABLE
         return Outcome(reason, "" if reason is StopReason.CANCELLED else AWAY, (), self._usage)
 

@@ -175,12 +175,18 @@ class Retriever(Protocol):
 class Journal(Protocol):
     """What a run remembers across crashes."""
 
-    async def once(self, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        """Does the work once; a replay gets what it gave. Raises RunCancelled."""
+    async def once(
+        self, name: str, work: Callable[[], Awaitable[dict[str, Any]]], *, has_effects: bool = False
+    ) -> dict[str, Any]:
+        """Does the work once; a replay gets what it gave. Raises RunCancelled.
+
+        Work that `has_effects` begins when all that was done before is remembered, and nothing follows it before it
+        is remembered itself.
+        """
         ...
 
     async def record(self, key: str, steps: Sequence[Step]) -> None:
-        """Tells of steps; the same key again tells nothing."""
+        """Tells of steps, soon; the same key again tells nothing."""
         ...
 
     async def tell(self, key: str, text: str) -> None:

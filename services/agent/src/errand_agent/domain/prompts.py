@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from errand_common.errors import InvalidArgument
 
@@ -35,6 +36,23 @@ class Prompt:
     version: int = 0
     created_at: datetime | None = None
     aliases: Mapping[str, Sequence[Variant]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A prompt as a registry has it: templates by its own version numbers, the newest one and those of aliases."""
+
+    newest: int
+    templates: Mapping[int, str]
+    aliases: Mapping[str, int]
+
+
+class PromptRegistry(Protocol):
+    """Where prompts are written outside; what is here is a copy."""
+
+    async def find(self, tenant_id: str, name: str) -> Registered | None:
+        """A tenant's prompt, None where there is none. Raises Unavailable."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

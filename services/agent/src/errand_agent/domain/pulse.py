@@ -18,6 +18,8 @@ class Pulse:
 
     progress_at: float
     is_started: bool = False
+    dead_after: float = DEAD_AFTER_SECONDS
+    has_left: bool = False
     _beaten_at: float = float("-inf")
     _steady_since: float = float("inf")
 
@@ -27,7 +29,7 @@ class Pulse:
 
     def beaten(self, asked_at: float) -> None:
         """A beat was stored that was asked for at this time."""
-        if asked_at - self._beaten_at > DEAD_AFTER_SECONDS:
+        if asked_at - self._beaten_at > self.dead_after:
             self._steady_since = asked_at
         self._beaten_at = asked_at
 
@@ -36,8 +38,8 @@ class Pulse:
 
         When the database was away all are silent: who comes back first gives the others time to beat.
         """
-        return self.is_started and self.holds(now) and now - self._steady_since >= DEAD_AFTER_SECONDS
+        return self.is_started and self.holds(now) and now - self._steady_since >= self.dead_after
 
     def holds(self, now: float) -> bool:
         """Whether nobody can have taken over yet, so that its runs may go on."""
-        return now - self._beaten_at < DEAD_AFTER_SECONDS
+        return not self.has_left and now - self._beaten_at < self.dead_after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,6 +27,8 @@ from errand_agent.domain.workflows import (
     order,
 )
 
+# While people think it is asked how long they have, at most so often.
+_LOOK_SECONDS = 1.0
 # A run that ended so has an answer to go on with.
 _ANSWERED = frozenset({StopReason.ANSWER, StopReason.MAX_STEPS, StopReason.ERROR_THRESHOLD})
 
@@ -35,6 +38,10 @@ class Agents(Protocol):
 
     async def answer(self, agent: str, message: str, *, key: str, max_tokens: int) -> Run:
         """The ended run; the same key is the same run. Raises ErrandError."""
+        ...
+
+    async def paused_seconds(self) -> float:
+        """How long people have thought, or think, about what these runs ask."""
         ...
 
 
@@ -74,8 +81,7 @@ class WorkflowEngine:
         for node in order(self.workflow):
             tasks[node.id] = asyncio.create_task(self._node(node, [tasks[need] for need in node.needs]))
         try:
-            async with asyncio.timeout(self.seconds_left):
-                await asyncio.gather(*tasks.values())
+            await self._in_time(asyncio.gather(*tasks.values()))
         except TimeoutError:
             return Ending(WorkflowState.OVER_BUDGET, error="max_seconds was met", usage=self._usage)
         except OverBudgetError as error:
@@ -87,6 +93,16 @@ class WorkflowEngine:
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
         return Ending(WorkflowState.COMPLETED, self._outputs[self.workflow.nodes[-1].id], usage=self._usage)
+
+    async def _in_time(self, work: asyncio.Future[list[NodeResult]]) -> None:
+        """Raises TimeoutError when max_seconds are over; people's time to decide is not the workflow's."""
+        until, wait = time.monotonic() + self.seconds_left, self.seconds_left
+        while not (await asyncio.wait({work}, timeout=max(0.0, wait)))[0]:
+            left = until + await self.agents.paused_seconds() - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            wait = max(left, _LOOK_SECONDS)
+        await work
 
     async def _node(self, node: Node, needs: list[asyncio.Task[NodeResult]]) -> NodeResult:
         before = await asyncio.gather(*needs)

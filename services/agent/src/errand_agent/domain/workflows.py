@@ -12,6 +12,7 @@ from typing import Any
 
 from errand_common.errors import InvalidArgument
 
+from errand_agent.domain.approvals import Approval
 from errand_agent.domain.runs import Usage
 from errand_agent.domain.templates import check_template
 
@@ -231,3 +232,4 @@ class WorkflowRun:
     nodes: Sequence[NodeResult] = ()
     usage: Usage = field(default_factory=Usage)
     ended_at: datetime | None = None
+    approvals: Sequence[Approval] = ()

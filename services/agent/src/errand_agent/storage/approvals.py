@@ -93,6 +93,15 @@ class ApprovalRepository:
         query = sa.select(ApprovalRow).where(ApprovalRow.id.in_(ids), ApprovalRow.run_id != run_id)
         return list(await self._session.scalars(query.order_by(ApprovalRow.id)))
 
+    async def waited_seconds(self, run_ids: Sequence[str], now: datetime) -> float:
+        """How long these runs' steps have waited for people until now; calls of one step wait together."""
+        rows = await self._session.scalars(sa.select(ApprovalRow).where(ApprovalRow.run_id.in_(run_ids)))
+        spans: dict[tuple[str, int], tuple[datetime, datetime]] = {}
+        for row in rows:
+            asked_at, decided_at = spans.get((row.run_id, row.step), (row.created_at, row.created_at))
+            spans[row.run_id, row.step] = min(asked_at, row.created_at), max(decided_at, row.decided_at or now)
+        return sum((decided_at - asked_at).total_seconds() for asked_at, decided_at in spans.values())
+
     async def pending(self, *run_ids: str) -> list[ApprovalRow]:
         """Those of runs that still wait."""
         query = sa.select(ApprovalRow).where(

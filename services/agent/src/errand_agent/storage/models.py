@@ -210,7 +210,10 @@ class ExecutorRow(Base):  # type: ignore[valid-type, misc]
 
 
 class PromptRow(Base):  # type: ignore[valid-type, misc]
-    """One version of a prompt; of a prompt whose newest version is deleted there is nothing left."""
+    """One version of a prompt; of a prompt whose newest version is deleted there is nothing left.
+
+    One that was copied from MLflow's registry has its version there.
+    """
 
     __tablename__ = "prompts"
 
@@ -221,6 +224,7 @@ class PromptRow(Base):  # type: ignore[valid-type, misc]
     description: Mapped[str] = mapped_column(sa.Text)
     deleted: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    source_version: Mapped[int | None] = mapped_column(sa.Integer)
 
 
 class PromptAliasRow(Base):  # type: ignore[valid-type, misc]

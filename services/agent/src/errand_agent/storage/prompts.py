@@ -40,7 +40,9 @@ class PromptRepository:
         row = await self._session.get(PromptRow, (self._tenant_id, name, version))
         return None if row is None or row.deleted else _prompt(row)
 
-    async def put(self, prompt: Prompt, version: int, *, deleted: bool = False) -> Prompt:
+    async def put(
+        self, prompt: Prompt, version: int, *, deleted: bool = False, source_version: int | None = None
+    ) -> Prompt:
         """Stores a version; raises Conflict when another writer stored it first."""
         row = PromptRow(
             tenant_id=self._tenant_id,
@@ -50,6 +52,7 @@ class PromptRepository:
             description=prompt.description,
             deleted=deleted,
             created_at=utc_now(),
+            source_version=source_version,
         )
         self._session.add(row)
         try:
@@ -58,6 +61,14 @@ class PromptRepository:
             told = "The prompt was changed at the same time; store it again."
             raise Conflict(told, resource="prompt", id=prompt.name) from error
         return _prompt(row)
+
+    async def copied(self, name: str) -> dict[int, int]:
+        """Versions that are copies, by their version in the registry they come from."""
+        query = sa.select(PromptRow.source_version, PromptRow.version).where(
+            PromptRow.tenant_id == self._tenant_id, PromptRow.name == name, PromptRow.source_version.is_not(None)
+        )
+        rows = await self._session.execute(query.order_by(PromptRow.version))
+        return {row.source_version: row.version for row in rows}
 
     async def all(self) -> list[Prompt]:
         """The newest versions, by name."""

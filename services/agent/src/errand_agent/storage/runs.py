@@ -39,12 +39,13 @@ _TOLD = sa.exists().where(
     _EVENTS.c.key == sa.bindparam("of_key"),
     _EVENTS.c.sequence <= _RUNS.c.last_sequence,
 )
+_LAST = sa.select(sa.func.max(_EVENTS.c.sequence)).where(_EVENTS.c.run_id == _RUNS.c.id)
 _TELL = Statement(
     sa.insert(_EVENTS).from_select(
         ["run_id", "sequence", "tenant_id", "key", "kind", "payload", "at"],
         sa.select(
             _RUNS.c.id,
-            _RUNS.c.last_sequence + sa.bindparam("place", type_=sa.Integer),
+            sa.func.coalesce(_LAST.scalar_subquery(), 0) + 1,
             _RUNS.c.tenant_id,
             sa.bindparam("of_key", type_=sa.Text),
             sa.bindparam("of_kind", type_=sa.Text),
@@ -53,7 +54,6 @@ _TELL = Statement(
         ).where(*_IS_RUN, ~_TOLD),
     )
 )
-_LAST = sa.select(sa.func.max(_EVENTS.c.sequence)).where(_EVENTS.c.run_id == _RUNS.c.id)
 _COUNT = Statement(
     sa.update(_RUNS)
     .where(*_IS_RUN)
@@ -61,16 +61,23 @@ _COUNT = Statement(
     .returning(_RUNS.c.last_sequence)
 )
 Event = tuple[EventKind, dict[str, Any]]
+# Events, and what told them.
+Keyed = tuple[str, Sequence[Event]]
 
 
-def appending(tenant_id: str, run_id: str, key: str, events: Sequence[Event]) -> list[Work]:
+def appending(tenant_id: str, run_id: str, *keyed: Keyed) -> list[Work]:
     """What appends events to a run: the first statement gives whether it shall end, the last its last sequence."""
     run = {"of_run": run_id, "of_tenant": tenant_id}
+    return [(_LOCK, run), *_appending_locked(run, *keyed)]
+
+
+def _appending_locked(run: dict[str, str], *keyed: Keyed) -> list[Work]:
     told = [
-        {"of_key": key, "of_kind": kind.value, "told": payload, "told_at": utc_now(), "place": place}
-        for place, (kind, payload) in enumerate(events, start=1)
+        {"of_key": key, "of_kind": kind.value, "told": payload, "told_at": utc_now()}
+        for key, events in keyed
+        for kind, payload in events
     ]
-    return [(_LOCK, run), *((_TELL, run | event) for event in told), (_COUNT, run)]
+    return [*((_TELL, run | event) for event in told), (_COUNT, run)]
 
 
 def to_run(row: RunRow, steps: Sequence[Step] = ()) -> Run:
@@ -170,13 +177,16 @@ class RunRepository:
             if event.key.startswith(before) or event.kind == EventKind.ENDED.value:
                 break
             row.last_sequence += 1
-            copy = {"tenant_id": row.tenant_id, "key": event.key, "kind": event.kind, "payload": event.payload}
+            payload = event.payload
+            if event.kind == EventKind.STARTED.value:
+                payload = {"conversation_id": row.conversation_id, "agent": row.agent}
+            copy = {"tenant_id": row.tenant_id, "key": event.key, "kind": event.kind, "payload": payload}
             self._session.add(EventRow(run_id=row.id, sequence=row.last_sequence, at=utc_now(), **copy))
         await self._session.flush()
 
-    async def row(self, tenant_id: str, run_id: str) -> RunRow | None:
+    async def row(self, tenant_id: str, run_id: str, *, locked: bool = False) -> RunRow | None:
         """The run's row."""
-        found = await self._session.get(RunRow, run_id)
+        found = await self._session.get(RunRow, run_id, with_for_update=locked)
         return found if found is not None and found.tenant_id == tenant_id else None
 
     async def by_key(self, principal: Principal, key: str) -> RunRow | None:
@@ -198,6 +208,19 @@ class RunRepository:
             RunRow.idempotency_key.startswith(prefix, autoescape=True),
         )
         return list(await self._session.scalars(query))
+
+    async def family_by_key(self, tenant_id: str, prefix: str) -> list[str]:
+        """Runs whose idempotency key begins so, and all that they called."""
+        own = sa.select(RunRow.id).where(
+            RunRow.tenant_id == tenant_id, RunRow.idempotency_key.startswith(prefix, autoescape=True)
+        )
+        below = list(await self._session.scalars(own))
+        found: list[str] = []
+        while below:
+            found += below
+            called = sa.select(RunRow.id).where(RunRow.tenant_id == tenant_id, RunRow.parent_run_id.in_(below))
+            below = list(await self._session.scalars(called))
+        return found
 
     async def called_by(self, tenant_id: str, run_id: str) -> list[str]:
         """Runs that have not ended and that this one called."""
@@ -290,7 +313,8 @@ class RunRepository:
     async def append(self, row: RunRow, key: str, events: Sequence[Event]) -> bool:
         """Appends events in order to a run that is locked or new; false when this key's events are there already."""
         await self._session.flush()
-        for statement, values in appending(row.tenant_id, row.id, key, events):
+        run = {"of_run": row.id, "of_tenant": row.tenant_id}
+        for statement, values in _appending_locked(run, (key, events)):
             result = await self._session.execute(statement.clause, dict(values))
         before, sequence = row.last_sequence, result.scalar_one()
         set_committed_value(row, "last_sequence", sequence)

@@ -143,7 +143,9 @@ class MemoryJournal:
     cancelled: bool = False
     cancel_during: str = ""
 
-    async def once(self, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async def once(
+        self, name: str, work: Callable[[], Awaitable[dict[str, Any]]], *, has_effects: bool = False
+    ) -> dict[str, Any]:
         """Does the work unless it is remembered."""
         if name == self.cancel_during:
             self.cancelled = True

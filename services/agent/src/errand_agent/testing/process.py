@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import grpc
+import httpx
 from errand_common.rpc.client import acting_as
 from errand_common.testing.keys import TestKeys, free_port, principal
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 # Many processes that start at once share the machine.
 _START_SECONDS = 110
@@ -75,6 +77,12 @@ class AgentProcess:
             return 0
         self._process.send_signal(number)
         return self._process.wait(30)
+
+    def figure(self, name: str, **labels: str) -> float:
+        """A series' value now, as a scraper sees it; 0 when there is none yet."""
+        page = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
+        samples = (sample for family in text_string_to_metric_families(page) for sample in family.samples)
+        return next((sample.value for sample in samples if sample.name == name and sample.labels == labels), 0.0)
 
     def log(self) -> str:
         """All that it said."""

@@ -77,7 +77,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         )
 
     async def _events(self, run_id: str, after: int) -> AsyncGenerator[pb.RunEvent, None]:
-        steps = await self._runs.steps_until(run_id, after)
+        steps = await self._runs.steps_until(run_id, after) if after else 0
         async with aclosing(self._runs.watch(run_id, after)) as events:
             async for event in events:
                 message = pb.RunEvent(sequence=event.sequence, at=convert.timestamp(event.at))
@@ -89,10 +89,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
     async def _fill(self, message: pb.RunEvent, event: RunEvent, run_id: str, steps: int) -> None:
         match event.kind:
             case EventKind.STARTED:
-                run = await self._runs.get(run_id)
-                message.started.CopyFrom(
-                    pb.RunStarted(run_id=run_id, conversation_id=run.conversation_id, agent=run.agent)
-                )
+                message.started.CopyFrom(await self._started(run_id, event))
             case EventKind.STEP:
                 message.step.CopyFrom(convert.step_message(Step.from_json(event.payload), steps))
             case EventKind.DELTA:
@@ -105,6 +102,13 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
                 approval = convert.approval_message(await self._runs.approval(str(event.payload["id"])))
                 approval.state = pb.ApprovalState.Value(f"APPROVAL_STATE_{event.payload['state']}")  # type: ignore[assignment]
                 message.approval.CopyFrom(approval)
+
+    async def _started(self, run_id: str, event: RunEvent) -> pb.RunStarted:
+        if event.payload:
+            return pb.RunStarted(run_id=run_id, **event.payload)
+        # An earlier version told nothing with it.
+        run = await self._runs.get(run_id)
+        return pb.RunStarted(run_id=run_id, conversation_id=run.conversation_id, agent=run.agent)
 
     async def StartRun(self, request: pb.StartRunRequest, context: Any) -> pb.StartRunResponse:
         """In the background."""

@@ -20,7 +20,7 @@ from errand_agent.domain.workflows import (
     Workflow,
     WorkflowRun,
 )
-from errand_agent.transport.convert import timestamp, usage_message
+from errand_agent.transport.convert import approval_message, timestamp, usage_message
 from errand_agent.use_cases.workflows import WorkflowUseCases
 
 
@@ -146,4 +146,5 @@ def _run(run: WorkflowRun) -> pb.WorkflowRun:
         usage=usage_message(run.usage),
         created_at=timestamp(run.created_at),
         ended_at=timestamp(run.ended_at) if run.ended_at else None,
+        approvals=[approval_message(approval) for approval in run.approvals],
     )

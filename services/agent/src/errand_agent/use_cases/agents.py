@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from errand_common.db import Database
@@ -12,7 +13,7 @@ from errand_agent.domain.agents import DEFAULT_AGENT, Agent, check_name, default
 from errand_agent.domain.callees import circle_of, tool_name
 from errand_agent.domain.ports import Models, Retriever, Toolbox
 from errand_agent.storage.agents import AgentRepository
-from errand_agent.use_cases.prompts import check_reference
+from errand_agent.use_cases.prompts import check_reference, follow_none
 
 _MOST_NAMED = 20
 
@@ -20,7 +21,16 @@ _MOST_NAMED = 20
 class AgentUseCases:
     """Agents of the caller's tenant."""
 
-    def __init__(self, database: Database, toolbox: Toolbox, retriever: Retriever, models: Models) -> None:
+    def __init__(
+        self,
+        database: Database,
+        toolbox: Toolbox,
+        retriever: Retriever,
+        models: Models,
+        follow: Callable[[str, str], Awaitable[None]] = follow_none,
+    ) -> None:
+        """`follow` brings a tenant's prompt here from where it is written, if it is written elsewhere."""
+        self._follow = follow
         self._database, self._toolbox, self._retriever, self._models = database, toolbox, retriever, models
 
     async def get(self, name: str) -> Agent:
@@ -115,6 +125,7 @@ class AgentUseCases:
         tenant_id = current_principal().tenant_id
         if not agent.prompt:
             return
+        await self._follow(tenant_id, agent.prompt)
         async with self._database.transaction(tenant_id, read_only=True) as session:
             try:
                 await check_reference(session, tenant_id, agent.prompt)

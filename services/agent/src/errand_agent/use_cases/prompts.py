@@ -101,6 +101,10 @@ class PromptUseCases:
             return await prompts.results(name, since)
 
 
+async def follow_none(_tenant_id: str, _reference: str) -> None:
+    """Where no registry is, prompts are written here alone."""
+
+
 async def check_reference(session: AsyncSession, tenant_id: str, reference: str) -> None:
     """Raises NotFound for a prompt or an alias that is not there."""
     name, _, alias = reference.partition("@")

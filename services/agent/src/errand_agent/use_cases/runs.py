@@ -11,6 +11,7 @@ from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import Conflict, InvalidArgument, NotFound
 from errand_common.principal import current_principal
 from errand_common.telemetry import carried_trace
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_agent.admission import KIND as RUN_TIMER
 from errand_agent.admission import admit
@@ -124,11 +125,14 @@ class RunUseCases:
                 start_at=start_at,
             )
             row = await runs.add(run, principal, named, idempotency_key, carried_trace())
-            await runs.append(row, "started", [(EventKind.STARTED, {})])
+            begun = {"conversation_id": conversation.id, "agent": named.name}
+            await runs.append(row, "started", [(EventKind.STARTED, begun)])
             if not waits:
                 await admit(session, row, conversation, self._executor.submit)
             elif start_at is not None:
                 await TimerRepository(session).put(Timer(RUN_TIMER, principal.tenant_id, run.id, start_at))
+        # Whoever executes it waits for the commit.
+        self._bell.ring(run.id, rests=True)
         return run.id
 
     async def _waits(
@@ -151,6 +155,13 @@ class RunUseCases:
         if known.state == RunState.QUEUED.value and not known.waiting:
             await self._executor.submit(known.tenant_id, known.id, priority=Priority(known.priority), trace=known.trace)
         return known.id
+
+    async def paused_by_key(self, prefix: str) -> float:
+        """Seconds that people have thought about calls of those runs, and of runs below, whose key begins so."""
+        tenant_id = current_principal().tenant_id
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            runs = await RunRepository(session).family_by_key(tenant_id, prefix)
+            return await ApprovalRepository(session).waited_seconds(runs, utc_now())
 
     async def cancel_by_key(self, prefix: str) -> None:
         """Asks those of the caller's runs to end whose idempotency key begins so."""
@@ -191,15 +202,22 @@ class RunUseCases:
 
     async def get(self, run_id: str) -> Run:
         """The run with its steps; raises NotFound."""
-        principal = current_principal()
-        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
-            runs = RunRepository(session)
-            row = await self._visible(runs, run_id)
-            waiting: list[Approval] = []
-            if row.state == RunState.WAITING.value:
-                asking = [run_id, *await runs.asking_below(principal.tenant_id, run_id)]
-                waiting = [to_approval(found) for found in await ApprovalRepository(session).pending(*asking)]
-            return replace(to_run(row, await runs.steps(principal.tenant_id, run_id)), approvals=tuple(waiting))
+        async with self._database.transaction(current_principal().tenant_id, read_only=True) as session:
+            return await self._whole(session, await self._visible(RunRepository(session), run_id))
+
+    async def _in_state(self, run_id: str, states: Set[RunState]) -> Run | None:
+        """As `get`; None while it is in no such state."""
+        async with self._database.transaction(current_principal().tenant_id, read_only=True) as session:
+            row = await self._visible(RunRepository(session), run_id)
+            return await self._whole(session, row) if row.state in states else None
+
+    async def _whole(self, session: AsyncSession, row: RunRow) -> Run:
+        """With its steps, and what it or a run that it called waits for."""
+        runs, waiting = RunRepository(session), []
+        if row.state == RunState.WAITING.value:
+            asking = [row.id, *await runs.asking_below(row.tenant_id, row.id)]
+            waiting = [to_approval(found) for found in await ApprovalRepository(session).pending(*asking)]
+        return replace(to_run(row, await runs.steps(row.tenant_id, row.id)), approvals=tuple(waiting))
 
     async def steps_until(self, run_id: str, sequence: int) -> int:
         """Steps that events up to this one told; raises NotFound."""
@@ -209,9 +227,9 @@ class RunUseCases:
             await self._visible(runs, run_id)
             return await runs.steps_until(principal.tenant_id, run_id, sequence) if sequence else 0
 
-    async def _visible(self, runs: RunRepository, run_id: str) -> RunRow:
+    async def _visible(self, runs: RunRepository, run_id: str, *, locked: bool = False) -> RunRow:
         principal = current_principal()
-        row = await runs.row(principal.tenant_id, run_id)
+        row = await runs.row(principal.tenant_id, run_id, locked=locked)
         owner = visible_owner(principal)
         if row is None or (owner is not None and row.principal_id != owner):
             raise NotFound("run", run_id)
@@ -246,14 +264,15 @@ class RunUseCases:
 
     async def watch(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         """The run's events after a sequence number, until it ends; raises NotFound."""
-        await self._state(run_id)
         tenant_id = current_principal().tenant_id
-        watcher = self._bell.watch(run_id)
+        watcher, is_seen = self._bell.watch(run_id), False
         try:
             while True:
                 watcher.clear()
                 async with self._database.transaction(tenant_id, read_only=True) as session:
-                    events = await RunRepository(session).events(tenant_id, run_id, after)
+                    runs = RunRepository(session)
+                    is_seen = is_seen or await self._visible(runs, run_id) is not None
+                    events = await runs.events(tenant_id, run_id, after)
                 for event in events:
                     yield event
                     after = event.sequence
@@ -306,17 +325,12 @@ class RunUseCases:
         """The run in one of these states; what it does on the way is not read."""
         watcher = self._bell.watch(run_id, reads_along=False)
         try:
-            while await self._state(run_id) not in states:
+            while (run := await self._in_state(run_id, states)) is None:
                 await rung(watcher, _POLL_SECONDS)
                 watcher.clear()
-            return await self.get(run_id)
+            return run
         finally:
             self._bell.unwatch(run_id, watcher)
-
-    async def _state(self, run_id: str) -> RunState:
-        """Raises NotFound."""
-        async with self._database.transaction(current_principal().tenant_id, read_only=True) as session:
-            return RunState((await self._visible(RunRepository(session), run_id)).state)
 
     async def approval(self, approval_id: str) -> Approval:
         """As it is now; raises NotFound."""
@@ -343,7 +357,7 @@ class RunUseCases:
         principal = current_principal()
         async with self._database.transaction(principal.tenant_id) as session:
             runs = RunRepository(session)
-            row = await self._visible(runs, run_id)
+            row = await self._visible(runs, run_id, locked=True)
             called = await runs.called_by(principal.tenant_id, run_id)
             if row.waiting:
                 row.waiting = False

@@ -7,10 +7,14 @@ from dataclasses import replace
 from errand_common.db import Database
 from errand_common.errors import Conflict, InvalidArgument, NotFound
 from errand_common.principal import current_principal
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from errand_agent.domain.approvals import Approval
 from errand_agent.domain.workflows import Workflow, WorkflowRun, WorkflowState, check
 from errand_agent.executor import RunExecutor
+from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.models import WorkflowRunRow
+from errand_agent.storage.runs import RunRepository
 from errand_agent.storage.workflows import WorkflowRepository, to_workflow_run
 from errand_agent.use_cases.access import page_size, visible_owner
 from errand_agent.use_cases.agents import AgentUseCases
@@ -93,10 +97,11 @@ class WorkflowUseCases:
         return to_workflow_run(row)
 
     async def run(self, run_id: str) -> WorkflowRun:
-        """Raises NotFound."""
+        """With what its agents wait for. Raises NotFound."""
         principal = current_principal()
         async with self._database.transaction(principal.tenant_id, read_only=True) as session:
-            return to_workflow_run(await self._visible(WorkflowRepository(session), run_id))
+            row = await self._visible(WorkflowRepository(session), run_id)
+            return replace(to_workflow_run(row), approvals=await _asked(session, row))
 
     async def _visible(self, workflows: WorkflowRepository, run_id: str) -> WorkflowRunRow:
         principal = current_principal()
@@ -125,3 +130,11 @@ class WorkflowUseCases:
         if going_on:
             await self._runs.cancel_by_key(f"{run_id}:")
         return await self.run(run_id)
+
+
+async def _asked(session: AsyncSession, row: WorkflowRunRow) -> list[Approval]:
+    """Calls of its agents' runs, and of those below them, that wait for a person."""
+    runs = RunRepository(session)
+    own = await runs.active_by_key(row.tenant_id, f"{row.id}:")
+    below = [asking for run_id in own for asking in await runs.asking_below(row.tenant_id, run_id)]
+    return [to_approval(found) for found in await ApprovalRepository(session).pending(*own, *below)]
