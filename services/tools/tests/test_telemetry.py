@@ -8,6 +8,7 @@ from errand_tools import telemetry
 from errand_tools.domain.effects import CallPosition
 from errand_tools.domain.execution import Call
 from errand_tools.domain.limits import CircuitBreaker
+from errand_tools.domain.progress import Tell
 from errand_tools.domain.tools import ExecutionStatus, Outcome, ServiceDown, failure
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -22,7 +23,7 @@ class Scripted:
     def __init__(self, result: Outcome | Exception) -> None:
         self.result = result
 
-    async def execute(self, tenant_id: str, call: Call) -> Outcome:
+    async def execute(self, tenant_id: str, call: Call, tell: Tell) -> Outcome:
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
@@ -100,7 +101,17 @@ async def test_a_call_is_a_span(spans: InMemorySpanExporter) -> None:
 async def test_what_is_denied_is_told_to_the_operator() -> None:
     with capture_logs() as logs:
         await observed(failure(ExecutionStatus.DENIED, "The host is not allowed.")).execute("t1", call("mine"))
-        await observed(failure(ExecutionStatus.FAILED, "No.")).execute("t1", call("mine"))
+        await observed(failure(ExecutionStatus.INVALID_ARGUMENTS, "No.")).execute("t1", call("mine"))
     [told] = logs
     assert (told["event"], told["tenant_id"], told["tool"]) == ("tool call denied", "t1", "mine")
     assert "not allowed" in told["reason"]
+
+
+@pytest.mark.parametrize("status", [ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.UNSETTLED])
+async def test_a_tool_that_did_not_do_it_is_logged_without_its_own_words(status: ExecutionStatus) -> None:
+    with capture_logs() as logs:
+        await observed(failure(status, "ann@example.com is not here.", duration_ms=12.5)).execute("t1", call("mine"))
+    [told] = logs
+    assert (told["event"], told["log_level"], told["tool"]) == ("tool call failed", "info", "mine")
+    assert (told["tenant_id"], told["status"], told["duration_ms"]) == ("t1", status.value, 12.5)
+    assert "ann@" not in str(told)

@@ -17,6 +17,7 @@ CALLS = counter("tool_calls_total", "Tool calls, built-in ones by name, by how t
 DURATION = histogram("tool_call_duration_seconds", "Time of a tool call with checks and ledger", "tool")
 _CUSTOM = "custom"
 _LONGEST_TEXT = 20_000
+_NOT_DONE = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.UNSETTLED})
 _tracer = tracer(__name__)
 _log = structlog.get_logger(__name__)
 
@@ -53,15 +54,23 @@ class ObservedExecutor:
             try:
                 outcome = await self._executor.execute(tenant_id, call, tell)
                 status = outcome.status.value
-                if outcome.status is ExecutionStatus.DENIED:
-                    # What was held is an operator's business; the reason is a sentence of ours, not of the tool.
-                    _log.warning("tool call denied", tenant_id=tenant_id, tool=call.name, reason=outcome.result_json)
+                _tell_operator(tenant_id, call, outcome)
                 if span.is_recording():
                     _describe(span, call, outcome)
                 return outcome
             finally:
                 CALLS.labels(label, status).inc()
                 DURATION.labels(label).observe(time.perf_counter() - started, exemplar())
+
+
+def _tell_operator(tenant_id: str, call: Call, outcome: Outcome) -> None:
+    told = {"tenant_id": tenant_id, "tool": call.name}
+    if outcome.status is ExecutionStatus.DENIED:
+        # What was held is an operator's business; the reason is a sentence of ours, not of the tool.
+        _log.warning("tool call denied", **told, reason=outcome.result_json)
+    elif outcome.status in _NOT_DONE:
+        # The tool's own words may be anything, and anybody's.
+        _log.info("tool call failed", **told, status=outcome.status.value, duration_ms=round(outcome.duration_ms, 1))
 
 
 def _describe(span: Span, call: Call, outcome: Outcome) -> None:
