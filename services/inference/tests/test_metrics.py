@@ -1,5 +1,6 @@
 """A finished turn moves every figure that tells of turns."""
 
+from errand_common.errors import Unavailable
 from errand_inference.domain.generation import FinishReason, GenerationResult
 from errand_inference.metrics import PrometheusObserver
 from prometheus_client import REGISTRY
@@ -45,3 +46,10 @@ def test_a_turn_moves_its_figures() -> None:
     observer.finished(RESULT)
     after = _figures()
     assert {key: round(after[key] - before[key], 6) for key in MOVED} == MOVED
+
+
+def test_an_attempt_that_fails_is_counted_by_model_and_reason() -> None:
+    labels = {"model": "far", "reason": "UNAVAILABLE"}
+    before = REGISTRY.get_sample_value("llm_failed_attempts_total", labels) or 0.0
+    PrometheusObserver().failed("far", Unavailable("model"))
+    assert REGISTRY.get_sample_value("llm_failed_attempts_total", labels) == before + 1

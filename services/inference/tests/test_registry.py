@@ -487,7 +487,12 @@ async def test_a_queue_is_seen_while_no_turn_ends_and_an_unloaded_model_is_seen_
     far: tuple[ModelRegistry, Provider],
 ) -> None:
     models, _ = far
-    models.get("near").dispatcher.scheduler.submit(Ticket("1", "t", Priority.NORMAL, 1e9), 0.0)
+    scheduler = models.get("near").dispatcher.scheduler
+    for number in range(scheduler.running, 2):
+        scheduler.submit(Ticket(str(number), "t", Priority.NORMAL, 1e9), 0.0)
+    scheduler.plan(0.0)
+    assert REGISTRY.get_sample_value("llm_batch_size", {"model": "near"}) == 2
+    scheduler.submit(Ticket("waits", "t", Priority.NORMAL, 1e9), 0.0)
     assert REGISTRY.get_sample_value("llm_queue_depth", {"model": "near"}) == 1
     await models.unload("near")
     assert REGISTRY.get_sample_value("llm_queue_depth", {"model": "near"}) is None

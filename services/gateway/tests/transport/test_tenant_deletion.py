@@ -20,6 +20,7 @@ from errand_gateway.storage.erasures import SqlDeletionRepository
 from errand_gateway.storage.models import SCHEMA, TENANT_TABLES
 from errand_gateway.storage.tenants import SqlTenantRepository
 from errand_gateway.testing.gateway import RunningGateway
+from prometheus_client import REGISTRY
 
 from .test_admin import make_key, make_tenant
 from .test_quotas import ALL
@@ -56,10 +57,17 @@ async def rows_of(gateway: RunningGateway, tenant: str) -> set[str]:
     return {table for table, count in counts.items() if count}
 
 
+def deletion_failures() -> float:
+    """How often services have held up deletions."""
+    samples = (sample for family in REGISTRY.collect() for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name == "tenant_deletion_failures_total")
+
+
 async def test_all_of_a_tenant_goes_and_its_credentials_are_refused_at_once(gateway: RunningGateway) -> None:
     tenant, other = await make_tenant(gateway), await make_tenant(gateway)
     key, kept = [await make_key(gateway, tenant_id=name, **ALL) for name in (tenant, other)]
     gateway.backend.privacy.erase_fails_with = Unavailable("database")
+    held_up = deletion_failures()
     async with gateway.client(key["key"]) as http, gateway.client(kept["key"]) as stranger:
         await belongings(gateway, http, tenant)
         login = {"tenant_id": tenant, "email": "a@b.c", "password": "x" * 12}
@@ -82,6 +90,7 @@ async def test_all_of_a_tenant_goes_and_its_credentials_are_refused_at_once(gate
                 if again["waits_for"]:
                     break
                 await asyncio.sleep(0.05)
+        assert deletion_failures() > held_up
         assert (again["state"], again["requested_at"]) == ("running", ordered.json()["requested_at"])
         assert again["waits_for"].startswith("agent: ")
         gateway.backend.privacy.erase_fails_with = None

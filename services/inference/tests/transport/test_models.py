@@ -19,12 +19,13 @@ from errand_common.testing.rpc import rpc_pair
 from errand_inference.app import SERVICE_NAME
 from errand_inference.domain.generation import Generation
 from errand_inference.domain.reliability import Reliability
-from errand_inference.metrics import SHADOWED, PrometheusObserver
+from errand_inference.metrics import PrometheusObserver
 from errand_inference.registry import ModelRegistry
 from errand_inference.settings import InferenceSettings, ModelSettings
 from errand_inference.shadow import Shadows
 from errand_inference.testing.provider import Provider, Reply, serving_provider
 from errand_inference.transport.servicer import InferenceServicer
+from prometheus_client import REGISTRY
 
 if TYPE_CHECKING:
     Stub = inference_pb2_grpc.InferenceServiceAsyncStub
@@ -93,12 +94,15 @@ async def test_the_fallback_answers_and_is_named(
 
 
 async def test_a_shadow_is_asked_and_compared_and_nobody_waits_for_it(stub: Stub, provider: Provider) -> None:
-    different = SHADOWED.labels("far", "different")
-    before = different._value.get()
+    def different() -> float:
+        labels = {"model": "far", "result": "different"}
+        return REGISTRY.get_sample_value("llm_shadow_requests_total", labels) or 0.0
+
+    before = different()
     response = await stub.Generate(asking("Hello"), timeout=20)
     assert (response.text, response.model) == ("Hello from here.", "here")
     async with asyncio.timeout(20):
-        while different._value.get() == before:  # noqa: ASYNC110 - a metric has no event
+        while different() == before:  # noqa: ASYNC110 - a metric has no event
             await asyncio.sleep(0.01)
     assert len(provider.asked) == 1
 
