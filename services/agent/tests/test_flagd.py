@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import queue
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,14 +25,33 @@ def _defined(*tenants: str) -> str:
 
 
 class Flagd(sync_pb2_grpc.FlagSyncServiceServicer):
-    """Streams the definitions that a test puts in; None ends the stream."""
+    """Streams the newest definition to whoever comes, and then each that a test makes."""
 
     def __init__(self) -> None:
-        self.definitions: queue.Queue[str | None] = queue.Queue()
+        self._definitions: list[str] = []
+        self._changed = threading.Condition()
+        self._has_ended = False
+
+    def define(self, definition: str) -> None:
+        with self._changed:
+            self._definitions.append(definition)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
 
     def SyncFlags(self, request: Any, context: Any) -> Iterator[sync_pb2.SyncFlagsResponse]:  # noqa: N802 - the contract's name
-        while (defined := self.definitions.get()) is not None:
-            yield sync_pb2.SyncFlagsResponse(flag_configuration=defined)
+        place = max(0, len(self._definitions) - 1)
+        while True:
+            with self._changed:
+                while not self._has_ended and len(self._definitions) <= place:
+                    self._changed.wait()
+                if self._has_ended:
+                    return
+                definition, place = self._definitions[place], place + 1
+            yield sync_pb2.SyncFlagsResponse(flag_configuration=definition)
 
 
 @pytest.fixture
@@ -43,7 +62,7 @@ def flagd() -> Iterator[tuple[Flagd, str]]:
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     yield served, f"127.0.0.1:{port}"
-    served.definitions.put(None)
+    served.end()
     server.stop(0).wait()
 
 
@@ -56,15 +75,15 @@ async def _until(is_so: Callable[[], bool]) -> None:
 async def test_flags_follow_flagd_tenant_by_tenant(flagd: tuple[Flagd, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("errand_agent.flags._RETRY_MS", 20)
     served, target = flagd
-    served.definitions.put(_defined("acme"))
+    served.define(_defined("acme"))
     flags = Flags(None, flagd_target=target)
     assert [flags.is_on(Flag.PROMPTS, tenant) for tenant in ("acme", "other")] == [True, False]
     assert flags.is_on(Flag.CALL_AGENTS, "other"), "what flagd does not define is on"
-    served.definitions.put(_defined("other"))
+    served.define(_defined("other"))
     await _until(lambda: flags.is_on(Flag.PROMPTS, "other"))
     assert not flags.is_on(Flag.PROMPTS, "acme")
-    served.definitions.put("{")
-    served.definitions.put(_defined("acme", "other"))
+    served.define("{")
+    served.define(_defined("acme", "other"))
     await _until(lambda: flags.is_on(Flag.PROMPTS, "acme"))
     flags.close()
 
