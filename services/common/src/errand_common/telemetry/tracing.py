@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 
 from errand_common.settings import ServiceSettings
-from errand_common.telemetry.export import OtlpSender, PatientProcessor
+from errand_common.telemetry.export import OtlpSender, PatientOutlet, SpanGatherer
 from errand_common.telemetry.otlp import SpanEncoder
 from errand_common.telemetry.spans import STORY_PARENT, LocalTracerProvider
 from errand_common.telemetry.story import nearest_story_span
@@ -26,12 +26,12 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
         return
     _provider = make_provider(service)
     encoder = SpanEncoder(settings.trace_content)
+    outlets = []
     if settings.otlp_endpoint:
-        sender = OtlpSender(settings.otlp_endpoint, settings.otlp_headers)
-        _provider.add_span_processor(PatientProcessor(sender, encoder.whole))
+        outlets.append((PatientOutlet(OtlpSender(settings.otlp_endpoint, settings.otlp_headers)), encoder.whole))
     if settings.mlflow_endpoint:
-        sender = OtlpSender(settings.mlflow_endpoint, settings.mlflow_headers)
-        _provider.add_span_processor(PatientProcessor(sender, encoder.story))
+        outlets.append((PatientOutlet(OtlpSender(settings.mlflow_endpoint, settings.mlflow_headers)), encoder.story))
+    _provider.add_span_processor(SpanGatherer(*outlets))
     trace.set_tracer_provider(_provider)
 
 
