@@ -22,8 +22,10 @@ def test_words_leave_as_the_policy_says(spans: RecordedSpans, policy: ContentPol
     attributes = {genai.MLFLOW_INPUTS: said, genai.OPERATION: genai.CHAT, genai.INPUT_TOKENS: 7}
     _tracer.start_span("step", attributes=attributes).end()
     sent = content_filter(policy)(spans.ended[0])
+    assert sent.attributes is not None
     assert sent.attributes.get(genai.MLFLOW_INPUTS) == expected
     assert (sent.attributes[genai.OPERATION], sent.attributes[genai.INPUT_TOKENS]) == (genai.CHAT, 7)
+    assert (sent.name, sent.context, sent.end_time) == ("step", spans.ended[0].context, spans.ended[0].end_time)
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("on", f"no {CANARY}"), ("redacted", "no ***"), ("off", None)])
@@ -37,6 +39,6 @@ def test_the_text_of_an_error_leaves_as_the_policy_says(
     told = dict(sent.events[0].attributes or {})
     assert told["exception.type"] == "ValueError"
     assert told.get("exception.message") == expected
-    assert sent.reason == (f"ValueError: {expected}" if expected else "ValueError")
+    assert sent.status.description == (f"ValueError: {expected}" if expected else "ValueError")
     assert ("exception.stacktrace" in told) is (policy != "off")
     assert (CANARY in str(told)) is (policy == "on")

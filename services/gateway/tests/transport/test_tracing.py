@@ -29,7 +29,7 @@ async def test_a_request_is_told_of_once(gateway: RunningGateway, spans: Recorde
     """The framework would add a span for each of its own steps, and each is paid for by every request."""
     await gateway.http.post("/api/v1/chat", json={"message": "hello"})
     assert len([span for span in spans.ended if span.parent is None]) == 1
-    assert {span.tracer.scope.name.partition(".")[0] for span in spans.ended} == {
+    assert {span.instrumentation_scope.name.partition(".")[0] for span in spans.ended} == {
         "errand_gateway",
         "errand_common",
     }

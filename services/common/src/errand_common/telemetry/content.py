@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
-from opentelemetry.sdk.trace import Event
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Status
 
 from errand_common.redaction import redacted, redacted_text
 from errand_common.telemetry import genai
-from errand_common.telemetry.spans import LocalSpan
+from errand_common.telemetry.story import copied
 
 ContentPolicy = Literal["on", "redacted", "off"]
 CONTENT_ATTRIBUTES: Final = frozenset(
@@ -19,34 +20,40 @@ CONTENT_ATTRIBUTES: Final = frozenset(
 _ERROR_CONTENT: Final = frozenset({"exception.message", "exception.stacktrace"})
 
 
-class Told(NamedTuple):
-    """What is sent of a span beside its name, times and place."""
+def content_filter(policy: ContentPolicy) -> Callable[[ReadableSpan], ReadableSpan]:
+    """Gives spans as the policy lets them out."""
+    # A span that goes to two places ends at both one after the other: its words are masked once.
+    last: tuple[ReadableSpan | None, ReadableSpan | None] = (None, None)
 
-    attributes: Mapping[str, Any]
-    events: Sequence[Event]
-    # Why it failed.
-    reason: str
-
-
-def content_filter(policy: ContentPolicy) -> Callable[[LocalSpan], Told]:
-    """Gives of spans what the policy lets out."""
-
-    def filtered(span: LocalSpan) -> Told:
-        attributes: Mapping[str, Any] = span.attributes
-        if policy == "on":
-            return Told(attributes, span.events, span.status.description or "")
-        events = [_filtered_event(event, policy) for event in span.events]
-        reason = _filtered_reason(span.status.description or "", policy)
-        if not CONTENT_ATTRIBUTES.isdisjoint(attributes):
-            attributes = _filtered(attributes, CONTENT_ATTRIBUTES, policy)
-        return Told(attributes, events, reason)
+    def filtered(span: ReadableSpan) -> ReadableSpan:
+        nonlocal last
+        known, result = last
+        if known is span and result is not None:
+            return result
+        if policy == "on" or not _holds_words(span):
+            return span
+        result = copied(
+            span,
+            attributes=_filtered(span.attributes or {}, CONTENT_ATTRIBUTES, policy),
+            events=[_filtered_event(event, policy) for event in span.events],
+            status=_filtered_status(span.status, policy),
+        )
+        last = (span, result)
+        return result
 
     return filtered
 
 
-def _filtered_reason(reason: str, policy: ContentPolicy) -> str:
+def _holds_words(span: ReadableSpan) -> bool:
+    return bool(span.events or span.status.description) or not CONTENT_ATTRIBUTES.isdisjoint(span.attributes or {})
+
+
+def _filtered_status(status: Status, policy: ContentPolicy) -> Status:
+    if not status.description:
+        return status
     # OpenTelemetry writes an error as its type, a colon and its text.
-    return reason.partition(":")[0] if policy == "off" else redacted_text(reason)
+    reason = status.description.partition(":")[0] if policy == "off" else redacted_text(status.description)
+    return Status(status.status_code, reason)
 
 
 def _filtered_event(event: Event, policy: ContentPolicy) -> Event:
@@ -55,10 +62,5 @@ def _filtered_event(event: Event, policy: ContentPolicy) -> Event:
 
 def _filtered(attributes: Mapping[str, Any], content: frozenset[str], policy: ContentPolicy) -> dict[str, Any]:
     """Secrets and e-mail addresses are masked, or the content is left out."""
-    if policy == "off":
-        return {key: value for key, value in attributes.items() if key not in content}
-    return {key: _masked(value) if key in content else value for key, value in attributes.items()}
-
-
-def _masked(value: Any) -> Any:
-    return redacted_text(value) if isinstance(value, str) else redacted("content", value)
+    kept = {key: value for key, value in attributes.items() if policy == "redacted" or key not in content}
+    return {key: redacted("content", value) if key in content else value for key, value in kept.items()}

@@ -7,7 +7,6 @@ buffer and are sent in order as soon as it answers.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
@@ -15,21 +14,19 @@ from typing import Protocol
 
 import httpx
 import structlog
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from errand_common.telemetry.metrics import SPANS_DROPPED
-from errand_common.telemetry.otlp import EncodedSpan, encoded_request
-from errand_common.telemetry.spans import LocalSpan
 
 BUFFERED_SPANS = 20_000
 BUFFERED_BYTES = 64 * 1024 * 1024
-# What a span takes beside what is sent of it.
-_SPAN_BYTES = 256
+# What a span takes beside its texts.
+_SPAN_BYTES = 2_048
 _LARGEST_BATCH = 256
-# Spans that are written one after the other take a third of what they take between the work they tell of, and a
-# request takes a millisecond of the processor, however few spans it has.
+# Spans of one run end in groups: a short wait sends them together. A request takes a millisecond of the processor,
+# however few spans it has.
 _GATHER_SECONDS = 0.5
-# Some 0.2 ms of the processor.
-_AT_ONCE = 16
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _FLUSH_SECONDS = 2.0
@@ -50,7 +47,7 @@ class Delivery(Enum):
 class SpanSender(Protocol):
     """Sends a batch of spans; any error it raises counts as AWAY."""
 
-    def send(self, spans: Sequence[EncodedSpan]) -> Delivery:
+    def send(self, spans: Sequence[ReadableSpan]) -> Delivery:
         """Tells how it ended."""
 
     def close(self) -> None:
@@ -67,9 +64,9 @@ class OtlpSender:
             timeout=httpx.Timeout(30.0, connect=3.0),
         )
 
-    def send(self, spans: Sequence[EncodedSpan]) -> Delivery:
+    def send(self, spans: Sequence[ReadableSpan]) -> Delivery:
         """One request, no retry: patience is the processor's."""
-        response = self._client.post(self._endpoint, content=encoded_request(spans))
+        response = self._client.post(self._endpoint, content=encode_spans(spans).SerializeToString())
         if response.is_success:
             return Delivery.SENT
         return Delivery.REJECTED if response.status_code in _REJECTIONS else Delivery.AWAY
@@ -79,89 +76,28 @@ class OtlpSender:
         self._client.close()
 
 
-class SpanGatherer:
-    """Takes ended spans from the work they tell of at no cost, and writes them later for each outlet.
+class PatientProcessor(SpanProcessor):
+    """Keeps ended spans until the sender has taken them; drops and counts the oldest when full.
 
-    An outlet comes with what gives the span to send for one that has ended, or None for one that is not sent.
+    Full are so many spans, or texts of so many bytes: spans hold people's words.
+
+    `select` gives the span to send for one that has ended, or None for one that is not sent.
     """
 
     def __init__(
-        self, *outlets: tuple[PatientOutlet, Callable[[LocalSpan], EncodedSpan | None]], capacity: int = BUFFERED_SPANS
-    ) -> None:
-        self._outlets = outlets
-        self._capacity = capacity
-        self._ended: deque[LocalSpan] = deque()
-        self._writing = threading.Lock()
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
-        threading.Thread(target=self._run, name="spans", daemon=True).start()
-
-    def on_end(self, span: LocalSpan) -> None:
-        """Takes the span."""
-        if len(self._ended) >= self._capacity:
-            SPANS_DROPPED.inc()
-            return
-        self._ended.append(span)
-        # Asking an event is ten times as quick as setting it, and a busy process ends spans all the time.
-        if not self._wake.is_set():
-            self._wake.set()
-
-    def force_flush(self, timeout_millis: int = int(_FLUSH_SECONDS * 1000)) -> bool:
-        """Sends what waits, for at most the time given at each outlet; whether nothing is left."""
-        self._write()
-        flushed = [outlet.force_flush(timeout_millis) for outlet, _ in self._outlets]
-        return all(flushed)
-
-    def shutdown(self) -> None:
-        """Sends what waits, for two seconds at most at each outlet, and ends."""
-        self._hurry.set()
-        self._wake.set()
-        self._write()
-        for outlet, _ in self._outlets:
-            outlet.shutdown()
-
-    def _run(self) -> None:
-        while not self._hurry.is_set():
-            self._wake.wait()
-            self._hurry.wait(_GATHER_SECONDS)
-            self._wake.clear()
-            self._write()
-
-    def _write(self) -> None:
-        with self._writing:
-            written: list[list[EncodedSpan]] = [[] for _ in self._outlets]
-            for number in range(len(self._ended)):
-                self._write_one(self._ended.popleft(), written)
-                if number % _AT_ONCE == 0:
-                    # Requests are served by another thread, which would wait for this one's whole turn.
-                    time.sleep(0)
-            for (outlet, _), spans in zip(self._outlets, written, strict=True):
-                outlet.put(spans)
-
-    def _write_one(self, span: LocalSpan, written: list[list[EncodedSpan]]) -> None:
-        try:
-            for (_, encode), spans in zip(self._outlets, written, strict=True):
-                if (encoded := encode(span)) is not None:
-                    spans.append(encoded)
-        except Exception as error:
-            SPANS_DROPPED.inc()
-            _log.warning("a span cannot be written", span=span.name, error=type(error).__name__)
-
-
-class PatientOutlet:
-    """Keeps spans until the sender has taken them; drops and counts the oldest when full.
-
-    Full are so many spans, or so many bytes: spans hold people's words.
-    """
-
-    def __init__(
-        self, sender: SpanSender, *, capacity: int = BUFFERED_SPANS, capacity_bytes: int = BUFFERED_BYTES
+        self,
+        sender: SpanSender,
+        *,
+        select: Callable[[ReadableSpan], ReadableSpan | None] = lambda span: span,
+        capacity: int = BUFFERED_SPANS,
+        capacity_bytes: int = BUFFERED_BYTES,
     ) -> None:
         self._sender = sender
+        self._select = select
         self._capacity, self._capacity_bytes = capacity, capacity_bytes
         # Of what waits and what is being sent.
         self._bytes = 0
-        self._waiting: deque[EncodedSpan] = deque()
+        self._waiting: deque[ReadableSpan] = deque()
         self._lock = threading.Lock()
         self._batch = _LARGEST_BATCH
         self._in_flight = 0
@@ -173,19 +109,23 @@ class PatientOutlet:
         self._ending = False
         # What was counted as lost at the end is not counted again when its last request comes back.
         self._counted = False
-        self._thread = threading.Thread(target=self._run, name="spans sent", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
-    def put(self, spans: Sequence[EncodedSpan]) -> None:
-        """Takes spans to be sent."""
-        if not spans or self._ending:
+    def on_end(self, span: ReadableSpan) -> None:
+        """Takes the span if it is selected."""
+        selected = None if self._ending else self._select(span)
+        if selected is None:
             return
         with self._lock:
-            self._idle.clear()
-            self._waiting.extend(spans)
-            self._bytes += sum(map(_size, spans))
+            self._waiting.append(selected)
+            self._bytes += _size(selected)
             self._drop_oldest()
-        self._wake.set()
+            # Asking an event is ten times as quick as setting it, and a busy process ends spans all the time.
+            if self._idle.is_set():
+                self._idle.clear()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def force_flush(self, timeout_millis: int = int(_FLUSH_SECONDS * 1000)) -> bool:
         """Sends what waits, for at most the time given; whether nothing is left."""
@@ -210,6 +150,7 @@ class PatientOutlet:
     def _run(self) -> None:
         while not self._ending:
             self._wake.wait()
+            self._hurry.wait(_GATHER_SECONDS)
             self._wake.clear()
             self._drain()
         self._sender.close()
@@ -219,6 +160,8 @@ class PatientOutlet:
         while batch := self._take():
             if self._deliver(batch):
                 pause = _FIRST_PAUSE_SECONDS
+                if self._may_gather():
+                    return
                 continue
             if self._ending:
                 return
@@ -228,14 +171,26 @@ class PatientOutlet:
         if not self._ending:
             self._hurry.clear()
 
-    def _take(self) -> list[EncodedSpan]:
+    def _may_gather(self) -> bool:
+        """Whether the few spans that came while a batch was sent may wait for more.
+
+        Without this a busy process sends each request's spans by themselves, which costs more than the request.
+        """
+        with self._lock:
+            few = 0 < len(self._waiting) < self._batch
+        if few and not self._hurry.is_set():
+            self._wake.set()
+            return True
+        return False
+
+    def _take(self) -> list[ReadableSpan]:
         with self._lock:
             if not self._waiting:
                 self._idle.set()
             self._in_flight = min(self._batch, len(self._waiting))
             return [self._waiting.popleft() for _ in range(self._in_flight)]
 
-    def _deliver(self, batch: list[EncodedSpan]) -> bool:
+    def _deliver(self, batch: list[ReadableSpan]) -> bool:
         try:
             delivery = self._sender.send(batch)
         except Exception as error:
@@ -256,7 +211,7 @@ class PatientOutlet:
             _log.warning("a span was rejected", span=batch[0].name)
         return True
 
-    def _failed(self, batch: list[EncodedSpan], reason: str) -> bool:
+    def _failed(self, batch: list[ReadableSpan], reason: str) -> bool:
         self._put_back(batch)
         if not self._away:
             self._away = True
@@ -268,13 +223,13 @@ class PatientOutlet:
             self._away = False
             _log.info("spans are sent again")
 
-    def _put_back(self, batch: list[EncodedSpan]) -> None:
+    def _put_back(self, batch: list[ReadableSpan]) -> None:
         with self._lock:
             self._waiting.extendleft(reversed(batch))
             self._in_flight = 0
             self._drop_oldest()
 
-    def _forget(self, batch: list[EncodedSpan]) -> None:
+    def _forget(self, batch: list[ReadableSpan]) -> None:
         with self._lock:
             self._bytes -= sum(map(_size, batch))
             self._in_flight = 0
@@ -289,6 +244,6 @@ class PatientOutlet:
                 SPANS_DROPPED.inc()
 
 
-def _size(span: EncodedSpan) -> int:
+def _size(span: ReadableSpan) -> int:
     """About how many bytes a span holds on to."""
-    return _SPAN_BYTES + len(span.body)
+    return _SPAN_BYTES + sum(len(value) for value in (span.attributes or {}).values() if isinstance(value, str))

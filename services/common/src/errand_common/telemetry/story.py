@@ -1,58 +1,114 @@
 """The story of a run: of all spans those that MLflow shows, joined to a tree of their own.
 
 Between two GenAI spans stand spans of transport (a client's call, a server's handler). MLflow does not
-get those: a span sent to MLflow has its nearest GenAI ancestor as its parent. Across processes the id of
-that ancestor travels as W3C baggage.
+get those, so each span notes its nearest GenAI ancestor, and across processes the note travels as W3C
+baggage. A span sent to MLflow has that ancestor as its parent.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from contextvars import ContextVar
+from types import EllipsisType
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-from errand_common.telemetry.spans import STORY_PARENT, LocalSpan, next_span_id
+ANCESTOR: Final = "errand.story.parent"
+_STORY_PREFIXES = ("gen_ai.", "mlflow.")
+_open_spans: WeakValueDictionary[int, Span] = WeakValueDictionary()
+_next_span_id: ContextVar[int] = ContextVar("next_span_id", default=0)
 
-_STORY_PREFIXES: Final = ("gen_ai.", "mlflow.")
 
-
-def is_genai(span: LocalSpan) -> bool:
+def is_genai(span: ReadableSpan) -> bool:
     """Whether a span tells of a run, a model step, a tool or a retrieval."""
-    # A loop, not `any`: this is asked for every span, several times.
-    for key in span.attributes:  # noqa: SIM110
-        if key.startswith(_STORY_PREFIXES):
-            return True
-    return False
+    return any(key.startswith(_STORY_PREFIXES) for key in (span.attributes or {}))
+
+
+class AncestorNotes(SpanProcessor):
+    """Notes on each span, when it starts, its nearest GenAI ancestor."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        if ancestor := nearest_story_span(parent_context):
+            span.set_attribute(ANCESTOR, ancestor)
+        _open_spans[span.get_span_context().span_id] = span
 
 
 def nearest_story_span(context: Context | None = None) -> str:
     """Id (16 hex digits) of the nearest GenAI span at or above the current one; "" without one."""
-    current = trace.get_current_span(context)
-    if isinstance(current, LocalSpan):
-        return f"{current.context.span_id:016x}" if is_genai(current) else _story_above(current)
-    return str(baggage.get_baggage(STORY_PARENT, context) or "")
+    current: object = trace.get_current_span(context)
+    if not isinstance(current, Span):
+        return str(baggage.get_baggage(ANCESTOR, context) or "")
+    # A span may become a GenAI span after its children began, so the note of a child is not enough.
+    while not is_genai(current):
+        above = _open_spans.get(current.parent.span_id) if current.parent else None
+        if above is None:
+            return str((current.attributes or {}).get(ANCESTOR, ""))
+        current = above
+    return f"{current.get_span_context().span_id:016x}"
 
 
-def story_parent(span: LocalSpan) -> trace.SpanContext | None:
-    """The nearest GenAI span above this one, which stands above it in MLflow; None for a root."""
+def with_story(context: Context | None = None) -> Context:
+    """The context with the note that travels to the next process."""
+    if ancestor := nearest_story_span(context):
+        return baggage.set_baggage(ANCESTOR, ancestor, context)
+    return baggage.remove_baggage(ANCESTOR, context)
+
+
+def story_span(span: ReadableSpan) -> ReadableSpan | None:
+    """The span as MLflow gets it: below its nearest GenAI ancestor; None for a span of transport."""
+    return copied(span, parent=_parent(span)) if is_genai(span) else None
+
+
+def copied(
+    span: ReadableSpan,
+    *,
+    parent: trace.SpanContext | EllipsisType | None = ...,
+    attributes: Mapping[str, Any] | None = None,
+    events: Sequence[Event] | None = None,
+    status: trace.Status | None = None,
+) -> ReadableSpan:
+    """The ended span with another parent, attributes, events or status."""
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent if parent is ... else parent,
+        resource=span.resource,
+        attributes=span.attributes if attributes is None else attributes,
+        events=span.events if events is None else events,
+        links=span.links,
+        kind=span.kind,
+        status=status or span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _parent(span: ReadableSpan) -> trace.SpanContext | None:
+    ancestor = str((span.attributes or {}).get(ANCESTOR, ""))
     try:
-        span_id = int(_story_above(span), 16)
+        span_id = int(ancestor, 16)
     except ValueError:
         return None
-    return trace.SpanContext(span.context.trace_id, span_id, is_remote=True)
+    return trace.SpanContext(span.context.trace_id, span_id, is_remote=True) if span.context else None
 
 
-def _story_above(span: LocalSpan) -> str:
-    # Asked when it is needed: a span may become a GenAI span after its children began.
-    while span.above is not None:
-        span = span.above
-        if is_genai(span):
-            return f"{span.context.span_id:016x}"
-    return span.story_parent
+class RepeatableIds(RandomIdGenerator):
+    """Random ids, but for a span whose work may begin again in another process."""
+
+    def generate_span_id(self) -> int:
+        """The id that `repeatable` asked for, once; else a random one."""
+        if span_id := _next_span_id.get():
+            _next_span_id.set(0)
+            return span_id
+        return super().generate_span_id()
 
 
 @contextmanager
@@ -63,8 +119,8 @@ def repeatable(key: str) -> Iterator[None]:
     the crash find their parent, which only its end sends.
     """
     digest = hashlib.sha256(key.encode()).digest()
-    token = next_span_id.set(int.from_bytes(digest[:8], "big") or 1)
+    token = _next_span_id.set(int.from_bytes(digest[:8], "big") or 1)
     try:
         yield
     finally:
-        next_span_id.reset(token)
+        _next_span_id.reset(token)

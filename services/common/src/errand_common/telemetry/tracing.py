@@ -9,14 +9,14 @@ from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
 
 from errand_common.settings import ServiceSettings
-from errand_common.telemetry.export import OtlpSender, PatientOutlet, SpanGatherer
-from errand_common.telemetry.otlp import SpanEncoder
-from errand_common.telemetry.spans import STORY_PARENT, LocalTracerProvider
-from errand_common.telemetry.story import nearest_story_span
+from errand_common.telemetry.content import content_filter
+from errand_common.telemetry.export import OtlpSender, PatientProcessor
+from errand_common.telemetry.story import AncestorNotes, RepeatableIds, story_span, with_story
 
-_provider: LocalTracerProvider | None = None
+_provider: TracerProvider | None = None
 
 
 def configure_tracing(service: str, settings: ServiceSettings) -> None:
@@ -25,19 +25,22 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
     if _provider is not None or not (settings.otlp_endpoint or settings.mlflow_endpoint):
         return
     _provider = make_provider(service)
-    encoder = SpanEncoder(settings.trace_content)
-    outlets = []
+    allowed = content_filter(settings.trace_content)
     if settings.otlp_endpoint:
-        outlets.append((PatientOutlet(OtlpSender(settings.otlp_endpoint, settings.otlp_headers)), encoder.whole))
+        sender = OtlpSender(settings.otlp_endpoint, settings.otlp_headers)
+        _provider.add_span_processor(PatientProcessor(sender, select=allowed))
     if settings.mlflow_endpoint:
-        outlets.append((PatientOutlet(OtlpSender(settings.mlflow_endpoint, settings.mlflow_headers)), encoder.story))
-    _provider.add_span_processor(SpanGatherer(*outlets))
+        sender = OtlpSender(settings.mlflow_endpoint, settings.mlflow_headers)
+        _provider.add_span_processor(PatientProcessor(sender, select=lambda span: story_span(allowed(span))))
     trace.set_tracer_provider(_provider)
 
 
-def make_provider(service: str) -> LocalTracerProvider:
-    """A provider of this service's spans; it sends them nowhere yet."""
-    return LocalTracerProvider(Resource.create({"service.name": f"errand-{service}"}))
+def make_provider(service: str) -> TracerProvider:
+    """A provider whose spans know their story; it sends them nowhere yet."""
+    resource = Resource.create({"service.name": f"errand-{service}"})
+    provider = TracerProvider(resource=resource, id_generator=RepeatableIds(), shutdown_on_exit=False)
+    provider.add_span_processor(AncestorNotes())
+    return provider
 
 
 def shutdown_tracing() -> None:
@@ -54,12 +57,7 @@ def tracer(name: str) -> trace.Tracer:
 def carried_trace(context: Context | None = None) -> dict[str, str]:
     """Headers that carry the current trace to another process, or to work that begins later."""
     carrier: dict[str, str] = {}
-    span = trace.get_current_span(context).get_span_context()
-    # W3C's two headers, written here: OpenTelemetry's propagators take as long as the span does.
-    if span.is_valid:
-        carrier["traceparent"] = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
-    if ancestor := nearest_story_span(context):
-        carrier["baggage"] = f"{STORY_PARENT}={ancestor}"
+    propagate.inject(carrier, with_story(context))
     return carrier
 
 

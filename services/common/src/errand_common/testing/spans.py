@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from errand_common.telemetry.spans import LocalSpan
-from errand_common.telemetry.story import is_genai, story_parent
+from errand_common.telemetry.story import story_span
 from errand_common.telemetry.tracing import make_provider
 
 
-class RecordedSpans:
+class RecordedSpans(SpanProcessor):
     """Ended spans, in order. OpenTelemetry's provider is one a process, so all tests share one."""
 
     def __init__(self) -> None:
-        self.ended: list[LocalSpan] = []
+        self.ended: list[ReadableSpan] = []
         self._is_recording = False
 
     @classmethod
@@ -28,13 +28,10 @@ class RecordedSpans:
         trace.set_tracer_provider(provider)
         return recorded
 
-    def on_end(self, span: LocalSpan) -> None:
+    def on_end(self, span: ReadableSpan) -> None:
         """Keeps the span while a test records."""
         if self._is_recording:
             self.ended.append(span)
-
-    def shutdown(self) -> None:
-        """Nothing waits."""
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -46,17 +43,18 @@ class RecordedSpans:
         finally:
             self._is_recording = False
 
-    def story(self) -> dict[str, LocalSpan]:
+    def story(self) -> dict[str, ReadableSpan]:
         """What MLflow would get, by name."""
-        return {span.name: span for span in self.ended if is_genai(span)}
+        selected = (story_span(span) for span in self.ended)
+        return {span.name: span for span in selected if span is not None}
 
     def parent_in_story(self, name: str) -> str | None:
         """The name of a span's parent there, None for a root; raises LookupError for an orphan."""
         story = self.story()
-        parent = story_parent(story[name])
+        parent = story[name].parent
         if parent is None:
             return None
         for other in story.values():
-            if other.context.span_id == parent.span_id:
+            if other.context is not None and other.context.span_id == parent.span_id:
                 return other.name
         raise LookupError(f"the parent of {name} was never sent")

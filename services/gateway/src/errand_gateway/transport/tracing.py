@@ -24,10 +24,9 @@ def request_span(scope: Scope, headers: Headers) -> Iterator[None]:
     if not scope["path"].startswith(_TRACED):
         yield
         return
-    span = _tracer.start_span(
+    with _tracer.start_as_current_span(
         f"{scope['method']} request", context=Context(), links=_links(headers), kind=trace.SpanKind.SERVER
-    )
-    with trace.use_span(span, end_on_exit=True):
+    ) as span:
         token = _request_span.set(span)
         try:
             yield
