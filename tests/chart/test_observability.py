@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from errand_gateway.transport.routes.agents import NewAgent
 
 from tests.chart.rendering import CHART, SERVICES, environment, find, refused, render, select
 
@@ -109,6 +110,9 @@ def test_a_collector_of_the_release_stands_in_between() -> None:
         assert set(pipeline[kind]) <= set(config[kind])
     policies = {policy["name"]: policy for policy in config["processors"]["tail_sampling"]["policies"]}
     assert policies["failed"]["status_code"]["status_codes"] == ["ERROR"]
+    # A run that is judged before its end may fail, or be slow, afterwards.
+    longest = NewAgent.model_fields["max_seconds"].default
+    assert int(config["processors"]["tail_sampling"]["decision_wait"].removesuffix("s")) > longest
     # Services reach it, and it alone reaches out.
     egress = {name: find(manifests, "NetworkPolicy", name)["spec"]["egress"] for name in ("agent", "collector")}
     assert any(rule["ports"] == [{"port": 4318}] for rule in egress["agent"] if "ports" in rule)
