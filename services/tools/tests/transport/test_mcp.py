@@ -173,7 +173,8 @@ async def test_bad_answers_are_held(client: ToolsClient, remote: Remote) -> None
     assert status == OK
     assert "<start_function_call>" not in json.dumps(result)
     assert len(json.dumps(result)) < 17_000
-    status, result = await client.execute("far.slow")
+    await client.call("RegisterMcpServer", server(remote.url, name="late", timeout_ms=300))
+    status, result = await client.execute("late.slow")
     assert status == tools_pb2.EXECUTION_STATUS_TIMED_OUT
     assert remote.mails == []
     assert await client.execute("far.add", a=1, b=1) == (OK, {"sum": 2})
