@@ -10,6 +10,7 @@ docs/benchmarks/telemetry.{json,md}. A failed request ends it.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import http.server
 import json
@@ -24,9 +25,11 @@ import httpx
 from errand_common.testing.keys import free_port
 
 from bench.gateway.run import HERE as GATEWAY
-from bench.gateway.run import MESSAGE, REPORT, Peer, load, median, process, set_quota, settings, warm
+from bench.gateway.run import MESSAGE, REPORT, Peer, load, median, process, set_quota, settings, steady, warm
 
 CONNECTIONS = (1, 10, 50)
+# A load that a busy machine of two cores still answers without a queue.
+STEADY_RATE = 100
 NAMES = {"off": "no spans", "on": "spans to a collector and MLflow", "away": "collector and MLflow away"}
 
 
@@ -84,17 +87,25 @@ def dropped(peer: Peer) -> int:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Medians of interleaved rounds."""
     rounds: dict[tuple[str, int], list[dict[str, float]]] = {}
+    even: dict[str, list[dict[str, float]]] = {name: [] for name in NAMES}
     with tempfile.TemporaryDirectory() as name, gateways(Path(name)) as found:
         for _ in range(options.rounds):
             for connections in CONNECTIONS:
                 for peer in found:
                     figures = load(peer, options.wrk, connections, options.seconds)
                     rounds.setdefault((peer.name, connections), []).append(figures)
+            for peer in found:
+                even[peer.name].append(asyncio.run(steady(peer, STEADY_RATE, options.seconds)))
         result: dict[str, Any] = {"cores": os.cpu_count(), "gateways": {}}
         for peer in found:
             rows = [{"connections": count} | median(rounds[peer.name, count]) for count in CONNECTIONS]
             lost = dropped(peer)
-            result["gateways"][peer.name] = {"loads": rows, "megabytes": peer.megabytes(), "spans_dropped": lost}
+            result["gateways"][peer.name] = {
+                "loads": rows,
+                "steady": median(even[peer.name]),
+                "megabytes": peer.megabytes(),
+                "spans_dropped": lost,
+            }
     result["cost"] = [cost(result["gateways"], index) for index in range(len(CONNECTIONS))]
     return result
 
@@ -119,6 +130,10 @@ def write_report(figures: dict[str, Any]) -> None:
         for name, found in figures["gateways"].items()
         for row in found["loads"]
     )
+    evenly = "\n".join(
+        f"| {NAMES[name]} | {found['steady']['p50_ms']:.2f} | {found['steady']['p99_ms']:.1f} |"
+        for name, found in figures["gateways"].items()
+    )
     costs = "\n".join(
         f"| {row['connections']} | {row['throughput_percent']} % | {row['p50_ms']} | {row['cpu_ms']} |"
         for row in figures["cost"]
@@ -141,6 +156,13 @@ What telling takes:
 | connections | requests/s fewer | p50 ms more | CPU ms more |
 |---:|---:|---:|---:|
 {costs}
+
+Under a load that leaves the gateway time, {STEADY_RATE} requests a second at even distance, timed from when each was
+due:
+
+| gateway | p50 ms | p99 ms |
+|---|---:|---:|
+{evenly}
 """
     )
 

@@ -23,7 +23,7 @@ BUFFERED_SPANS = 20_000
 BUFFERED_BYTES = 64 * 1024 * 1024
 # What a span takes beside its texts.
 _SPAN_BYTES = 2_048
-_LARGEST_BATCH = 256
+_LARGEST_BATCH = 512
 # Spans of one run end in groups: a short wait sends them together. A request takes a millisecond of the processor,
 # however few spans it has.
 _GATHER_SECONDS = 0.5
