@@ -66,7 +66,7 @@ def encrypted(log: Log) -> Iterator[Release]:
     yield from _release("errand-encrypted", "minimal", log)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def wrong(log: Log) -> Iterator[Release]:
     yield from _release("errand-wrong", "minimal", log)
 
