@@ -90,6 +90,11 @@ def quantile(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, int(len(values) * share))]
 
 
+def replicas_for(busy_nodes: float) -> int:
+    """Replicas that so much work keeps at the target; the last digits of a float are not work."""
+    return math.ceil(round(busy_nodes / TARGET, 6))
+
+
 @dataclass(frozen=True, slots=True)
 class Burst:
     """What the autoscaler makes of a load that is suddenly `factor` times as high."""
@@ -103,7 +108,7 @@ class Burst:
 def burst(station: Station, replicas: int, factor: float, ready_seconds: float) -> Burst:
     """Steps of a second after the load was multiplied."""
     rate = replicas * TARGET / station.demand * factor
-    wanted = math.ceil(rate * station.demand / TARGET)
+    wanted = replicas_for(rate * station.demand)
     ready = replicas
     starting: list[int] = []
     backlog = longest = 0.0
@@ -116,7 +121,7 @@ def burst(station: Station, replicas: int, factor: float, ready_seconds: float) 
         if second % WINDOW_SECONDS == 0:
             total = ready + sum(1 for at in starting if at > second)
             busy = min(1.0, rate / capacity if not backlog else 1.0)
-            asked = min(math.ceil(ready * busy / TARGET), max(total * 2, total + 4), 1000)
+            asked = min(replicas_for(ready * busy), max(total * 2, total + 4), 1000)
             starting += [second + math.ceil(ready_seconds)] * max(0, asked - total)
         if enough < 0 and ready >= wanted and backlog == 0:
             enough = second
