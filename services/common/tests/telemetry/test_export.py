@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from errand_common.telemetry import export, genai
-from errand_common.telemetry.export import Delivery, OtlpSender, PatientProcessor
+from errand_common.telemetry.export import Delivery, OtlpSender, PatientOutlet, SpanGatherer, SpanSender
 from errand_common.telemetry.metrics import SPANS_DROPPED
 from errand_common.telemetry.story import story_span
 from errand_common.testing.keys import free_port
@@ -20,6 +20,14 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same patience, counted in shorter times."""
     for name, seconds in {"_GATHER": 0.05, "_FIRST_PAUSE": 0.05, "_LONGEST_PAUSE": 0.2, "_FLUSH": 0.5}.items():
         monkeypatch.setattr(export, f"{name}_SECONDS", seconds)
+
+
+def _whole(span: ReadableSpan) -> ReadableSpan:
+    return span
+
+
+def _gathering(sender: SpanSender, **bounds: int) -> SpanGatherer:
+    return SpanGatherer((PatientOutlet(sender, **bounds), _whole))
 
 
 class _Collector:
@@ -65,14 +73,14 @@ def port() -> int:
 
 
 @pytest.fixture
-def processor(port: int) -> Iterator[PatientProcessor]:
+def processor(port: int) -> Iterator[SpanGatherer]:
     sender = OtlpSender(f"http://127.0.0.1:{port}/v1/traces", {"x-mlflow-experiment-id": "7"})
-    started = PatientProcessor(sender)
+    started = _gathering(sender)
     yield started
     started.shutdown()
 
 
-def _end_spans(processor: PatientProcessor, names: Sequence[str]) -> None:
+def _end_spans(processor: SpanGatherer, names: Sequence[str]) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("test")
@@ -87,7 +95,7 @@ def _wait(condition: Callable[[], bool]) -> None:
     assert condition()
 
 
-def test_no_span_is_lost_while_the_endpoint_is_away(port: int, processor: PatientProcessor) -> None:
+def test_no_span_is_lost_while_the_endpoint_is_away(port: int, processor: SpanGatherer) -> None:
     names = [str(number) for number in range(600)]
     began = time.monotonic()
     _end_spans(processor, names[:300])
@@ -104,7 +112,7 @@ def test_no_span_is_lost_while_the_endpoint_is_away(port: int, processor: Patien
     assert set(collector.headers) == {"7"}
 
 
-def test_a_rejected_span_does_not_stop_the_others(port: int, processor: PatientProcessor) -> None:
+def test_a_rejected_span_does_not_stop_the_others(port: int, processor: SpanGatherer) -> None:
     before = SPANS_DROPPED._value.get()
     collector = _Collector(port)
     _end_spans(processor, ["a", "bad", "b", "c"])
@@ -114,7 +122,7 @@ def test_a_rejected_span_does_not_stop_the_others(port: int, processor: PatientP
     assert SPANS_DROPPED._value.get() - before == 1
 
 
-def test_what_waits_is_sent_at_the_end(port: int, processor: PatientProcessor) -> None:
+def test_what_waits_is_sent_at_the_end(port: int, processor: SpanGatherer) -> None:
     collector = _Collector(port)
     _end_spans(processor, ["last"])
     processor.shutdown()
@@ -139,7 +147,7 @@ class _Stuck:
 def test_the_buffer_and_the_end_are_bounded_and_losses_are_counted() -> None:
     before = SPANS_DROPPED._value.get()
     endpoint = _Stuck()
-    processor = PatientProcessor(endpoint, capacity=50)
+    processor = _gathering(endpoint, capacity=50)
     _end_spans(processor, [str(number) for number in range(600)])
     began = time.monotonic()
     processor.shutdown()
@@ -150,7 +158,7 @@ def test_the_buffer_and_the_end_are_bounded_and_losses_are_counted() -> None:
 
 def test_only_the_selected_spans_are_sent(port: int) -> None:
     collector = _Collector(port)
-    processor = PatientProcessor(OtlpSender(f"http://127.0.0.1:{port}/v1/traces", {}), select=story_span)
+    processor = SpanGatherer((PatientOutlet(OtlpSender(f"http://127.0.0.1:{port}/v1/traces", {})), story_span))
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("test")
@@ -167,12 +175,13 @@ def test_only_the_selected_spans_are_sent(port: int) -> None:
 def test_long_texts_fill_the_buffer_before_many_spans_do() -> None:
     before = SPANS_DROPPED._value.get()
     endpoint = _Stuck()
-    processor = PatientProcessor(endpoint, capacity_bytes=1024 * 1024)
+    processor = _gathering(endpoint, capacity_bytes=1024 * 1024)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     for _ in range(200):
         with provider.get_tracer("test").start_as_current_span("long") as span:
             span.set_attribute("mlflow.spanInputs", "x" * 20_000)
+    assert not processor.force_flush(1)
     held = 200 - (SPANS_DROPPED._value.get() - before)
     assert 40 <= held <= 52
     processor.shutdown()
@@ -198,7 +207,7 @@ class _Counting:
 def test_spans_of_a_busy_process_are_sent_together() -> None:
     """A request for each few spans would cost more than what they tell of."""
     endpoint = _Counting()
-    processor = PatientProcessor(endpoint)
+    processor = _gathering(endpoint)
     for number in range(100):
         _end_spans(processor, [str(number)])
         time.sleep(0.003)
@@ -206,3 +215,22 @@ def test_spans_of_a_busy_process_are_sent_together() -> None:
     processor.shutdown()
     assert sum(endpoint.batches) == 100
     assert len(endpoint.batches) < 50
+
+
+def test_a_span_that_cannot_be_written_is_counted_and_the_others_are_sent(port: int) -> None:
+    """Whatever a span holds, the work that it tells of goes on."""
+    before = SPANS_DROPPED._value.get()
+
+    def select(span: ReadableSpan) -> ReadableSpan | None:
+        if span.name == "strange":
+            raise TypeError("no value that OTLP knows")
+        return span
+
+    collector = _Collector(port)
+    gatherer = SpanGatherer((PatientOutlet(OtlpSender(f"http://127.0.0.1:{port}/v1/traces", {})), select))
+    _end_spans(gatherer, ["a", "strange", "b"])
+    assert gatherer.force_flush(10_000)
+    gatherer.shutdown()
+    collector.close()
+    assert collector.names == ["a", "b"]
+    assert SPANS_DROPPED._value.get() - before == 1

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from errand_common.settings import ServiceSettings
 from errand_common.telemetry.content import content_filter
-from errand_common.telemetry.export import OtlpSender, PatientProcessor
+from errand_common.telemetry.export import OtlpSender, Outlet, PatientOutlet, SpanGatherer
 from errand_common.telemetry.story import AncestorNotes, RepeatableIds, story_span, with_story
 
 _provider: TracerProvider | None = None
@@ -26,12 +26,13 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
         return
     _provider = make_provider(service)
     allowed = content_filter(settings.trace_content)
+    outlets: list[Outlet] = []
     if settings.otlp_endpoint:
-        sender = OtlpSender(settings.otlp_endpoint, settings.otlp_headers)
-        _provider.add_span_processor(PatientProcessor(sender, select=allowed))
+        outlets.append((PatientOutlet(OtlpSender(settings.otlp_endpoint, settings.otlp_headers)), allowed))
     if settings.mlflow_endpoint:
-        sender = OtlpSender(settings.mlflow_endpoint, settings.mlflow_headers)
-        _provider.add_span_processor(PatientProcessor(sender, select=lambda span: story_span(allowed(span))))
+        outlet = PatientOutlet(OtlpSender(settings.mlflow_endpoint, settings.mlflow_headers))
+        outlets.append((outlet, lambda span: story_span(allowed(span))))
+    _provider.add_span_processor(SpanGatherer(*outlets))
     trace.set_tracer_provider(_provider)
 
 
