@@ -355,7 +355,9 @@ def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
     for name in MODES:
         axes.plot(sizes, [row[f"{name}_p50_ms"] for row in rows], marker="o", label=f"{name} p50")
     axes.plot(sizes, [row["hybrid_p99_ms"] for row in rows], "k--", marker=".", label="hybrid p99")
-    axes.plot(sizes, [row["lancedb_hybrid_p50_ms"] for row in rows], ":", marker="s", label="LanceDB hybrid p50")
+    lance = [row for row in rows if "lancedb_hybrid_p50_ms" in row]
+    p50 = [row["lancedb_hybrid_p50_ms"] for row in lance]
+    axes.plot([row["chunks"] for row in lance], p50, ":", marker="s", label="LanceDB hybrid p50")
     axes.plot(sizes, [row["chroma_p50_ms"] for row in rows], ":", marker="^", label="Chroma alone p50")
     axes.set(xscale="log", xlabel="chunks", ylabel="ms over gRPC", title="Search without the query's embedding")
     axes.legend()
@@ -369,7 +371,8 @@ def of_search(result: dict[str, Any]) -> list[str]:
     lines = ["## Search", "", measured(result), "", "| | " + " | ".join(f"{r['chunks']:,}" for r in rows) + " |"]
     lines.append("|---|" + "---|" * len(rows))
     for name in [name for name in rows[0] if name != "chunks"]:
-        lines.append(f"| {name} | " + " | ".join(f"{row[name]:,.2f}" for row in rows) + " |")
+        # A peer that was not there has no figures.
+        lines.append(f"| {name} | " + " | ".join(f"{row[name]:,.2f}" if name in row else "-" for row in rows) + " |")
     return [*lines, "", "![growth](rag.svg)"]
 
 
