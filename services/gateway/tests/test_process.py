@@ -2,20 +2,29 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 import httpx
+import pytest
+from errand_common.main import run_service
 from errand_common.testing.keys import TestKeys, free_port
+from errand_gateway.app import migrate_database
+from errand_gateway.server import serve
+from errand_gateway.settings import GatewaySettings
 from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import ADMIN_KEY
 
 
 async def start(
-    folder: Path, backend: FakeBackend, keys: TestKeys, port: int, **extra: str
+    folder: Path, backend: FakeBackend, keys: TestKeys, port: int, *, template: Path | None = None, **extra: str
 ) -> asyncio.subprocess.Process:
-    """`python -m errand_gateway serve` in a folder."""
+    """`python -m errand_gateway serve` in a folder, with a copy of a database that is migrated already if given."""
+    if template is not None:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(shutil.copy, template, folder / "gateway.db")
     settings = {
         "DATA_DIR": str(folder),
         "PORT": str(port),
@@ -43,48 +52,40 @@ async def until_ready(http: httpx.AsyncClient) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_running_requests_end_and_new_ones_are_refused(
+async def test_a_gateway_that_is_stopped_lets_all_have_their_answers(
     tmp_path: Path, backend: FakeBackend, keys: TestKeys
 ) -> None:
+    """A stream ends whole, and a connection that is kept is closed with an answer that says so."""
     backend.agent.slow_seconds = 1.5
     port = free_port()
-    process = await start(tmp_path, backend, keys, port)
+    process = await start(tmp_path, backend, keys, port, DRAIN_SECONDS="10", LOG_FORMAT="json")
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": ADMIN_KEY}, timeout=20, verify=False) as http:
         await until_ready(http)
-        streaming = asyncio.create_task(
-            http.post("/api/v1/chat", json={"message": "slow"}, headers={"Accept": "text/event-stream"})
-        )
-        await asyncio.sleep(0.3)
-        process.send_signal(signal.SIGTERM)
-        answer = await streaming
-    output, _ = await asyncio.wait_for(process.communicate(), 90)
+        wanted = {"Accept": "text/event-stream"}
+        async with http.stream("POST", "/api/v1/chat", json={"message": "slow"}, headers=wanted) as streaming:
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout is not None
+            output = b""
+            while b'"draining"' not in output:
+                output += await process.stdout.readline()
+            kept = await http.get("/healthz")
+            assert (kept.status_code, kept.headers["connection"]) == (200, "close")
+            streamed = (await streaming.aread()).decode()
+    rest, _ = await asyncio.wait_for(process.communicate(), 90)
     backend.agent.slow_seconds = 30.0
-    assert "event: ended" in answer.text
+    assert "event: ended" in streamed
     assert process.returncode == 0
-    assert ADMIN_KEY.encode() not in output
-    assert ADMIN_KEY.rsplit("_", 1)[1].encode() not in output
+    assert ADMIN_KEY.encode() not in output + rest
+    assert ADMIN_KEY.rsplit("_", 1)[1].encode() not in output + rest
 
 
-async def test_a_kept_connection_ends_with_an_answer(tmp_path: Path, backend: FakeBackend, keys: TestKeys) -> None:
-    port = free_port()
-    process = await start(tmp_path, backend, keys, port, DRAIN_SECONDS="10", LOG_FORMAT="json")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=False) as http:
-        await until_ready(http)
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout is not None
-        while b'"draining"' not in await process.stdout.readline():
-            pass
-        answer = await http.get("/healthz")
-        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-    await asyncio.wait_for(process.communicate(), 90)
-    assert process.returncode == 0
-
-
-async def test_bad_setting_is_named(tmp_path: Path, backend: FakeBackend, keys: TestKeys) -> None:
-    process = await start(tmp_path, backend, keys, 0, BOOTSTRAP_ADMIN_KEY="short-secret", RATE_LIMIT="many")
-    _, error = await asyncio.wait_for(process.communicate(), 90)
-    assert process.returncode == 2
-    assert b"ERRAND_GATEWAY_BOOTSTRAP_ADMIN_KEY" in error
-    assert b"ERRAND_GATEWAY_RATE_LIMIT" in error
-    assert b"short-secret" not in error
+def test_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {"BOOTSTRAP_ADMIN_KEY": "short-secret", "RATE_LIMIT": "many"}.items():
+        monkeypatch.setenv(f"ERRAND_GATEWAY_{name}", value)
+    monkeypatch.setattr(sys, "argv", ["errand_gateway", "serve"])
+    assert run_service("errand_gateway", GatewaySettings, serve, migrate_database) == 2
+    error = capsys.readouterr().err
+    assert "ERRAND_GATEWAY_BOOTSTRAP_ADMIN_KEY" in error
+    assert "ERRAND_GATEWAY_RATE_LIMIT" in error
+    assert "short-secret" not in error

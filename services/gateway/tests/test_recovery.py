@@ -12,10 +12,12 @@ from errand_gateway.testing.gateway import ADMIN_KEY
 from .test_process import start, until_ready
 
 
-async def test_a_killed_gateway_loses_no_request(tmp_path: Path, backend: FakeBackend, keys: TestKeys) -> None:
+async def test_a_killed_gateway_loses_no_request(
+    tmp_path: Path, backend: FakeBackend, keys: TestKeys, template: Path
+) -> None:
     """kill -9 while nothing is written yet: the next process writes down every request that was answered."""
     port = free_port()
-    process = await start(tmp_path, backend, keys, port, RECORD_FLUSH_SECONDS="60")
+    process = await start(tmp_path, backend, keys, port, template=template, RECORD_FLUSH_SECONDS="60")
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": ADMIN_KEY}, timeout=30, verify=False
     ) as http:

@@ -12,10 +12,10 @@ from .test_process import start, until_ready
 
 
 async def test_another_process_goes_on_with_the_same_bytes(
-    tmp_path: Path, backend: FakeBackend, keys: TestKeys
+    tmp_path: Path, backend: FakeBackend, keys: TestKeys, template: Path
 ) -> None:
     ports = [free_port(), free_port()]
-    processes = [await start(tmp_path / str(port), backend, keys, port) for port in ports]
+    processes = [await start(tmp_path / str(port), backend, keys, port, template=template) for port in ports]
     clients = [
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": ADMIN_KEY}, timeout=30, verify=False

@@ -1,6 +1,7 @@
 """What every answer has, and what is refused at the door."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from errand_common.testing.keys import TestKeys, free_port
 from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import ADMIN_KEY, RunningGateway, running_gateway, test_settings
+from errand_gateway.transport import middleware, protocol
 
 LOGINS = "/api/v1/auth/providers"
 KEYLESS = ("/healthz", "/readyz", "/metrics", "/.well-known/jwks.json", "/docs", "/openapi.json", LOGINS)
@@ -73,7 +75,109 @@ async def test_unknown_path_and_wrong_method_have_the_error_body(gateway: Runnin
     assert wrong.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("path", ["/api/v1/agents/%2e%2e%2fadmin", "//api/v1/agents"])
+DEEP = b'{"message":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+JSON_TYPE = ("Content-Type", "application/json")
+# Bodies that parsers stumble over, with the status that is right for each.
+TWISTED: list[tuple[str, str, bytes, int]] = [
+    ("deep", "/api/v1/chat", DEEP, 400),
+    ("deep", "/v1/chat/completions", DEEP, 400),
+    ("NUL", "/api/v1/chat", b'{"message": "a\\u0000b"}', 422),
+    ("NUL byte", "/api/v1/chat", b'{"message": "a\0b"}', 400),
+    ("NUL", "/api/v1/agents", b'{"name": "a\\u0000"}', 422),
+    ("NUL", "/api/v1/collections", b'{"name": "notes", "description": "a\\u0000"}', 422),
+    ("half a pair", "/api/v1/chat", b'{"message": "\\ud800"}', 422),
+    ("no UTF-8", "/api/v1/chat", b'{"message": "\xff\xfe"}', 400),
+    ("UTF-16", "/api/v1/chat", '{"message": 1}'.encode("utf-16"), 422),
+    ("huge number", "/api/v1/search", b'{"query": "x", "top_k": 1' + b"0" * 4000 + b"}", 422),
+    ("more digits than are read", "/api/v1/search", b'{"query": "x", "top_k": 1' + b"0" * 5000 + b"}", 400),
+    ("endless number", "/api/v1/facts/query", b'{"query": "x", "min_similarity": 1e999}', 422),
+    ("no number", "/api/v1/facts/query", b'{"query": "x", "min_similarity": NaN}', 422),
+    ("endless number", "/v1/chat/completions", b'{"model": "tiny", "messages": [], "temperature": Infinity}', 400),
+    ("a list", "/api/v1/chat", b'["message"]', 422),
+    ("nothing", "/api/v1/chat", b"null", 422),
+    ("the same name twice", "/api/v1/chat", b'{"message": "a", "message": 1}', 422),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status"), [row[1:] for row in TWISTED], ids=[row[0] for row in TWISTED])
+async def test_twisted_bodies_are_the_callers_fault(
+    gateway: RunningGateway, path: str, body: bytes, status: int
+) -> None:
+    response = await gateway.http.post(path, content=body, headers=[JSON_TYPE])
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    told = response.json()
+    assert told["error"]["message"] if "error" in told else told["message"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/runs?page_size=1e3", "/api/v1/runs?page_size=9" + "9" * 400])
+async def test_twisted_numbers_in_queries(gateway: RunningGateway, path: str) -> None:
+    assert (await gateway.http.get(path)).status_code == 422
+
+
+async def sent(gateway: RunningGateway, head: bytes) -> bytes:
+    """The answer's first line to a head that no client's library would send."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.replace(b"KEY", ADMIN_KEY.encode()))
+    async with asyncio.timeout(10):
+        answer = await reader.readline()
+    writer.close()
+    return answer.removeprefix(b"HTTP/1.1 ")[:3]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nX-API-Key: KEY\r\n\r\n", b"200"),
+        (b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nX-API-Key: KEY\r\nX-API-Key: KEY\r\n\r\n", b"401"),
+        (b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer KEY\r\nAuthorization: x\r\n\r\n", b"401"),
+        (b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nX-API-Key: " + b"k" * 100_000 + b"\r\n\r\n", b"400"),
+        (b"POST /api/v1/chat HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", b"400"),
+        (b"POST /api/v1/chat HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"POST /api/v1/chat HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (b"GET /api/v1/me HTTP/1.1\r\nX-API-Key : KEY\r\n\r\n", b"400"),
+        (b"nonsense\r\n\r\n", b"400"),
+    ],
+)
+async def test_twisted_heads_are_refused(gateway: RunningGateway, head: bytes, status: bytes) -> None:
+    assert await sent(gateway, head) == status
+
+
+async def test_a_head_without_end_is_not_kept(gateway: RunningGateway) -> None:
+    endless = b"GET /api/v1/me HTTP/1.1\r\nX-API-Key: " + b"k" * 2_000_000
+    with contextlib.suppress(ConnectionError):
+        assert await sent(gateway, endless) == b"400"
+
+
+async def test_who_sends_slowly_is_not_waited_for(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(middleware, "_JSON_SECONDS", 0.2)
+    assert await sent(gateway, b"GET /api/v1/me HTTP/1.1\r\nX-API-") == b"400"
+    assert await sent(gateway, b"") == b"400"
+    half = (
+        b"POST /api/v1/chat HTTP/1.1\r\nX-API-Key: KEY\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    )
+    assert await sent(gateway, half) == b"408"
+    # Whoever waits for an answer is waited for.
+    answer = await gateway.http.post("/api/v1/chat", json={"message": "hi"})
+    assert answer.status_code == 200
+
+
+PATHS = [
+    "/api/v1/agents/%2e%2e%2fadmin",
+    "//api/v1/agents",
+    "/api/v1/agents/a%00b",
+    "/api/v1/runs/%00",
+    "/api/v1/runs/%ff%fe",
+    "/api/v1/runs/..;/x",
+    "/docs/assets/..%2f..%2fpyproject.toml",
+    "/docs/assets/%2e%2e/%2e%2e/pyproject.toml",
+    "/api/v1/runs/" + "a" * 5000,
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
 async def test_path_tricks_lead_nowhere(gateway: RunningGateway, path: str) -> None:
     raw = httpx.URL(gateway.url).copy_with(raw_path=path.encode())
     response = await gateway.http.get(raw)
@@ -143,6 +247,23 @@ async def test_service_that_is_away_is_named(
     assert ready.json()["components"]["agent"]["state"] == "away"
     assert ready.json()["components"]["rag"]["state"] == "ready"
     assert search.status_code == 200
+
+
+async def test_ready_tells_of_the_cache(
+    tmp_path: Path, backend: FakeBackend, keys: TestKeys, template: Path, redis_server: str
+) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    for place, on_failure, status, state in (
+        (redis_server, "refuse", 200, "ready"),
+        (nowhere, "local", 200, "away"),
+        (nowhere, "refuse", 503, "away"),
+    ):
+        storage = {"rate_limit_storage": f"valkey://{place}/0", "rate_limit_on_failure": on_failure}
+        settings = test_settings(tmp_path / f"{state}-{on_failure}", backend, keys, **storage)
+        async with running_gateway(settings, backend, template=template) as gateway:
+            ready = await gateway.http.get("/readyz")
+        found = ready.json()["components"]["cache"]
+        assert (ready.status_code, found["state"], found["needed"]) == (status, state, on_failure == "refuse")
 
 
 async def test_ready_tells_each_component(gateway: RunningGateway) -> None:

@@ -51,6 +51,7 @@ BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     code: {"model": ErrorBody, "description": text}
     for code, text in {
         400: "The body is no valid JSON.",
+        408: "The body took too long to come.",
         413: "The body is too large.",
         415: "The body is not of the type wanted.",
     }.items()

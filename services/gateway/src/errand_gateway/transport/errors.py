@@ -26,6 +26,7 @@ _HTTP_CODES: Final[Mapping[int, str]] = {
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    408: "REQUEST_TIMEOUT",
     412: "CONFLICT",
     413: "TOO_LARGE",
     415: "UNSUPPORTED_MEDIA_TYPE",
@@ -189,7 +190,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     headers = dict(failure.headers or {})
     if failure.status_code == 405:
         headers["Allow"] = ", ".join(allowed_methods(request))
-    if failure.status_code == 413:
+    if failure.status_code in (408, 413):
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
     return error_response(

@@ -20,6 +20,9 @@ from errand_gateway.transport.tracing import describe_end, request_span
 _log = structlog.get_logger(__name__)
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _TOO_LARGE: Final = 413
+# How long a body may take to come: JSON, and what is uploaded.
+_JSON_SECONDS = 60.0
+_UPLOAD_SECONDS = 600.0
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 32 * 1024 * 1024
 _UPLOAD: Final = re.compile(r"^(/api/v1/collections/[^/]+/documents|/v1/files|/api/v1/tools/import)$")
@@ -53,6 +56,10 @@ class BodyLimits:
     def of(self, path: str) -> int:
         """The limit at this path; an upload's multipart frame has 64 KiB."""
         return self.upload_bytes + 65_536 if _UPLOAD.match(path) else self.json_bytes
+
+    def seconds(self, path: str) -> float:
+        """How long it may take to come."""
+        return _UPLOAD_SECONDS if _UPLOAD.match(path) else _JSON_SECONDS
 
 
 class EdgeMiddleware:
@@ -88,7 +95,7 @@ class EdgeMiddleware:
                 if _declared_bytes(headers) > limit:
                     await _refuse(scope, receive, exchange, limit)
                 else:
-                    await self._answer(scope, _bounded(receive, limit), exchange)
+                    await self._answer(scope, _bounded(receive, limit, self._limits.seconds(scope["path"])), exchange)
             finally:
                 describe_end(scope, exchange.status)
                 self._record(scope, context, exchange.status)
@@ -182,14 +189,23 @@ async def _refuse(scope: Scope, receive: Receive, exchange: _Exchange, limit: in
     await answer(scope, receive, exchange.send)
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
-    seen = 0
+def _bounded(receive: Receive, limit: int, seconds: float) -> Receive:
+    seen, is_whole = 0, False
+    ends = asyncio.get_running_loop().time() + seconds
+
+    async def in_time() -> Message:
+        try:
+            async with asyncio.timeout_at(ends):
+                return await receive()
+        except TimeoutError as error:
+            raise ApiHttpError(408, f"the body took longer than {seconds:g} seconds", {"field": "body"}) from error
 
     async def bounded() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, is_whole
+        message = await (receive() if is_whole else in_time())
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if seen > limit:
                 raise ApiHttpError(413, _too_large_text(limit), {"field": "body", "limit": str(limit)})
         return message
