@@ -103,6 +103,10 @@ browser: ## install Chromium where no browser is; a test opens a run's trace in 
 $(AGENTS_SDK): services/gateway/tests/sdk/openai_agents.txt
 	@$(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet -r $< && touch $@
 
+contract: setup ## the gateway's answers against its OpenAPI description: thousands of requests (five minutes)
+	@ERRAND_CONTRACT_PHASES=examples,coverage,fuzzing ERRAND_CONTRACT_EXAMPLES=20 \
+	$(BIN)/python -m pytest -q services/gateway/tests/transport/test_contract.py -k as_described
+
 eval: setup ## score the bundled model through the real service
 	@$(BIN)/python tests/evaluate.py $(EVAL_ARGS)
 
@@ -153,6 +157,9 @@ chaos: setup ## 50 runs with side effects on Postgres while a replica is killed 
 
 bench-telemetry: setup $(WRK) ## what spans cost the gateway, and what happens when nobody takes them
 	@$(BIN)/python -m bench.telemetry --wrk $(WRK) $(BENCH_ARGS)
+
+dashboards-picture: setup $(PROMTOOL) ## draw the dashboards' panels from a real Prometheus that scrapes a busy suite
+	@$(BIN)/python -m tests.e2e.pictures
 
 bench-streams: setup ## streaming runs on one agent process: time to the first event, and 200 at once
 	@$(BIN)/python bench/agent_streams.py $(BENCH_ARGS)

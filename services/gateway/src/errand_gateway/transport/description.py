@@ -94,12 +94,13 @@ class _Examples:
         wanted = {
             name: each for name, each in schema.get("properties", {}).items() if depth < _DEEPEST or name in needed
         }
-        return {name: self.of(each, name, depth) for name, each in wanted.items()}
+        own_id = f"{schema.get('title', '').lower()}_id"
+        return {name: self.of(each, own_id if name == "id" else name, depth) for name, each in wanted.items()}
 
 
 def _text(schema: Schema, name: str) -> str:
     if found := _FORMATS.get(schema.get("format", "")):
         return found
-    if name == "id" or name.endswith("_id"):
+    if name.endswith("_id"):
         return f"{name.removesuffix('_id')}_{_ID}"
     return _TEXTS.get(name, name or "text")

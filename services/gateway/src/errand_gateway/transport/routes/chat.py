@@ -80,9 +80,9 @@ _EXAMPLE: Final = {
             "summary": "calculator(expression='2350 * 0.17')",
             "tool_name": "calculator",
             "arguments": {"expression": "2350 * 0.17"},
-            "result": None,
+            "result": 399.5,
             "duration_ms": 3.1,
-            "usage": None,
+            "usage": {"prompt_tokens": 0, "completion_tokens": 0, "cached_tokens": 0},
         }
     ],
     "citations": [],
