@@ -54,6 +54,14 @@ async def test_a_model_knows_names_and_places(model: Path) -> None:
     assert texts == [("[PERSON] ([EMAIL]), [LOCATION]", ["person", "e-mail address", "location"])] * 8
 
 
+async def test_nothing_is_asked_of_the_internet(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("requests.Session.get", lambda _, url, **__: asked.append(url))
+    masker = PresidioMasker("", language="en", entities=ENTITIES)
+    assert (await masker.masked("ada@example.co.uk"))[0] == "[EMAIL]"
+    assert asked == []
+
+
 async def test_only_what_the_operator_names() -> None:
     masker = PresidioMasker("", language="en", entities=["IP_ADDRESS"])
     assert (await masker.masked("From 192.0.2.7"))[0] == "From [IP_ADDRESS]"

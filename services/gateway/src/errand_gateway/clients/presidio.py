@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import spacy
+import tldextract
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry, RecognizerResult
 from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
@@ -32,6 +33,8 @@ class PresidioMasker:
     """
 
     def __init__(self, model: str, *, language: str, entities: Sequence[str]) -> None:
+        # By itself it reads the list of public suffixes from the internet, for the first address that it finds.
+        tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
         self._language = language
         self._entities = list(entities)
         engine = _Engine(model, language)
