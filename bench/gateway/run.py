@@ -296,10 +296,37 @@ At a steady {steady_load["rate"]} requests/s, timed from when each was due: p50 
 p99 {steady_load["p99_ms"]} ms. Memory after {first["requests"]:,.0f} requests {first["megabytes"]:.0f} MB,
 after {last["requests"]:,.0f} {last["megabytes"]:.0f} MB ({last["megabytes"] / first["megabytes"] - 1:+.1%}).
 
+| asked of Errand | | measured |
+|---|---:|---:|
+{asked(figures)}
+
 ![requests a second](gateway.svg)
 """
     )
     plot(figures["peers"])
+
+
+def asked(figures: dict[str, Any]) -> str:
+    """What the gateway has to reach beside what it did."""
+    rates = {
+        (name, row["connections"]): row["requests_per_second"]
+        for name, peer in figures["peers"].items()
+        for row in peer["loads"]
+    }
+    first, last = (row["megabytes"] for row in figures["memory"])
+    rows = [
+        ("p50 at 1 connection", "at most 2.5 ms", f"{figures['peers']['ours']['loads'][0]['p50_ms']:.1f} ms"),
+        (f"p99 at {STEADY_RATE} requests/s", "at most 15 ms", f"{figures['steady']['p99_ms']:.1f} ms"),
+        ("memory after all loads", "at most 180 MB", f"{figures['peers']['ours']['megabytes']:.0f} MB"),
+        ("growth of memory", "at most 10%", f"{last / first - 1:+.1%}"),
+    ]
+    for count in CONNECTIONS[1:]:
+        rate = rates["ours", count]
+        rows.append((f"of the hop at {count} connections", "at least 25%", f"{rate / rates['hop', count]:.0%}"))
+        if ("litellm", count) in rates:
+            times = f"{rate / rates['litellm', count]:.1f} times"
+            rows.append((f"of LiteLLM at {count} connections", "at least 5 times", times))
+    return "\n".join(f"| {what} | {wanted} | {found} |" for what, wanted, found in rows)
 
 
 def plot(measured: dict[str, Any]) -> None:
