@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from dbos import DBOS, StepReservation
+from dbos import DBOS
 from errand_common.db import Database, utc_now
 from errand_common.errors import ErrandError, Reason, from_reason
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,6 +18,7 @@ from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.ports import Call, Decision, RunCancelled
 from errand_agent.domain.runs import EventKind, RunState, Step
 from errand_agent.domain.webhooks import WebhookEvent
+from errand_agent.step_log import keep
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.models import ApprovalRow, RunRow
 from errand_agent.storage.runs import RunRepository
@@ -150,7 +151,7 @@ class DbosJournal:
             looked_for: dict[str, Any] = await place.run_async({"name": name}, step)
             return looked_for
         result = await step()
-        self._remembering.append(asyncio.create_task(_kept(place, name, result)))
+        self._remembering.append(asyncio.create_task(keep(place, name, result)))
         return result
 
     async def remembered(self) -> None:
@@ -264,10 +265,6 @@ class DbosJournal:
                 row = await session.get(RunRow, self._run_id)
             self._teller.saw(cancelled=row is None or row.cancel_requested)
         return self._teller.seen_cancelled
-
-
-async def _kept(place: StepReservation, name: str, result: dict[str, Any]) -> None:
-    await place.run_async({"name": name}, lambda: result)
 
 
 def _told(run: RunRow, approval: ApprovalRow) -> dict[str, Any]:
