@@ -1,6 +1,7 @@
 """Streaming calls and the edges of a call's life: time, cancellation, tracing, draining."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -25,6 +26,7 @@ from errand_common.settings import ServiceSettings
 from errand_common.telemetry import configure_logging
 from errand_common.testing.keys import TestKeys, principal
 from errand_common.testing.rpc import rpc_pair
+from errand_common.testing.spans import RecordedSpans
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -128,6 +130,25 @@ async def test_a_client_that_goes_away_ends_the_handler(
         await asyncio.wait_for(servicer.ended.wait(), 10)
         await asyncio.sleep(0)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize(("run", "code"), [("run-1", 0), ("endless", 1), ("bug", 13)])
+async def test_the_spans_of_a_stream_end_as_it_does(keys: TestKeys, spans: RecordedSpans, run: str, code: int) -> None:
+    """Read to its end, left in the middle, or broken off: at both ends of the call."""
+
+    def told() -> list[Any]:
+        ended = [span for span in spans.ended if span.name.endswith("/WatchRun")]
+        return [(span.attributes or {})["rpc.grpc.status_code"] for span in ended]
+
+    async with rpc_pair([_registration(_Agent())], keys) as channel, asyncio.timeout(30):
+        with acting_as(principal(), signer=keys.signer), contextlib.suppress(grpc.RpcError, asyncio.CancelledError):
+            call = agent_pb2_grpc.AgentServiceStub(channel).WatchRun(agent_pb2.WatchRunRequest(id=run), timeout=30)
+            async for _ in call:
+                if run == "endless":
+                    call.cancel()
+        while len(told()) < 2:  # noqa: ASYNC110 - a span's end has no event
+            await asyncio.sleep(0.01)
+    assert told() == [code, code]
 
 
 async def test_work_that_was_cancelled_behind_a_call_still_answers(keys: TestKeys) -> None:
