@@ -195,9 +195,10 @@ class SqlPassages:
 
 
 def _passage(row: Sequence[Any]) -> Passage:
-    details = row[-1]
-    # A statement that was built once gives JSON as the driver does.
-    return Passage(*row[:-1], metadata=json.loads(details) if isinstance(details, str) else details)
+    values = list(row)
+    if isinstance(values[-1], str):  # a statement that was built once gives JSON as the driver does
+        values[-1] = json.loads(values[-1])
+    return Passage(*values)
 
 
 @lru_cache(4)
