@@ -45,7 +45,7 @@ from errand_agent.journal import Bell, DbosJournal, rung
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
-from errand_agent.storage.runs import RunRepository, agent_of, principal_of, to_run
+from errand_agent.storage.runs import Keyed, RunRepository, agent_of, principal_of, to_run
 from errand_agent.storage.webhooks import WebhookRepository
 from errand_agent.telemetry import STORED, WORKFLOWS, TracingObserver, count_run, describe_run
 
@@ -257,8 +257,8 @@ class RunExecutor:
         with self._scope(principal, task, tenant_id) as span:
             task = await self._remembering(principal, task)
             outcome = await self._outcome(task, journal)
-            await journal.settled()
-            await self._end(tenant_id, run_id, outcome, task.history_ids, journal.steps)
+            untold = await journal.settled()
+            await self._end(tenant_id, run_id, outcome, task.history_ids, journal.steps, untold)
             describe_run(span, outcome, self._options.prices)
         return outcome.stop_reason.value
 
@@ -343,7 +343,15 @@ class RunExecutor:
         finally:
             self._bell.unwatch(run_id, watcher)
 
-    async def _end(self, tenant_id: str, run_id: str, outcome: Outcome, history_ids: Sequence[str], steps: int) -> None:
+    async def _end(
+        self,
+        tenant_id: str,
+        run_id: str,
+        outcome: Outcome,
+        history_ids: Sequence[str],
+        steps: int,
+        untold: Sequence[Keyed],
+    ) -> None:
         """Run, answer and conversation in one transaction; done again it changes nothing."""
         async with self._database.transaction(tenant_id) as session:
             runs, conversations = RunRepository(session), ConversationRepository(session)
@@ -364,7 +372,7 @@ class RunExecutor:
             for approval in await approvals.pending(run_id):
                 approvals.decide(approval, ApprovalState.CANCELLED, utc_now())
             runs.end(row, outcome, utc_now())
-            await runs.append(row, "ended", [(EventKind.ENDED, {})])
+            await runs.append_all(row, *untold, ("ended", [(EventKind.ENDED, {})]))
             told = {"run_id": run_id, "conversation_id": row.conversation_id, "agent": row.agent}
             await WebhookRepository(session, tenant_id).tell(
                 WebhookEvent.RUN_ENDED, run_id, {**told, "stop_reason": outcome.stop_reason.value}

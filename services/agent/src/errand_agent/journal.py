@@ -18,10 +18,10 @@ from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.ports import Call, Decision, RunCancelled
 from errand_agent.domain.runs import EventKind, RunState, Step
 from errand_agent.domain.webhooks import WebhookEvent
-from errand_agent.step_log import keep
+from errand_agent.step_log import DoneStep, keep
 from errand_agent.storage.approvals import ApprovalRepository, to_approval
 from errand_agent.storage.models import ApprovalRow, RunRow
-from errand_agent.storage.runs import RunRepository
+from errand_agent.storage.runs import Keyed, RunRepository
 from errand_agent.storage.webhooks import WebhookRepository
 from errand_agent.telling import Teller
 
@@ -118,7 +118,8 @@ class DbosJournal:
         self._tenant_id, self._run_id = tenant_id, run_id
         self._scope, self._approval_seconds = scope, approval_seconds
         self._told_before: dict[str, bool] = {}
-        self._remembering: list[asyncio.Task[None]] = []
+        self._done_steps: list[DoneStep] = []
+        self._remembering: asyncio.Task[None] | None = None
         # What was told of, by this attempt and those before.
         self.steps = 0
         self._teller = Teller(database, tenant_id, run_id, ring=bell.ring, cancelled=cancelled)
@@ -151,13 +152,21 @@ class DbosJournal:
             looked_for: dict[str, Any] = await place.run_async({"name": name}, step)
             return looked_for
         result = await step()
-        self._remembering.append(asyncio.create_task(keep(place, name, result)))
+        self._done_steps.append((place, name, result))
+        if self._remembering is None or (self._remembering.done() and self._remembering.exception() is None):
+            self._remembering = asyncio.create_task(self._remember())
         return result
+
+    async def _remember(self) -> None:
+        """One after another: DBOS locks the run for each."""
+        while self._done_steps:
+            steps, self._done_steps = self._done_steps, []
+            await keep(steps)
 
     async def remembered(self) -> None:
         """Returns when all steps that were done are remembered; raises what kept one from it."""
-        remembering, self._remembering = self._remembering, []
-        await asyncio.gather(*remembering)
+        if self._remembering is not None:
+            await self._remembering
 
     async def _done(self, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         await self._held()
@@ -190,9 +199,10 @@ class DbosJournal:
         self.steps += len(steps)
         self._teller.put(key, [(EventKind.STEP, step.to_json()) for step in steps], self._remembering)
 
-    async def settled(self) -> None:
-        """Returns when all steps are remembered and told of."""
-        await asyncio.gather(self.remembered(), self._teller.told())
+    async def settled(self) -> Sequence[Keyed]:
+        """Returns when all steps are remembered, with the events that are not told of yet."""
+        await self.remembered()
+        return await self._teller.untold()
 
     async def tell(self, key: str, text: str) -> None:
         """A piece of the answer; an answer that an earlier attempt began is not told again."""

@@ -32,13 +32,14 @@ class Teller:
         """`ring` is called with the run's id when events are stored; `cancelled` when the run shall end already."""
         self._database, self._ring = database, ring
         self._tenant_id, self._run_id = tenant_id, run_id
-        self._waiting: list[tuple[Keyed, Sequence[asyncio.Task[None]]]] = []
+        self._waiting: list[tuple[Keyed, asyncio.Task[None] | None]] = []
         self._pieces: list[str] = []
         self._piece_key = ""
         self._flushes = 0
         self._rests_until = 0.0
         self._flushing: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._has_ended = False
         self.saw(cancelled=cancelled)
 
     def saw(self, *, cancelled: bool) -> None:
@@ -50,8 +51,8 @@ class Teller:
         """Whether pieces of an answer are not stored yet."""
         return bool(self._pieces) or any(events[0][0] is EventKind.DELTA for (_, events), _ in self._waiting)
 
-    def put(self, key: str, events: Sequence[Event], after: Sequence[asyncio.Task[None]]) -> None:
-        """Events to be told when these tasks are done, after those that were put before."""
+    def put(self, key: str, events: Sequence[Event], after: asyncio.Task[None] | None) -> None:
+        """Events to be told when this task is done, after those that were put before."""
         self._flush()
         self._put(key, events, after)
 
@@ -71,6 +72,14 @@ class Teller:
         if self._writing is not None:
             await asyncio.shield(self._writing)
 
+    async def untold(self) -> Sequence[Keyed]:
+        """What waits to be told, for somebody else to tell; what is being told is told. Raises as `told`."""
+        self._flush()
+        self._has_ended = True
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+        return [keyed for keyed, _ in self._waiting]
+
     def _flush(self) -> None:
         if self._flushing is not None:
             self._flushing.cancel()
@@ -82,15 +91,15 @@ class Teller:
         self._rests_until = time.monotonic() + _COALESCE_SECONDS
         self._put(f"{self._piece_key}.delta.{self._flushes}", [(EventKind.DELTA, {"text": text})])
 
-    def _put(self, key: str, events: Sequence[Event], after: Sequence[asyncio.Task[None]] = ()) -> None:
-        self._waiting.append(((key, events), tuple(after)))
+    def _put(self, key: str, events: Sequence[Event], after: asyncio.Task[None] | None = None) -> None:
+        self._waiting.append(((key, events), after))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
-        while self._waiting:
+        while self._waiting and not self._has_ended:
             batch = list(self._waiting)
-            await asyncio.gather(*(task for _, after in batch for task in after))
+            await asyncio.gather(*(after for _, after in batch if after is not None))
             began = time.monotonic()
             try:
                 await self._store([keyed for keyed, _ in batch])

@@ -35,7 +35,7 @@ async def test_what_was_told_before_is_left_out_of_a_batch_without_a_gap(databas
     for keys in (("1.think",), ("1.think", "1.act", "1.observe")):
         teller, rung = _teller(database, run_id)
         for key in keys:
-            teller.put(key, [*_said(key), *_said(key)], ())
+            teller.put(key, [*_said(key), *_said(key)], None)
         await teller.told()
         assert rung
     events = await _events(database, run_id)
@@ -53,8 +53,8 @@ async def test_nothing_is_told_of_a_step_that_is_not_remembered(database: Databa
     async def remember() -> None:
         await remembered.wait()
 
-    teller.put("1.think", _said("first"), [asyncio.create_task(remember())])
-    teller.put("1.act", _said("second"), ())
+    teller.put("1.think", _said("first"), asyncio.create_task(remember()))
+    teller.put("1.act", _said("second"), None)
     telling = asyncio.create_task(teller.told())
     await asyncio.sleep(0)
     assert not await _events(database, run_id)
@@ -70,7 +70,7 @@ async def test_who_may_not_remember_tells_nothing_and_is_told_why(database: Data
     async def refuse() -> None:
         raise ValueError("another replica has the run")
 
-    teller.put("1.think", _said("never"), [asyncio.create_task(refuse())])
+    teller.put("1.think", _said("never"), asyncio.create_task(refuse()))
     with pytest.raises(ValueError, match="another replica"):
         await teller.told()
     assert not await _events(database, run_id)
@@ -82,7 +82,7 @@ async def test_pieces_that_come_at_once_are_one_event_before_what_follows(databa
     for piece in ("The ", "result ", "is 42."):
         teller.put_piece("2.answer", piece)
     assert teller.has_pieces
-    teller.put("2.answer", _said("answered"), ())
+    teller.put("2.answer", _said("answered"), None)
     await teller.told()
     assert not teller.has_pieces
     piece, answered = await _events(database, run_id)
@@ -108,7 +108,23 @@ async def test_a_database_that_was_away_gets_all_and_says_who_shall_end(
         return await run(*given)
 
     monkeypatch.setattr(database, "run", away_at_first)
-    teller.put("1.think", _said("late"), ())
+    teller.put("1.think", _said("late"), None)
     await teller.told()
     assert [event.payload["summary"] for event in await _events(database, run_id)] == ["late"]
     assert teller.seen_cancelled
+
+
+async def test_what_is_not_told_yet_is_left_to_whoever_ends_the_run(database: Database) -> None:
+    run_id = await stored(database)
+    teller, _ = _teller(database, run_id)
+    teller.put("1.think", _said("first"), None)
+    await teller.told()
+    teller.put_piece("2.answer", "42.")
+    teller.put("2.answer", _said("answered"), None)
+    untold = await teller.untold()
+    async with database.transaction(TENANT) as session:
+        row = await session.get_one(RunRow, run_id, with_for_update=True)
+        assert await RunRepository(session).append_all(row, *untold, ("ended", [(EventKind.ENDED, {})]))
+    events = await _events(database, run_id)
+    assert [event.kind for event in events] == [EventKind.STEP, EventKind.DELTA, EventKind.STEP, EventKind.ENDED]
+    assert [event.sequence for event in events] == [2, 3, 4, 5]

@@ -312,9 +312,13 @@ class RunRepository:
 
     async def append(self, row: RunRow, key: str, events: Sequence[Event]) -> bool:
         """Appends events in order to a run that is locked or new; false when this key's events are there already."""
+        return await self.append_all(row, (key, events))
+
+    async def append_all(self, row: RunRow, *keyed: Keyed) -> bool:
+        """The same with events of several keys; false when all are there already."""
         await self._session.flush()
         run = {"of_run": row.id, "of_tenant": row.tenant_id}
-        for statement, values in _appending_locked(run, (key, events)):
+        for statement, values in _appending_locked(run, *keyed):
             result = await self._session.execute(statement.clause, dict(values))
         before, sequence = row.last_sequence, result.scalar_one()
         set_committed_value(row, "last_sequence", sequence)
