@@ -16,9 +16,9 @@ async def test_runs_and_effects_survive_killed_replicas(tmp_path: Path, postgres
         kills=2,
         kill_seconds=2.0,
         down_seconds=5.0,
-        think_seconds=1.0,
+        think_seconds=2.0,
         heartbeat_seconds=0.5,
-        dead_after_seconds=4.0,
+        dead_after_seconds=5.0,
         limit_seconds=200,
     )
     report = await Chaos(plan, tmp_path, postgres_url).run()
