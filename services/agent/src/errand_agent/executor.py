@@ -67,6 +67,7 @@ _OPEN = ("PENDING", "ENQUEUED", "DELAYED")
 _COUNT_SECONDS = 5.0
 # Counting is done by listing; beyond this the figure only says "many".
 _MOST_COUNTED = 1000
+_INTERNAL = "An internal error ended this run."
 _log = structlog.get_logger(__name__)
 _tracer = tracer(__name__)
 
@@ -256,8 +257,7 @@ class RunExecutor:
         )
         with self._scope(principal, task, tenant_id) as span:
             task = await self._remembering(principal, task)
-            outcome = await self._outcome(task, journal)
-            untold = await journal.settled()
+            outcome, untold = await self._settled(journal, await self._outcome(task, journal))
             await self._end(tenant_id, run_id, outcome, task.history_ids, journal.steps, untold)
             describe_run(span, outcome, self._options.prices)
         return outcome.stop_reason.value
@@ -322,7 +322,15 @@ class RunExecutor:
             return Outcome(reason, error.message)
         except Exception:
             _log.exception("run failed")
-            return Outcome(StopReason.INTERNAL, "An internal error ended this run.")
+            return Outcome(StopReason.INTERNAL, _INTERNAL)
+
+    async def _settled(self, journal: DbosJournal, outcome: Outcome) -> tuple[Outcome, Sequence[Keyed]]:
+        """How the run ends, and what is to be told of it; one whose steps are not remembered ends too."""
+        try:
+            return outcome, await journal.settled()
+        except Exception:
+            _log.exception("a step was not remembered")
+            return Outcome(StopReason.INTERNAL, _INTERNAL, usage=outcome.usage), ()
 
     async def _committed(self, tenant_id: str, run_id: str) -> _Begun | None:
         """The run once its row is committed, which happens after its workflow is started, or never."""
