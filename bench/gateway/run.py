@@ -296,6 +296,9 @@ At a steady {steady_load["rate"]} requests/s, timed from when each was due: p50 
 p99 {steady_load["p99_ms"]} ms. Memory after {first["requests"]:,.0f} requests {first["megabytes"]:.0f} MB,
 after {last["requests"]:,.0f} {last["megabytes"]:.0f} MB ({last["megabytes"] / first["megabytes"] - 1:+.1%}).
 
+Latencies are asked of an idle machine: on a busy one they tell how long a request waits for a processor, which
+the hop beside shows too. Ratios hold on both.
+
 | asked of Errand | | measured |
 |---|---:|---:|
 {asked(figures)}
