@@ -182,7 +182,7 @@ chart-test: setup ## lint the chart and test what it renders
 
 cluster-test: setup ## install into the cluster of KUBECONFIG: upgrade, rollback, kills, scaling, backup under load
 	@test -n "$${KUBECONFIG:-}" || { echo "cluster-test needs KUBECONFIG; ERRAND_IMAGE_LOADER names a command that takes IMAGE DOCKERFILE" >&2; exit 1; }
-	@ERRAND_CLUSTER_TEST=1 $(BIN)/python -m pytest -x -v tests/cluster
+	@ERRAND_CLUSTER_TEST=1 $(BIN)/python -m pytest -v tests/cluster
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache protos/build

@@ -131,6 +131,13 @@ class Release:
                 assert time.monotonic() < until, f"{pod['metadata']['name']} is not started again"
                 time.sleep(0.3)
 
+    def calls(self, pod: str) -> float:
+        """gRPC calls that the pod has served, beside those that ask for its health."""
+        read = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9090/metrics').read().decode())"
+        lines = self.kubectl("exec", pod, "--", "python", "-c", read).splitlines()
+        own = (line for line in lines if line.startswith("rpc_server_requests_total{") and "grpc.health" not in line)
+        return sum(float(line.split()[-1]) for line in own)
+
     def start_pod(
         self,
         name: str,
