@@ -158,9 +158,6 @@ chaos: setup ## 50 runs with side effects on Postgres while a replica is killed 
 bench-telemetry: setup $(WRK) ## what spans cost the gateway, and what happens when nobody takes them
 	@$(BIN)/python -m bench.telemetry --wrk $(WRK) $(BENCH_ARGS)
 
-dashboards-picture: setup $(PROMTOOL) ## draw the dashboards' panels from a real Prometheus that scrapes a busy suite
-	@$(BIN)/python -m tests.e2e.pictures
-
 bench-streams: setup ## streaming runs on one agent process: time to the first event, and 200 at once
 	@$(BIN)/python bench/agent_streams.py $(BENCH_ARGS)
 
