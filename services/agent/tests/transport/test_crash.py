@@ -75,7 +75,8 @@ async def test_a_run_whose_caller_a_drain_sent_away_goes_on(tmp_path: Path, keys
             backend.inference.release.set()
             await process.start()
             async with _connected(process) as stub, asyncio.timeout(60):
-                run = (await stub.RunAgent(asked)).run
+                # The connection may still rest from the refusals of before.
+                run = (await stub.RunAgent(asked, wait_for_ready=True)).run
         process.end()
     assert run.answer == "The result is 42."
     assert list(backend.tools.asked.values()) == [1]
