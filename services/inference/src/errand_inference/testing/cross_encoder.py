@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,9 +21,9 @@ def make_cross_encoder(folder: Path, words: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {word: number for number, word in enumerate((*_SPECIAL, *dict.fromkeys(words)))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - no password
-    tokenizer.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
@@ -36,7 +37,12 @@ def _graph(size: int) -> onnx.ModelProto:
     """Counts the words of both halves and multiplies the counts."""
     counted = np.eye(size, dtype=np.float32)
     counted[: len(_SPECIAL)] = 0.0
-    constants = {"table": counted, "last": np.array([2]), "tokens": np.array([1]), "bias": np.float32([_BIAS])}
+    constants: dict[str, np.ndarray[Any, Any]] = {
+        "table": counted,
+        "last": np.array([2]),
+        "tokens": np.array([1]),
+        "bias": np.array([_BIAS], np.float32),
+    }
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["words"]),
         helper.make_node("Cast", ["token_type_ids"], ["second_flat"], to=TensorProto.FLOAT),
