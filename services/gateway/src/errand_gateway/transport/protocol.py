@@ -18,6 +18,7 @@ _READ_BYTES: Final = 256 * 1024
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's own, which by itself would keep a head without end, however slowly it comes."""
 
+    _has_begun = False
     _head_bytes = 0
     _read_bytes = 0
     _head_ends: asyncio.TimerHandle | None = None
@@ -43,6 +44,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begins to count."""
+        self._has_begun = True
         self._await_head()
         super().on_message_begin()
 
@@ -64,7 +66,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._stop_waiting()
         self._head_bytes = self._read_bytes = 0
-        self._head_ends = self.loop.call_later(HEAD_SECONDS, self._refuse, "The request did not come in time.")
+        self._head_ends = self.loop.call_later(HEAD_SECONDS, self._end_waiting)
+
+    def _end_waiting(self) -> None:
+        if self._has_begun:
+            self._refuse("The request did not come in time.")
+        else:
+            # An answer that nobody asked for would be taken for that of the request which may come next.
+            self.transport.close()
 
     def _stop_waiting(self) -> None:
         if self._head_ends is not None:
