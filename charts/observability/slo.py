@@ -72,7 +72,7 @@ OBJECTIVES = (
     _availability("rag", 0.999),
     _latency("rag", "Search|SearchBatch", 1.0, 0.99),
     _availability("tools", 0.999),
-    _latency("tools", "ExecuteTool", 10.0, 0.99),
+    _latency("tools", "ExecuteTool|ExecuteToolStream", 10.0, 0.99),
 )
 
 

@@ -16,12 +16,14 @@ from tests.e2e.conftest import Suite
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 TENANT = "erased-tenant"
-# What stays: who had it deleted, what was done in its time, and that it is gone. None of it holds content.
+# What stays: who had it deleted, what was done in its time, that it is gone, and for an hour which empty indexes to
+# drop once more. None of it holds content.
 KEPT = {
     ("gateway.db", "tenants"),
     ("gateway.db", "tenant_deletions"),
     ("gateway.db", "audit_log"),
     ("rag.db", "deletion_certificates"),
+    ("rag.db", "jobs"),
 }
 
 
@@ -76,3 +78,6 @@ def test_nothing_of_a_deleted_tenant_is_left(suite: Suite) -> None:
     assert deletion["erased"]["rag"]["documents"] == 1
     assert deletion["erased"]["agent"]["runs"] >= 2
     assert set(_rows(suite)) <= KEPT
+    with closing(sqlite3.connect(f"file:{suite.data_dir / 'rag.db'}?mode=ro", uri=True)) as database:
+        kept = database.execute("SELECT DISTINCT kind, principal_id FROM jobs WHERE tenant_id = ?", [TENANT]).fetchall()
+    assert kept == [("sweep_index", "")]

@@ -134,7 +134,7 @@ class SqlJobs:
                     tenant_id=purge.tenant_id,
                     collection_id=purge.collection_id,
                     document_id="",
-                    principal_id=purge.principal_id,
+                    principal_id="",
                     index=purge.index,
                     delay_seconds=delay_seconds,
                 )
