@@ -21,6 +21,8 @@ QUESTION = "calculate and hold"
 @asynccontextmanager
 async def _connected(process: AgentProcess) -> AsyncIterator[agent_pb2_grpc.AgentServiceStub]:
     async with create_channel(process.target) as channel:
+        # Connections to one address are shared, and may still rest from the refusals of before.
+        await channel.channel_ready()
         yield agent_pb2_grpc.AgentServiceStub(channel)
 
 
@@ -75,8 +77,7 @@ async def test_a_run_whose_caller_a_drain_sent_away_goes_on(tmp_path: Path, keys
             backend.inference.release.set()
             await process.start()
             async with _connected(process) as stub, asyncio.timeout(60):
-                # The connection may still rest from the refusals of before.
-                run = (await stub.RunAgent(asked, wait_for_ready=True)).run
+                run = (await stub.RunAgent(asked)).run
         process.end()
     assert run.answer == "The result is 42."
     assert list(backend.tools.asked.values()) == [1]
