@@ -1,12 +1,12 @@
 """What the tools service costs, beside a bare gRPC hop on the same machine in the same run.
 
-    python bench/tools/run.py [--json]
+    python bench/tools/run.py
 
 Starts the service as its own process on a new SQLite file. The ledger's cost is measured in this process,
-over SQLite and over a real Postgres, with an endpoint that answers at once.
+over SQLite and over a real Postgres, with an endpoint that answers at once. Prints the figures and writes them to
+docs/benchmarks/tools.{json,svg}.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from errand.tools.v1 import tools_pb2, tools_pb2_grpc
 from errand_common import db
 from errand_common.rpc.client import acting_as, create_channel
@@ -39,6 +40,10 @@ from errand_tools.storage.tools import SqlToolStore
 from errand_tools.testing import InMemoryUsageStore, secret_book
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+mpl.use("svg")
+import matplotlib.pyplot as plt
+
+REPORT = Path(__file__).parents[2] / "docs/benchmarks"
 CALLERS = 16
 SCHEMA = {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}
 
@@ -240,19 +245,27 @@ def postgres(folder: Path) -> tuple[Any, str | None]:
     return server, server.get_uri().replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
+def plot(figures: dict[str, float]) -> None:
+    """Calls a second, side by side."""
+    names = [name for name in figures if name.endswith("calls/s")]
+    figure, axes = plt.subplots(figsize=(6.5, 2.2), layout="constrained")
+    bars = axes.barh([name.removesuffix(", calls/s") for name in names], [figures[name] for name in names])
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel(f"calls a second, {CALLERS} callers")
+    figure.savefig(REPORT / "tools.svg", metadata={"Date": None})
+
+
 def main() -> None:
-    """Measures and prints a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    as_json = parser.parse_args().json
+    """Measures, prints and writes."""
     with tempfile.TemporaryDirectory() as folder:
         server, url = postgres(Path(folder) / "pg")
         figures = asyncio.run(measure(Path(folder), url))
         if server is not None:
             server.cleanup()
-    if as_json:
-        print(json.dumps(figures, indent=2))
-        return
+    (REPORT / "tools.json").write_text(json.dumps(figures, indent=2) + "\n")
+    plot(figures)
     for name, figure in figures.items():
         print(f"{name:<48} {figure:>10.2f}")
 
