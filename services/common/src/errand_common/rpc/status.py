@@ -35,6 +35,8 @@ _LONGEST_MESSAGE_BYTES = 1_000
 _LONGEST_VALUE_BYTES = 300
 # gRPC answers RESOURCE_EXHAUSTED to both a full server and a message too large; only the text differs.
 _TOO_LARGE = re.compile(r"message larger than max \(\d+ vs\. (\d+)\)")
+# What grpc.aio says in place of the other side's answer when a call ends while a message is being written to it.
+_ANSWER_LOST = "Internal error from Core"
 
 
 def status_code(error: ErrandError) -> grpc.StatusCode:
@@ -120,5 +122,7 @@ def _from_status(error: grpc.aio.AioRpcError, dependency: str) -> ErrandError:
             field="message",
             limit=too_large[1],
         )
+    if error.details() == _ANSWER_LOST:
+        return Unavailable(dependency)
     make = _BY_STATUS.get(error.code())
     return make(dependency) if make else Internal(f"The {dependency} service failed.")
