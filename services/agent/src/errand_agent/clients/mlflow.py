@@ -17,7 +17,8 @@ from errand_agent.domain.runs import Opinion
 
 DROPPED = counter("agent_assessments_dropped_total", "Feedback that did not reach MLflow; the agent's tables have it")
 # Where MLflow itself takes spans; a collector has other addresses.
-TRACES = "/v1/traces"
+_TRACES = "/v1/traces"
+_SECONDS = 10.0
 _MOST_WAITING = 256
 _CLOSE_SECONDS = 1.0
 # A trace comes some seconds after its run, and MLflow itself may be away for a while.
@@ -142,6 +143,16 @@ async def _to_its_end(work: Awaitable[None]) -> None:
         raise
 
 
+async def open_api(
+    stack: AsyncExitStack, endpoint: str | None, headers: Mapping[str, str], *, seconds: float
+) -> tuple[httpx.AsyncClient, str] | None:
+    """A client of MLflow and its address, None unless spans go to MLflow itself; closed with the stack."""
+    if endpoint is None or not endpoint.endswith(_TRACES):
+        return None
+    http = await stack.enter_async_context(httpx.AsyncClient(headers=dict(headers), timeout=seconds))
+    return http, endpoint.removesuffix(_TRACES)
+
+
 async def open_assessments(
     stack: AsyncExitStack,
     endpoint: str | None,
@@ -150,9 +161,9 @@ async def open_assessments(
     content: ContentPolicy,
 ) -> MlflowAssessments | None:
     """None unless spans go to MLflow itself; closed with the stack."""
-    if endpoint is None or not endpoint.endswith(TRACES):
+    opened = await open_api(stack, endpoint, headers, seconds=_SECONDS)
+    if opened is None:
         return None
-    http = await stack.enter_async_context(httpx.AsyncClient(headers=dict(headers), timeout=10.0))
-    assessments = MlflowAssessments(http, endpoint.removesuffix(TRACES), trace_of, content=content)
+    assessments = MlflowAssessments(*opened, trace_of, content=content)
     stack.push_async_callback(assessments.close)
     return assessments

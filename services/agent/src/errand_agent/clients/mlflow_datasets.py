@@ -15,7 +15,7 @@ import httpx
 import structlog
 from errand_common.telemetry.metrics import counter
 
-from errand_agent.clients.mlflow import TRACES
+from errand_agent.clients.mlflow import open_api
 from errand_agent.domain.examples import Dataset
 
 UNLOGGED = counter("agent_datasets_unlogged_total", "Exports of training data that MLflow was not told of")
@@ -69,7 +69,5 @@ async def open_datasets(
     stack: AsyncExitStack, endpoint: str | None, headers: Mapping[str, str]
 ) -> MlflowDatasets | None:
     """None unless spans go to MLflow itself; closed with the stack."""
-    if endpoint is None or not endpoint.endswith(TRACES):
-        return None
-    http = await stack.enter_async_context(httpx.AsyncClient(headers=dict(headers), timeout=_SECONDS))
-    return MlflowDatasets(http, endpoint.removesuffix(TRACES))
+    opened = await open_api(stack, endpoint, headers, seconds=_SECONDS)
+    return None if opened is None else MlflowDatasets(*opened)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from errand_common.errors import Unavailable
 
-from errand_agent.clients.mlflow import TRACES
+from errand_agent.clients.mlflow import open_api
 from errand_agent.domain.prompts import Registered
 
 _SECONDS = 5.0
@@ -72,7 +72,5 @@ def _tags(thing: Mapping[str, Any]) -> dict[str, str]:
 
 async def open_prompts(stack: AsyncExitStack, endpoint: str | None, headers: Mapping[str, str]) -> MlflowPrompts | None:
     """None unless spans go to MLflow itself; closed with the stack."""
-    if endpoint is None or not endpoint.endswith(TRACES):
-        return None
-    http = await stack.enter_async_context(httpx.AsyncClient(headers=dict(headers), timeout=_SECONDS))
-    return MlflowPrompts(http, endpoint.removesuffix(TRACES))
+    opened = await open_api(stack, endpoint, headers, seconds=_SECONDS)
+    return None if opened is None else MlflowPrompts(*opened)
