@@ -11,6 +11,7 @@ from typing import Any
 import grpc.aio
 import structlog
 from errand_common.db import Database, migrate, new_id, utc_now
+from errand_common.personal_data import PersonalDataPolicy
 from errand_common.rpc.client import create_channel
 from errand_common.tokens import KeySet, TokenSigner, generate_signing_key
 from fastapi import FastAPI
@@ -48,13 +49,7 @@ from errand_gateway.domain.idempotency import Idempotency
 from errand_gateway.domain.keys import Pepper
 from errand_gateway.domain.limits import ConcurrencyLimiter
 from errand_gateway.domain.logins import ProviderLogins
-from errand_gateway.domain.personal_data import (
-    FormMasker,
-    MaskedResponses,
-    Masker,
-    PersonalDataPolicy,
-    Screening,
-)
+from errand_gateway.domain.personal_data import FormMasker, MaskedResponses, Masker, Screening
 from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.records import Recorder

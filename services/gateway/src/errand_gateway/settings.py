@@ -4,13 +4,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from errand_common.personal_data import PersonalDataPolicy
 from errand_common.settings import ServiceSettings
 from pydantic import BaseModel, ConfigDict, Field, FilePath, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from errand_gateway.domain.keys import parse_key
 from errand_gateway.domain.permissions import Role
-from errand_gateway.domain.personal_data import PersonalDataPolicy
 
 Mebibytes = Annotated[int, Field(ge=1, le=1024)]
 

@@ -1,7 +1,8 @@
 """What is found in texts, and what only looks like it."""
 
 import pytest
-from errand_gateway.domain.personal_data import FormMasker, PersonalDataPolicy, Screening, masked
+from errand_common.personal_data import PersonalDataPolicy, masked
+from errand_gateway.domain.personal_data import FormMasker, Screening
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,9 @@ from typing import Final
 
 import spacy
 import tldextract
+from errand_common.personal_data import masked
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry, RecognizerResult
 from presidio_analyzer.nlp_engine import SpacyNlpEngine
-
-from errand_gateway.domain.personal_data import masked
 
 # Below it presidio guesses by nothing but the number of digits.
 _LEAST_SCORE: Final = 0.4

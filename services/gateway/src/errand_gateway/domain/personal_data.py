@@ -10,8 +10,6 @@ from errand_common.personal_data import PersonalDataPolicy, masked
 from errand_gateway.domain.resources import JsonObject
 from errand_gateway.domain.responses import ResponseStore, StoredResponse
 
-__all__ = ["FormMasker", "MaskedResponses", "Masker", "PersonalDataPolicy", "Screening", "masked"]
-
 
 class Masker(Protocol):
     """Finds personal data in texts."""

@@ -5,7 +5,6 @@ what is asked meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from operator import attrgetter
 from typing import Any, Final
 
@@ -15,7 +14,9 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as postgres
 from sqlalchemy.dialects.sqlite.aiosqlite import dialect as sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-_DIALECTS: Final = (postgres(), sqlite())  # type: ignore[no-untyped-call]  # of SQLAlchemy
+_SQLITE: Final = sqlite()
+_DIALECTS: Final = (postgres(), _SQLITE)  # type: ignore[no-untyped-call]  # of SQLAlchemy
+_as_text: Final = UtcDateTime().dialect_impl(_SQLITE).bind_processor(_SQLITE) or str
 
 
 class BulkInsert:
@@ -36,13 +37,13 @@ class BulkInsert:
             return
         rows = [self._values(record) for record in records]
         connection = await session.connection()
-        if connection.dialect.name == sqlite.name:
+        if connection.dialect.name == _SQLITE.name:
             rows = [self._written(row) for row in rows]
         await connection.exec_driver_sql(self._texts[connection.dialect.name], rows)
 
     def _written(self, row: Sequence[Any]) -> tuple[Any, ...]:
-        """As SQLite keeps moments: texts, of UTC."""
+        """As SQLite keeps moments: as texts."""
         values = list(row)
         for place in self._moments:
-            values[place] = values[place].astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+            values[place] = _as_text(values[place])
         return tuple(values)
