@@ -1,10 +1,10 @@
 """Personal data in what tools tell: masked, or held back, before a model, a person or the ledger gets it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from errand_common.personal_data import PersonalDataPolicy, masked
 
-from errand_tools.domain.progress import Progress, Tell
+from errand_tools.domain.progress import Tell
 from errand_tools.domain.tools import SideEffect, Tool, ToolDenied
 
 
@@ -36,6 +36,4 @@ class Screen:
         """Tells the same, masked."""
         if self.policy is PersonalDataPolicy.OFF:
             return tell
-        return lambda progress: tell(
-            Progress(self.text(progress.message), progress.done, progress.total, progress.elapsed_ms)
-        )
+        return lambda progress: tell(replace(progress, message=self.text(progress.message)))
