@@ -97,6 +97,14 @@ def test_a_broken_record_is_no_hash(copy: Path, tmp_path: Path, record: str) -> 
     assert remembered_hash(copy, cache) == found
 
 
+def test_a_cache_that_cannot_be_written_to_costs_only_time(copy: Path, tmp_path: Path) -> None:
+    """As in an image, whose root is read-only; a file in the folder's place cannot be written into by root either."""
+    cache = tmp_path / "cache"
+    cache.write_text("")
+    _with_time(copy, 1_700_000_000)
+    assert remembered_hash(copy, cache) == hash_folder(copy)
+
+
 @pytest.mark.parametrize(
     ("kept", "told"),
     [(-1, r"model\.safetensors is cut off: it has \d+ of \d+ bytes"), (1000, "is cut off"), (0, "is cut off")],

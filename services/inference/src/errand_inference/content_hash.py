@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _HASHED = {".json", ".safetensors", ".bin", ".model"}
@@ -66,4 +67,6 @@ def _write(record: Path, content: object) -> None:
         unfinished.write_text(json.dumps(content), encoding="utf-8")
         os.replace(unfinished, record)
     except OSError:
-        unfinished.unlink(missing_ok=True)
+        # What cannot be written to cannot be cleaned either: a read-only file system refuses even what is not there.
+        with suppress(OSError):
+            unfinished.unlink()
