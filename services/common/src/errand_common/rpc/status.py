@@ -12,7 +12,6 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from errand_common.errors import (
-    Cancelled,
     DeadlineExceeded,
     ErrandError,
     Internal,
@@ -105,7 +104,8 @@ def _error_info(metadata: Iterable[Any]) -> error_details_pb2.ErrorInfo | None:
 _BY_STATUS: Mapping[grpc.StatusCode, Callable[[str], ErrandError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: lambda name: DeadlineExceeded(f"The {name} service did not answer in time."),
-    grpc.StatusCode.CANCELLED: lambda _: Cancelled("The call was cancelled."),
+    # Who cancels a call here gets no answer to it, and a handler tells its reason: this is a server that ended.
+    grpc.StatusCode.CANCELLED: Unavailable,
     grpc.StatusCode.UNIMPLEMENTED: lambda name: Unsupported(f"The {name} service does not offer this.", feature=name),
     grpc.StatusCode.RESOURCE_EXHAUSTED: lambda name: Overloaded(
         f"The {name} service is overloaded.", retry_after_seconds=1.0
