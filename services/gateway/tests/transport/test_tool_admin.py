@@ -150,23 +150,30 @@ async def test_a_tool_is_changed_only_at_the_version_seen(gateway: RunningGatewa
 
 
 @pytest.mark.parametrize(
-    ("kind", "binding", "shown"),
+    ("kind", "binding", "shown", "side_effect"),
     [
-        ("python", {"code": "id + 1"}, {"code": "id + 1"}),
-        ("wasm", {"module": "AGFzbQ==", "memory_mib": 8}, {"sha256": "", "memory_mib": 8}),
+        ("python", {"code": "id + 1"}, {"code": "id + 1"}, "none"),
+        ("wasm", {"module": "AGFzbQ==", "memory_mib": 8}, {"sha256": "", "memory_mib": 8}, "none"),
         (
             "grpc",
             {"target": "a.example:443", "method": "shop.v1.Orders/Get"},
             {"target": "a.example:443", "method": "shop.v1.Orders/Get", "plaintext": False, "auth": None},
+            "ask",
         ),
     ],
 )
 async def test_tools_of_every_kind_are_registered(
-    gateway: RunningGateway, name: str, kind: str, binding: dict[str, object], shown: dict[str, object]
+    gateway: RunningGateway,
+    name: str,
+    kind: str,
+    binding: dict[str, object],
+    shown: dict[str, object],
+    side_effect: str,
 ) -> None:
-    body = {"name": name, "description": "Does it.", "side_effect": "none", kind: binding}
+    body = {"name": name, "description": "Does it.", kind: binding}
     made = (await gateway.http.post("/api/v1/tools", json=body)).json()
     assert (made["kind"], made[kind], made["http"]) == (kind, shown, None)
+    assert made["side_effect"] == side_effect, "what was not said: code that reaches nothing outside changes nothing"
     found = (await gateway.http.get("/api/v1/tools", params={"kind": kind, "query": "does it"})).json()["items"]
     assert [tool["name"] for tool in found] == [name]
     assert (await gateway.http.delete(f"/api/v1/tools/{name}")).status_code == 204

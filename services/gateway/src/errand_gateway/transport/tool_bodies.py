@@ -204,7 +204,12 @@ class ToolDefinition(Body):
     wasm: WasmModule | None = None
     python: PythonCode | None = None
     timeout_ms: Annotated[int, Field(ge=1, le=300_000)] = 10_000
-    side_effect: SideEffect = SideEffect.ASK
+    side_effect: Annotated[
+        SideEffect | None,
+        Field(
+            description="Left out, it is `none` for wasm and python, which reach nothing outside, and `ask` for others."
+        ),
+    ] = None
     policy: ToolPolicy = ToolPolicy.AUTO
     reconcile_tool: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,128}$")] = ""
     limits: Limits = Limits()
@@ -247,7 +252,7 @@ class ToolDefinition(Body):
             kind=ToolKind.UNKNOWN,
             enabled=True,
             timeout_ms=self.timeout_ms,
-            side_effect=self.side_effect,
+            side_effect=self.side_effect or self._unsaid_side_effect,
             policy=self.policy,
             http=self.http.binding() if self.http else None,
             grpc=self.grpc.binding() if self.grpc else None,
@@ -267,6 +272,10 @@ class ToolDefinition(Body):
     def module(self) -> bytes:
         """The WebAssembly module; empty for none."""
         return self.wasm.content if self.wasm else b""
+
+    @property
+    def _unsaid_side_effect(self) -> SideEffect:
+        return SideEffect.NONE if self.wasm or self.python else SideEffect.ASK
 
 
 class NewTool(ToolDefinition):

@@ -325,11 +325,11 @@ def _check_side_effect(tool: Tool) -> None:
     kind = _kind(tool)
     if kind in _PURE and tool.side_effect is not SideEffect.NONE:
         raise InvalidArgument(
-            f"a {kind} tool reaches nothing outside: its side effect is NONE", field="tool.side_effect", rule="pure"
+            f"a {kind} tool reaches nothing outside: its side effect is `none`", field="tool.side_effect", rule="pure"
         )
     if kind in _KEYLESS and tool.side_effect is SideEffect.IDEMPOTENT:
         raise InvalidArgument(
-            f"a {kind} tool sends no idempotency key; use NONE, RECONCILE or ASK",
+            f"a {kind} tool sends no idempotency key; use `none`, `reconcile` or `ask`",
             field="tool.side_effect",
             rule="keyless",
         )
