@@ -1,4 +1,4 @@
-"""Bundled databases and two of each service: upgrade, rollback, kills, scaling, network, backup."""
+"""Bundled databases and two of each service: upgrade, rollback, kills, scaling, network."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def test_no_run_was_lost(standard: Release) -> None:
     """All that the kills interrupted was taken up and ended by itself."""
     open_runs = "SELECT count(*) FROM agent.runs WHERE state IN ('QUEUED', 'RUNNING')"
     until = time.monotonic() + 120
-    while (left := _query(standard, open_runs)) != "0":
+    while (left := query(standard, open_runs)) != "0":
         assert time.monotonic() < until, f"{left} runs never end"
         time.sleep(2)
-    ended = _query(standard, "SELECT stop_reason, count(*) FROM agent.runs GROUP BY stop_reason").split()
+    ended = query(standard, "SELECT stop_reason, count(*) FROM agent.runs GROUP BY stop_reason").split()
     standard.log.say(f"runs after the kills, by stop reason: {ended}")
 
 
@@ -129,26 +129,6 @@ def test_load_brings_a_replica_and_calm_takes_it_away(standard: Release) -> None
     standard.log.say(f"scaling: second tools pod gone {time.monotonic() - begin:.1f} s after the load ended")
 
 
-def test_a_backup_can_be_restored(standard: Release) -> None:
-    standard.kubectl("delete", "job", "backup-now", "restore-now", "--ignore-not-found")
-    standard.kubectl("create", "job", "backup-now", "--from=cronjob/errand-backup")
-    standard.kubectl("wait", "--for=condition=complete", "job/backup-now", "--timeout=240s")
-    said = standard.kubectl("logs", "job/backup-now", "--all-containers")
-    assert "backup /backup/" in said
-    assert "vectors.jsonl.gz" in said
-    # Only the runs of the backup are counted: others may come in at any time.
-    newest = _query(standard, "SELECT max(id) FROM agent.runs")
-    count = f"SELECT count(*) FROM agent.runs WHERE id <= '{newest}'"
-    before = _query(standard, count)
-    _query(standard, f"DELETE FROM agent.runs WHERE id <= '{newest}'")
-    assert _query(standard, count) == "0"
-    standard.kubectl("create", "job", "restore-now", "--from=cronjob/errand-restore")
-    standard.kubectl("wait", "--for=condition=complete", "job/restore-now", "--timeout=240s")
-    assert _query(standard, count) == before
-    standard.log.say(f"backup: {said.strip()}; {before} runs deleted and restored")
-    assert "ok     chat: " in standard.helm("test", "errand", "--logs")
-
-
-def _query(release: Release, sql: str) -> str:
+def query(release: Release, sql: str) -> str:
     command = ["exec", "errand-postgres-0", "--", "psql", "-h", "/tmp", "-U", "postgres", "-At", "errand", "-c", sql]
     return release.kubectl(*command).strip()

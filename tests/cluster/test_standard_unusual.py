@@ -1,4 +1,4 @@
-"""What seldom happens to a release: a canary beside its stable pods, databases that crash, a node that restarts."""
+"""What seldom happens to a release: a restore, a canary, databases that crash, a node that restarts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,33 @@ import time
 import pytest
 
 from tests.cluster.cluster import Release
-from tests.cluster.test_standard import RATE, SETS
+from tests.cluster.test_standard import RATE, SETS, query
+from tests.e2e.conftest import Suite
 
 pytestmark = pytest.mark.timeout(1800)
+
+
+def test_a_backup_can_be_restored(standard: Release, suite: Suite) -> None:
+    standard.kubectl("delete", "job", "backup-now", "restore-now", "--ignore-not-found")
+    standard.kubectl("create", "job", "backup-now", "--from=cronjob/errand-backup")
+    standard.kubectl("wait", "--for=condition=complete", "job/backup-now", "--timeout=240s")
+    said = standard.kubectl("logs", "job/backup-now", "--all-containers")
+    assert "backup /backup/" in said
+    assert "vectors.jsonl.gz" in said
+    assert "dump of 0 collections" not in said, "the requests before have ingested a document"
+    # Only the runs of the backup are counted: others may come in at any time.
+    newest = query(standard, "SELECT max(id) FROM agent.runs")
+    count = f"SELECT count(*) FROM agent.runs WHERE id <= '{newest}'"
+    before = query(standard, count)
+    query(standard, f"DELETE FROM agent.runs WHERE id <= '{newest}'")
+    assert query(standard, count) == "0"
+    standard.kubectl("create", "job", "restore-now", "--from=cronjob/errand-restore")
+    standard.kubectl("wait", "--for=condition=complete", "job/restore-now", "--timeout=240s")
+    assert query(standard, count) == before
+    standard.log.say(f"backup: {said.strip()}; {before} runs deleted and restored")
+    assert "ok     chat: " in standard.helm("test", "errand", "--logs")
+    found = suite.http.post("/api/v1/search", json={"query": "opening hours of the cafeteria"}).json()
+    assert "11:30" in found["hits"][0]["text"]
 
 
 def test_a_canary_takes_calls_beside_the_stable_pods(standard: Release) -> None:
