@@ -107,6 +107,14 @@ contract: setup ## the gateway's answers against its OpenAPI description: thousa
 	@ERRAND_CONTRACT_PHASES=examples,coverage,fuzzing ERRAND_CONTRACT_EXAMPLES=20 \
 	$(BIN)/python -m pytest -q services/gateway/tests/transport/test_contract.py -k as_described
 
+VLLM := .cache/vllm
+$(VLLM)/.set-up: bench/inference/vllm.txt
+	@echo "installing vLLM's build for CPUs (3 GB) …"
+	@$(PYTHON) -m venv $(VLLM) && $(VLLM)/bin/pip install --quiet --no-deps -r bench/inference/vllm.txt && touch $@
+
+vllm-test: setup $(VLLM)/.set-up ## engine and service on a real vLLM, as a server and in process (three minutes)
+	@$(BIN)/python services/inference/tests/run_vllm.py --python $(VLLM)/bin/python $(TEST_ARGS)
+
 eval: setup ## score the bundled model through the real service
 	@$(BIN)/python tests/evaluate.py $(EVAL_ARGS)
 

@@ -30,6 +30,9 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(shared_folder: Path) -> Path:
     """Gemma 3 with random weights and a byte-level tokenizer that has the control tokens."""
+    if given := os.environ.get("ERRAND_TEST_MODEL"):
+        # Built before: where another vLLM serves the same files, or another transformers would write others.
+        return Path(given)
 
     def build(folder: Path) -> None:
         from errand_inference.testing.random_model import SHAPES, build_random_model  # noqa: PLC0415 - loads torch

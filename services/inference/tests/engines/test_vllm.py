@@ -30,23 +30,25 @@ TOOLS = (ToolDeclaration("rest", "Rests.", {}),)
 
 
 class Completions(Provider):
-    """Streams `said` token by token, as vLLM does."""
+    """Streams `said` token by token, as vLLM does: what its cache saved comes last, in an event of its own."""
 
     tokenizer: Tokenizer
     said: str = SAID + END_TURN
     tells_ids: bool = True
+    ending: str = "stop"
 
     def events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ids: list[int] = self.tokenizer.encode(self.said, add_special_tokens=False).ids
         made = ids[: body["max_tokens"]]
         for number, id in enumerate(made, start=1):
             ended = id in body["stop_token_ids"]
-            reason = "stop" if ended else "length" if number == body["max_tokens"] else None
+            reason = self.ending if ended else "length" if number == body["max_tokens"] else None
             choice: dict[str, Any] = {"index": 0, "text": "?", "finish_reason": reason}
             choice |= {"token_ids": [id]} if self.tells_ids else {}
             choice |= {"logprobs": {"token_logprobs": [-0.5]}} if "logprobs" in body else {}
-            usage = {"prompt_tokens": len(body["prompt"]), "prompt_tokens_details": {"cached_tokens": 16}}
-            yield {"choices": [choice], "usage": usage}
+            yield {"choices": [choice]}
+        usage = {"prompt_tokens": len(body["prompt"]), "prompt_tokens_details": {"cached_tokens": 16}}
+        yield {"choices": [], "usage": usage}
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ async def test_it_is_sent_ids_and_a_grammar_and_what_it_tells_becomes_text(
     deltas = await collect(engine, grammar=grammar, temperature=0.7, top_p=0.9, seed=5, logprobs=True)
     assert "".join(delta.text for delta in deltas) == SAID
     assert deltas[-1].finish is Finish.STOP
-    assert {delta.cached_tokens for delta in deltas} == {16}
+    assert deltas[-1].cached_tokens == 16
     assert [entry.logprob for delta in deltas for entry in delta.logprobs] == [-0.5] * len(deltas)
     (body,) = server.asked
     rendered = render_prompt(PromptInput((UserMessage("Hello"),), TOOLS))
@@ -85,6 +87,21 @@ async def test_it_is_sent_ids_and_a_grammar_and_what_it_tells_becomes_text(
     assert {delta.prompt_tokens for delta in deltas} == {len(body["prompt"])}
     assert body["structured_outputs"] == {"grammar": to_ebnf(grammar)}
     assert (body["model"], body["temperature"], body["top_p"], body["seed"]) == ("tiny", 0.7, 0.9, 5)
+
+
+async def test_what_the_models_files_recommend_is_not_drawn_by(engine: VllmServerEngine, server: Completions) -> None:
+    await collect(engine, temperature=1.0)
+    (body,) = server.asked
+    assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("ending", ["abort", "error"])
+async def test_an_answer_that_the_server_gave_up_is_no_answer(
+    engine: VllmServerEngine, server: Completions, ending: str
+) -> None:
+    server.ending = ending
+    with pytest.raises(Unavailable, match=ending):
+        await collect(engine)
 
 
 async def test_length_and_stop_texts_end_it(engine: VllmServerEngine) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from errand_inference.domain.engine import Delta, Finish, TokenLogprob
+from errand_inference.engines.encoding import PromptTokenizer
+
 _UNFINISHED = "\ufffd"
 # A character has at most four bytes, so at most that many byte tokens can still be waiting for others.
 _LONGEST_CHARACTER = 4
@@ -76,3 +79,24 @@ class IncrementalDecoder:
                     begun = length
                     break
         return begun
+
+
+class DeltaReader:
+    """Makes the deltas of one generation from its token ids."""
+
+    def __init__(self, tokenizer: PromptTokenizer, stop: Sequence[str], prompt_tokens: int) -> None:
+        self._tokenizer, self._prompt_tokens = tokenizer, prompt_tokens
+        self._stop_ids = tokenizer.stop_ids()
+        self._decoder = IncrementalDecoder(tokenizer.decode, stop)
+
+    def delta(
+        self, ids: Sequence[int], finish: Finish | None, *, cached_tokens: int = 0, logprobs: Sequence[float] = ()
+    ) -> Delta:
+        """What the next ids say; `finish` is the engine's, unless a stop text comes before it."""
+        text = self._decoder.feed([id for id in ids if id not in self._stop_ids], last=finish is not None)
+        told = tuple(
+            TokenLogprob(self._tokenizer.decode([id]), min(0.0, logprob))
+            for id, logprob in zip(ids, logprobs, strict=False)
+        )
+        finish = Finish.STOP if self._decoder.stopped else finish
+        return Delta(text, len(ids), finish, self._prompt_tokens, cached_tokens, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from array import array
 from collections import OrderedDict
@@ -14,6 +15,8 @@ from errand_inference.domain.format import BOS, END_TURN, START_TURN, STOP_TOKEN
 # Together at most 16 MB.
 _PREFIXES_KEPT = 256
 _LONGEST_PREFIX_CHARACTERS = 32_768
+# A longer prompt is read in a thread: it would hold up every other request for milliseconds.
+_LONG_CHARACTERS = 20_000
 _PROBE = f"{BOS}{START_TURN}developer\n The text before{END_TURN}", f"\n{START_TURN}user\n and the text after"
 
 
@@ -40,6 +43,12 @@ class PromptTokenizer:
         if not found:
             raise RuntimeError(f"the tokenizer knows none of {', '.join(STOP_TOKENS)}")
         return found
+
+    async def ids(self, prompt: str) -> list[int]:
+        """Like `encode`, without holding up the event loop."""
+        if len(prompt) > _LONG_CHARACTERS:
+            return await asyncio.to_thread(self.encode, prompt)
+        return self.encode(prompt)
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's ids; control tokens in it are read as such."""

@@ -23,8 +23,8 @@ from errand_common.errors import ErrandError, InvalidArgument, Unavailable
 from tokenizers import Tokenizer
 
 from errand_inference.domain.dialects import to_ebnf
-from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, TokenLogprob, room_for
-from errand_inference.engines.decoding import IncrementalDecoder
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
+from errand_inference.engines.decoding import DeltaReader
 from errand_inference.engines.encoding import PromptTokenizer
 from errand_inference.engines.launch import launch
 from errand_inference.engines.wire import (
@@ -35,15 +35,12 @@ from errand_inference.engines.wire import (
     Failed,
     LoadFailed,
     OpenVinoOptions,
-    Output,
     Start,
 )
 
 _LOADING_SECONDS = 300.0
 _CLOSING_SECONDS = 5.0
 _RESTARTS_SECONDS = (0.0, 1.0, 4.0)
-# A longer prompt is read in a thread: it would hold up every other request for milliseconds.
-_LONG_CHARACTERS = 20_000
 _REJECTIONS_KEPT = 256
 _PROCESS_ENDED = "the engine process ended"
 _log = structlog.get_logger(__name__)
@@ -270,29 +267,25 @@ class OpenVinoEngine:
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Raises InvalidArgument when the prompt leaves no room or the grammar is not accepted."""
-        ids = await self._encode(request.prompt)
+        ids = await self._tokenizer.ids(request.prompt)
         start = self._start(request, ids)
         if start.ebnf in self._rejected:
             raise _rejection(self._rejected[start.ebnf])
         reader = _Reader(asyncio.get_running_loop(), asyncio.Queue())
-        decoder = IncrementalDecoder(self._tokenizer.decode, request.stop)
+        deltas = DeltaReader(self._tokenizer, request.stop, len(ids))
         self._worker.start(start, reader)
         try:
             while True:
                 event = await reader.output.get()
                 if isinstance(event, Failed):
                     raise self._error(event, start.ebnf)
-                delta = self._delta(event, decoder, len(ids))
+                finish = Finish(event.finish) if event.finish else None
+                delta = deltas.delta(event.ids, finish, cached_tokens=event.cached_tokens, logprobs=event.logprobs)
                 yield delta
                 if delta.finish:
                     return
         finally:
             self._worker.cancel(start.id)
-
-    async def _encode(self, prompt: str) -> list[int]:
-        if len(prompt) > _LONG_CHARACTERS:
-            return await asyncio.to_thread(self._tokenizer.encode, prompt)
-        return self._tokenizer.encode(prompt)
 
     def _start(self, request: EngineRequest, ids: list[int]) -> Start:
         return Start(
@@ -316,16 +309,6 @@ class OpenVinoEngine:
         if len(self._rejected) > _REJECTIONS_KEPT:
             self._rejected.popitem(last=False)
         return _rejection(event.message)
-
-    def _delta(self, event: Output, decoder: IncrementalDecoder, prompt_tokens: int) -> Delta:
-        finish = Finish(event.finish) if event.finish else None
-        text = decoder.feed([id for id in event.ids if id not in self._stop_ids], last=finish is not None)
-        finish = Finish.STOP if decoder.stopped else finish
-        told = tuple(
-            TokenLogprob(self._tokenizer.decode([id]), logprob)
-            for id, logprob in zip(event.ids, event.logprobs, strict=False)
-        )
-        return Delta(text, len(event.ids), finish, prompt_tokens, event.cached_tokens, told)
 
     async def close(self) -> None:
         """Ends the process; running generations fail with Unavailable."""

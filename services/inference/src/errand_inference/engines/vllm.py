@@ -6,22 +6,22 @@ other engine. The two differ in who starts vLLM and in how it is reached, and in
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from errand_common.errors import Unavailable
 from tokenizers import Tokenizer
 
 from errand_inference.domain.dialects import to_ebnf
-from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, TokenLogprob, room_for
-from errand_inference.engines.decoding import IncrementalDecoder
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
+from errand_inference.engines.decoding import DeltaReader
 from errand_inference.engines.encoding import PromptTokenizer
 
-# A longer prompt is read in a thread: it would hold up every other request for milliseconds.
-_LONG_CHARACTERS = 20_000
+# vLLM's words for an end; others (abort, error) mean that the output is not whole.
+_FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH, "repetition": Finish.STOP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Tokens of one generation. `finish` is vLLM's word for why it ended, empty while it goes on."""
+    """Tokens of one generation. `finish` is vLLM's word for why it ended, empty while it goes on.
+
+    `cached_tokens` may be told with the last ones only.
+    """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] = ()
@@ -88,21 +91,15 @@ class VllmEngine:
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Raises InvalidArgument when the prompt leaves no room or the grammar is not accepted."""
-        ids = await self._encode(request.prompt)
-        decoder = IncrementalDecoder(self._tokenizer.decode, request.stop)
-        cached = 0
+        ids = await self._tokenizer.ids(request.prompt)
+        deltas, cached = DeltaReader(self._tokenizer, request.stop, len(ids)), 0
         async with aclosing(self._vllm.tokens(self._asked(request, ids))) as tokens:
             async for told in tokens:
                 cached = told.cached_tokens or cached
-                delta = self._delta(told, decoder, len(ids), cached)
+                delta = deltas.delta(told.ids, _finish(told), cached_tokens=cached, logprobs=told.logprobs)
                 yield delta
                 if delta.finish:
                     return
-
-    async def _encode(self, prompt: str) -> list[int]:
-        if len(prompt) > _LONG_CHARACTERS:
-            return await asyncio.to_thread(self._tokenizer.encode, prompt)
-        return self._tokenizer.encode(prompt)
 
     def _asked(self, request: EngineRequest, ids: list[int]) -> Asked:
         return Asked(
@@ -116,16 +113,13 @@ class VllmEngine:
             logprobs=request.logprobs,
         )
 
-    def _delta(self, told: Told, decoder: IncrementalDecoder, prompt_tokens: int, cached_tokens: int) -> Delta:
-        finish = (Finish.LENGTH if told.finish == "length" else Finish.STOP) if told.finish else None
-        text = decoder.feed([id for id in told.ids if id not in self._stop_ids], last=finish is not None)
-        finish = Finish.STOP if decoder.stopped else finish
-        logprobs = tuple(
-            TokenLogprob(self._tokenizer.decode([id]), min(0.0, logprob))
-            for id, logprob in zip(told.ids, told.logprobs, strict=False)
-        )
-        return Delta(text, len(told.ids), finish, prompt_tokens, cached_tokens, logprobs)
-
     async def close(self) -> None:
         """Ends what runs."""
         await self._vllm.close()
+
+
+def _finish(told: Told) -> Finish | None:
+    """Raises Unavailable for an output that vLLM gave up."""
+    if told.finish and told.finish not in _FINISHES:
+        raise Unavailable("model", f"The generation failed: vLLM ended it ({told.finish}).")
+    return _FINISHES.get(told.finish)

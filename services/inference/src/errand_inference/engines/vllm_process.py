@@ -14,10 +14,14 @@ from errand_common.errors import InvalidArgument, Unavailable
 
 from errand_inference.engines.vllm import Asked, Told
 
-# Read when vllm is imported: it counts its users over the network otherwise.
-os.environ.update({"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"})
+# Read when vllm is imported: it counts its users over the network otherwise, and writes lines that are no JSON
+# between the service's.
+os.environ.update({"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CONFIGURE_LOGGING": "0"})
 
 from vllm import AsyncEngineArgs, SamplingParams
+from vllm.config import StructuredOutputsConfig
+from vllm.exceptions import VLLMClientError
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -39,7 +43,11 @@ class VllmProcess:
             max_num_seqs=batch,
             kv_cache_memory_bytes=kv_cache_gigabytes * 2**30,
             enable_prefix_caching=True,
+            # On a CPU a request with a seed whose prompt is read in pieces ends vLLM 0.32 ("does not use offset").
+            enable_chunked_prefill=False if current_platform.is_cpu() else None,
             logprobs_mode="processed_logprobs",
+            # The one that reads our grammars: by itself vLLM stays with whichever accepts the first.
+            structured_outputs_config=StructuredOutputsConfig(backend="xgrammar"),
             disable_log_stats=True,
             enable_log_requests=False,
         )
@@ -60,8 +68,10 @@ class VllmProcess:
                     yield _told(output)
         except (EngineDeadError, EngineGenerateError) as error:
             raise Unavailable("model", "The generation failed: vLLM's engine ended by an error.") from error
-        except ValueError as error:
+        except (VLLMClientError, ValueError) as error:
             reason = next(iter(str(error).splitlines()), "")[:300]
+            if not asked.ebnf:
+                raise InvalidArgument(f"messages: vLLM refused the request ({reason}).", field="messages") from error
             raise InvalidArgument(
                 f"tools: the grammar of this request is not accepted ({reason}).", field="tools"
             ) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +36,26 @@ class VllmServer:
 
     async def tokens(self, asked: Asked) -> AsyncGenerator[Told, None]:
         """Raises InvalidArgument for what is refused, a grammar most likely, and Unavailable for a broken stream."""
-        ended = False
+        last: Told | None = None
+        cached = 0
         try:
             async with aclosing(self._provider.events(_PATH, self._body(asked))) as events:
                 async for event in events:
+                    cached = _cached_tokens(event) or cached
                     for told in _read(event):
-                        ended = ended or bool(told.finish)
-                        yield told
+                        if told.finish:
+                            last = told
+                        else:
+                            yield told
         except InvalidArgument as error:
             if not asked.ebnf:
                 raise
             message = "tools: the grammar of this request is not accepted by the model's server."
             raise InvalidArgument(message, field="tools") from error
-        if not ended:
+        if last is None:
             raise Unavailable("model", "The model's server broke off its answer.")
+        # Only now: what the cache saved is told after the end, and a stream that is read out leaves its connection.
+        yield replace(last, cached_tokens=cached)
 
     def _body(self, asked: Asked) -> dict[str, Any]:
         return {
@@ -57,10 +64,14 @@ class VllmServer:
             "max_tokens": asked.max_tokens,
             "temperature": asked.temperature,
             "top_p": asked.top_p,
+            # Said, as the server takes what is not said from the model's generation_config.json (Gemma's: top_k 64).
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
             "stop_token_ids": list(asked.stop_ids),
             "return_token_ids": True,
             "stream": True,
-            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+            "stream_options": {"include_usage": True},
             **({} if asked.seed is None else {"seed": asked.seed}),
             **({"logprobs": 0} if asked.logprobs else {}),
             **({"structured_outputs": {"grammar": asked.ebnf}} if asked.ebnf else {}),
@@ -87,12 +98,20 @@ def _read(event: Any) -> list[Told]:
     try:
         if event.get("error"):
             raise Unavailable("model", "The model's server failed while it answered.")
-        return [_told(choice, event.get("usage") or {}) for choice in event.get("choices") or ()]
+        return [_told(choice) for choice in event.get("choices") or ()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable() from error
 
 
-def _told(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> Told:
+def _cached_tokens(event: Any) -> int:
+    """Zero where none are told: vLLM does only when it is started with `--enable-prompt-tokens-details`."""
+    try:
+        return int(((event.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise unreadable() from error
+
+
+def _told(choice: Mapping[str, Any]) -> Told:
     ids = choice.get("token_ids")
     if ids is None:
         # An older server, or another than vLLM: text alone would lose the control tokens.
@@ -101,5 +120,4 @@ def _told(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> Told:
         ids=tuple(map(int, ids)),
         logprobs=tuple(map(float, (choice.get("logprobs") or {}).get("token_logprobs") or ())),
         finish=str(choice.get("finish_reason") or ""),
-        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
     )
