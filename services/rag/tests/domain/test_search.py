@@ -58,13 +58,13 @@ class Library:
         terms: Sequence[str],
         limit: int,
         where: Filter | None = None,
-    ) -> list[tuple[Passage, float]]:
+    ) -> Mapping[str, float]:
         scored = [
-            (row, float(sum(term in row.text.lower() for term in terms)))
+            (row.chunk_id, float(sum(term in row.text.lower() for term in terms)))
             for row in self.rows.values()
             if row.collection_id in collection_ids
         ]
-        return sorted((pair for pair in scored if pair[1]), key=lambda pair: -pair[1])[:limit]
+        return dict(sorted((pair for pair in scored if pair[1]), key=lambda pair: -pair[1])[:limit])
 
     async def by_ids(
         self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None

@@ -11,7 +11,7 @@ from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.jobs import SqlJobs
 from errand_rag.storage.passages import SqlPassages
-from errand_rag.testing.records import ingested, make_collection, upload_of
+from errand_rag.testing.records import ingested, make_collection, passages_with, upload_of
 
 
 class Library:
@@ -32,7 +32,7 @@ class Library:
         await self.documents.complete("acme", ingested(document.id, *texts), principal_id="u")
 
     async def words(self, word: str) -> list[str]:
-        return [p.text for p, _ in await self.passages.by_keywords("acme", [self.id], [word], 10)]
+        return [p.text for p in await passages_with(self.passages, [self.id], [word], 10)]
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ async def test_a_ready_document_keeps_text_that_offsets_point_into(library: Libr
     document, _ = await library.add("a.txt", "raw")
     await library.finish(document, "First passage.", "Second passage.")
     text = await library.documents.clean_text("acme", document.id)
-    for passage, _ in await library.passages.by_keywords("acme", [library.id], ["passage"], 10):
+    for passage in await passages_with(library.passages, [library.id], ["passage"], 10):
         assert passage.text == text[passage.start : passage.end]
     ready = await library.documents.get("acme", document.id)
     assert (ready.state, ready.progress_percent, ready.chunk_count, ready.title) == (
@@ -158,7 +158,7 @@ async def test_another_tenant_sees_and_changes_nothing(library: Library) -> None
         with pytest.raises(NotFound):
             await call
     assert not await library.documents.progress("other", document.id, 5)
-    assert await library.passages.by_keywords("other", [library.id], ["one"], 10) == []
+    assert not await library.passages.by_keywords("other", [library.id], ["one"], 10)
     assert (await library.documents.list_page("other", library.id, size=5, position=None)).items == ()
 
 

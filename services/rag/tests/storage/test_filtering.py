@@ -9,7 +9,7 @@ from errand_rag.domain.models import Quota
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.passages import SqlPassages
-from errand_rag.testing.records import ingested, make_collection, upload_of
+from errand_rag.testing.records import ingested, make_collection, passages_with, upload_of
 
 BOOKS: dict[str, dict[str, MetadataValue]] = {
     "a": {"year": 2020.0, "lang": "en", "draft": False, "price": 9.5},
@@ -64,11 +64,11 @@ CASES: list[tuple[Filter, str]] = [
 
 
 async def test_each_filter_holds_for_its_documents_on_every_way(shelf: str, passages: SqlPassages) -> None:
-    everything = [p.chunk_id for p, _ in await passages.by_keywords("acme", [shelf], ["whale"], 10)]
+    everything = list(await passages.by_keywords("acme", [shelf], ["whale"], 10))
     assert len(everything) == len(BOOKS)
     for where, wanted in CASES:
-        by_words = await passages.by_keywords("acme", [shelf], ["whale"], 10, where)
-        assert "".join(sorted(p.filename[0] for p, _ in by_words)) == wanted, where
+        by_words = await passages_with(passages, [shelf], ["whale"], 10, where)
+        assert "".join(sorted(p.filename[0] for p in by_words)) == wanted, where
         by_ids = await passages.by_ids("acme", [shelf], everything, where)
         assert "".join(sorted(p.filename[0] for p in by_ids.values())) == wanted, where
         named = await passages.documents_matching("acme", [shelf], where, 10)
@@ -92,7 +92,7 @@ async def test_chunks_around_a_passage(
     collection = await make_collection(collections, "long")
     document, _ = await documents.add("acme", upload_of(collection, "l", "l"), principal_id="u", quota=Quota(9, 0))
     await documents.complete("acme", ingested(document.id, *(f"word{n}" for n in range(6))), principal_id="u")
-    ((hit, _),) = await passages.by_keywords("acme", [collection.id], ["word2"], 1)
+    (hit,) = await passages_with(passages, [collection.id], ["word2"], 1)
     around = await passages.around("acme", [hit], 1)
     assert sorted(p.text for p in around) == ["word1", "word2", "word3"]
     assert not await passages.around("other", [hit], 1)

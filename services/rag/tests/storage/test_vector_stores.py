@@ -112,6 +112,17 @@ async def test_chunks_are_listed_with_their_documents_and_removed_one_by_one(sto
     assert await store.existing(COLLECTION, ["c1", "c2"]) == {"c2"}
 
 
+async def test_all_generations_of_an_index_are_listed_and_no_other(store: VectorStore) -> None:
+    names = (COLLECTION, f"{COLLECTION}-g1", f"{COLLECTION}-g12", "col_other", f"{COLLECTION}8-g1")
+    for name in names:
+        await store.upsert(name, [entry("a", "red")])
+    assert await store.indexes(COLLECTION) == frozenset(names[:3])
+    for name in names[1:]:
+        await store.drop(name)
+    assert await store.indexes(COLLECTION) == {COLLECTION}
+    assert await store.indexes("col_other") == frozenset()
+
+
 async def test_the_same_id_again_replaces(store: VectorStore) -> None:
     await store.upsert(COLLECTION, [entry("a", "red")])
     await store.upsert(COLLECTION, [entry("a", "blue")])

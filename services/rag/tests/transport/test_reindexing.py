@@ -183,6 +183,27 @@ async def test_reconciling_embeds_what_is_missing_and_removes_what_is_dead(
     assert (await client.search("hotel", "shelf", mode=VECTOR)).hits
 
 
+async def test_reconciling_drops_indexes_that_a_restored_store_has_back(
+    client: RagClient, vectors: ChromaVectorStore
+) -> None:
+    await client.ingest("shelf", "a.txt", "A hotel.")
+    index = (await shelf(client)).id
+    ghost = VectorEntry("chk_ghost", "doc_ghost", HashingEmbedder(64).vector("ghost"))
+    for name in (f"{index}-g7", f"{index}0-g1"):  # a generation of this collection, and another collection's
+        await vectors.upsert(name, [ghost])
+    assert (await reconcile(client, dry_run=True)).dead_vectors == 1
+    assert await vectors.count(f"{index}-g7") == 1
+    assert (await reconcile(client)).dead_vectors == 1
+
+    async def dropped() -> bool:
+        return await vectors.indexes(index) == {index}
+
+    await until(dropped)
+    assert (await reconcile(client, dry_run=True)).consistent
+    assert await vectors.count(f"{index}0-g1") == 1
+    assert (await client.search("hotel", "shelf", mode=VECTOR)).hits
+
+
 async def test_an_index_with_many_dead_vectors_is_built_anew_by_itself(
     client: RagClient, vectors: ChromaVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

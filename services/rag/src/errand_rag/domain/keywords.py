@@ -96,8 +96,15 @@ def coverage(terms: Sequence[str], text: str) -> float:
     if not terms:
         return 0.0
     lowered = text.lower()
-    # Most passages hold no form of most words: that is seen without looking at their words.
-    return sum(start in lowered and form.search(lowered) is not None for start, form in map(_form, terms)) / len(terms)
+    return sum(_holds(lowered, *_form(term)) for term in terms) / len(terms)
+
+
+def _holds(text: str, start: str, form: re.Pattern[str]) -> bool:
+    # A pattern that begins with a word's edge is tried at every letter: 30 us for a passage, this is one.
+    place = text.find(start)
+    while place >= 0 and form.match(text, place) is None:
+        place = text.find(start, place + 1)
+    return place >= 0
 
 
 @lru_cache(_REMEMBERED_FORMS)

@@ -89,6 +89,11 @@ def index_name(collection_id: str, generation: int) -> str:
     return f"{collection_id}-g{generation}" if generation else collection_id
 
 
+def is_index_of(name: str, collection_id: str) -> bool:
+    """Whether an index is some generation of a collection's."""
+    return name == collection_id or name.startswith(f"{collection_id}-g")
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
     """Chunks that had no vector, and vectors that had no chunk."""

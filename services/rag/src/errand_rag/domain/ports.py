@@ -113,6 +113,9 @@ class VectorStore(Protocol):
     async def count(self, collection_id: str) -> int:
         """Vectors in the collection."""
 
+    async def indexes(self, collection_id: str) -> frozenset[str]:
+        """Names of all generations of a collection's index that are stored."""
+
     async def ping(self) -> None:
         """Raises Unavailable when the store cannot answer."""
 
@@ -140,6 +143,14 @@ class Collections(Protocol):
 
     async def indexes(self, tenant_id: str, collection_id: str) -> frozenset[str]:
         """All that may hold vectors of it: in use, being built, waiting to be dropped. It may be deleted."""
+
+    async def drop_unknown(
+        self, tenant_id: str, collection_id: str, stored: frozenset[str], *, principal_id: str
+    ) -> frozenset[str]:
+        """Stores the jobs that drop those of the stored indexes that nothing refers to, and gives them.
+
+        Raises NotFound.
+        """
 
     async def start_reconciling(self, tenant_id: str, collection_id: str, *, principal_id: str) -> Job:
         """Stores a job that the caller does himself: deletions wait for it, a crash leaves it to the worker."""
@@ -225,8 +236,8 @@ class Passages(Protocol):
         terms: Sequence[str],
         limit: int,
         where: Filter | None = None,
-    ) -> list[tuple[Passage, float]]:
-        """Passages that hold any of the terms with their rank score, best first."""
+    ) -> Mapping[str, float]:
+        """Ids of chunks that hold any of the terms with their rank score, best first."""
 
     async def by_ids(
         self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None

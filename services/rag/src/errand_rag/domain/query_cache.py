@@ -36,13 +36,14 @@ class QueryCache:
             self._answers.move_to_end(key)
         return answer
 
-    def put(self, key: Key, answer: SearchResult, *, epoch: int) -> None:
+    def put(self, key: Key, query: SearchQuery, answer: SearchResult, *, epoch: int) -> None:
         """Remembers an answer that was looked for since `epoch`.
 
         Not when something was forgotten after that: it may hold what was deleted. One that was found without
         what was asked for (vectors, a cross-encoder) for want of it is not worth it.
         """
-        if answer.degraded or epoch != self.epoch:
+        lacks = answer.degraded or (query.rerank and not answer.reranked)
+        if lacks or epoch != self.epoch:
             return
         self._answers[key] = answer
         while len(self._answers) > self._max_entries:

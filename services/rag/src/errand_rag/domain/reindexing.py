@@ -1,7 +1,7 @@
 """Builds a collection's index anew while searches use the old one, and repairs an index in place."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from logging import getLogger
 
 from errand_common.errors import Conflict, ModelUnavailable, NotFound
@@ -64,7 +64,8 @@ class Reindexing:
     async def repair(self, job: Job) -> None:
         """Does the reconciliation that a process began and did not end."""
         with contextlib.suppress(NotFound):
-            await self._repair(await self._collections.get(job.tenant_id, job.collection_id))
+            collection = await self._collections.get(job.tenant_id, job.collection_id)
+            await self._repair(collection, job.principal_id)
 
     async def _build(self, job: Job, collection: Collection) -> None:
         done: set[str] = set()
@@ -84,25 +85,42 @@ class Reindexing:
                 return
 
     async def reconcile(self, name_or_id: str, *, dry_run: bool) -> Reconciliation:
-        """Compares rows and vectors; embeds what is missing, removes what is dead."""
+        """Compares rows and vectors; embeds what is missing, removes what is dead, with indexes left over."""
         principal = may_use_documents()
         collection = check_writable(principal, await self._collections.get(principal.tenant_id, name_or_id))
         if dry_run:
             missing, dead = await self._differences(collection)
-            return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead))
+            left_over = await self._count(await self._left_over(collection))
+            return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead) + left_over)
         job = await self._collections.start_reconciling(collection.tenant_id, collection.id, principal_id=principal.id)
         try:
-            return await self._repair(collection)
+            return await self._repair(collection, principal.id)
         finally:
             await self._jobs.done(job.id, self._owner)
 
-    async def _repair(self, collection: Collection) -> Reconciliation:
+    async def _repair(self, collection: Collection, principal_id: str) -> Reconciliation:
         missing, dead = await self._differences(collection)
         for start in range(0, len(missing), self._batch):
             page = await self._rows(collection, missing[start : start + self._batch])
             await self._store(collection.index, page, await self._embed(page, collection.embedding_model))
         await self._vectors.delete_chunks(collection.index, dead)
-        return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead))
+        left_over = await self._left_over(collection)
+        if left_over:
+            # Dropped by jobs, which wait for this one and hold the names until then.
+            left_over = await self._collections.drop_unknown(
+                collection.tenant_id, collection.id, left_over, principal_id=principal_id
+            )
+        in_others = await self._count(left_over)
+        return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead) + in_others)
+
+    async def _left_over(self, collection: Collection) -> frozenset[str]:
+        """Indexes that nothing refers to: a store that was restored to an earlier time has them back."""
+        # The store first: an index that is made after this is of a generation that is known by then.
+        stored = await self._vectors.indexes(collection.id)
+        return stored - await self._collections.indexes(collection.tenant_id, collection.id)
+
+    async def _count(self, indexes: Iterable[str]) -> int:
+        return sum([await self._vectors.count(index) for index in indexes])
 
     async def _differences(self, collection: Collection) -> tuple[list[str], list[str]]:
         """Chunks without a vector, and vectors without a chunk."""

@@ -102,8 +102,7 @@ class SearchService:
         if known is None:
             epoch = self._cache.epoch
             known = await self._answer(principal.tenant_id, collections, query)
-            if known.reranked or not query.rerank:
-                self._cache.put(key, known, epoch=epoch)
+            self._cache.put(key, query, known, epoch=epoch)
         return known
 
     async def search_batch(self, queries: Sequence[SearchQuery]) -> tuple[SearchResult, ...]:
@@ -201,10 +200,7 @@ class SearchService:
             if query.mode is SearchMode.VECTOR and side.away:
                 words = await self._keyword_hits(tenant_id, collections, query, limit)
             near = side.similarity
-            if not near:
-                passages: Mapping[str, Passage] = {passage.chunk_id: passage for passage, _ in words}
-                break
-            asked = {*near, *(passage.chunk_id for passage, _ in words)}
+            asked = near.keys() | words.keys()
             passages = await self._passages.by_ids(tenant_id, ids, asked, query.where)
             if len(passages) == len(asked) or len(passages) >= wanted:
                 break
@@ -212,23 +208,23 @@ class SearchService:
         return _Found(
             passages=passages,
             by_vector=[id_ for id_ in near if id_ in passages],
-            by_words={p.chunk_id: score for p, score in words if p.chunk_id in passages},
+            by_words={id_: score for id_, score in words.items() if id_ in passages},
             side=side,
         )
 
     async def _by_words(
         self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery, limit: int
-    ) -> list[tuple[Passage, float]]:
+    ) -> Mapping[str, float]:
         if query.mode is SearchMode.VECTOR:
-            return []
+            return {}
         return await self._keyword_hits(tenant_id, collections, query, limit)
 
     async def _keyword_hits(
         self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery, limit: int
-    ) -> list[tuple[Passage, float]]:
+    ) -> Mapping[str, float]:
         terms = query_terms(query.text)
         if not terms:
-            return []
+            return {}
         ids = [collection.id for collection in collections]
         return await self._passages.by_keywords(tenant_id, ids, terms, limit, query.where)
 

@@ -25,7 +25,7 @@ from chromadb.errors import ChromaError
 from chromadb.errors import NotFoundError as ChromaNotFound
 from errand_common.errors import Unavailable
 
-from errand_rag.domain.models import Vector, VectorEntry, VectorMatch
+from errand_rag.domain.models import Vector, VectorEntry, VectorMatch, is_index_of
 from errand_rag.storage.similarity import bounded, cosines
 
 _logger = getLogger(__name__)
@@ -187,6 +187,16 @@ class ChromaVectorStore:
     async def count(self, collection_id: str) -> int:
         """Vectors in the collection."""
         return await self._call(lambda: int(self._handle(collection_id).count()), missing=0)
+
+    async def indexes(self, collection_id: str) -> frozenset[str]:
+        """Names of all generations of a collection's index that are stored."""
+        return frozenset(name for name in await self._call(self._names) if is_index_of(name, collection_id))
+
+    def _names(self) -> list[str]:
+        client = self._opened()
+        starts = range(0, client.count_collections(), _MAX_BATCH)
+        pages = (client.list_collections(limit=_MAX_BATCH, offset=start) for start in starts)
+        return [collection.name for page in pages for collection in page]
 
     async def ping(self) -> None:
         """Raises Unavailable when the store cannot answer."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from errand_common.db import Database, new_id, utc_now
 from errand_common.errors import AlreadyExists, Conflict, NotFound, QuotaExceeded
+from errand_common.statements import Statement
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from errand_rag.domain.filters import MetadataType
 from errand_rag.domain.models import (
     Collection,
     CollectionChange,
@@ -24,13 +27,34 @@ from errand_rag.domain.models import (
 )
 from errand_rag.storage.jobs import PURGES, store_job
 from errand_rag.storage.models import ChunkRow, CollectionRow, ContentRow, DocumentRow, JobRow, total
-from errand_rag.storage.reading import Queries
+from errand_rag.storage.reading import Queries, among, from_json, listed
 
 QUOTA_RETRY_SECONDS = 3600.0
 # Longer than a search may take.
 _OLD_INDEX_SECONDS = 60.0
 # Longer than a call may take: only a crash leaves it to others.
 _RECONCILE_LEASE_SECONDS = 3600.0
+# What a search needs to know of a collection.
+_SEARCHED = (
+    "id",
+    "tenant_id",
+    "name",
+    "description",
+    "chunk_tokens",
+    "chunk_overlap_tokens",
+    "embedding_model",
+    "created_at",
+    "revision",
+    "metadata_schema",
+    "reader_roles",
+    "writer_roles",
+    "max_documents",
+    "max_bytes",
+    "generation",
+    "building",
+    "building_model",
+    "building_done",
+)
 
 
 class SqlCollections:
@@ -86,9 +110,12 @@ class SqlCollections:
     async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
         """The named ones, or all for none named, their counts left at 0. Raises NotFound for an unknown one."""
         names = _sendable(names_or_ids)
-        values: dict[str, Any] = {"tenant": tenant_id} | ({"names": names} if names else {})
-        rows = await self._queries.rows(tenant_id, _bare(named=bool(names)), values)
-        found = [row.to_domain(*sums) for row, *sums in rows]
+        postgres = self._database.is_postgres
+        values: dict[str, Any] = {"tenant": tenant_id}
+        if names:
+            values |= {"names": listed(names, postgres=postgres)}
+        rows = await self._queries.rows(tenant_id, _bare(named=bool(names), postgres=postgres), values)
+        found = [_found(row) for row in rows]
         return tuple(_in_order(found, names) if names_or_ids else found)
 
     async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Collection]:
@@ -139,6 +166,21 @@ class SqlCollections:
             numbers = [number for row in await session.execute(own) for number in row if number is not None]
             dropped = await _dropped_indexes(session, collection_id)
             return dropped | {index_name(collection_id, number) for number in numbers}
+
+    async def drop_unknown(
+        self, tenant_id: str, collection_id: str, stored: frozenset[str], *, principal_id: str
+    ) -> frozenset[str]:
+        """Stores the jobs that drop those of the stored indexes that nothing refers to, and gives them.
+
+        Raises NotFound.
+        """
+        async with self._database.transaction(tenant_id) as session:
+            # The lock keeps a new index from taking one of the names meanwhile.
+            row = await locked_collection(session, tenant_id, collection_id)
+            unknown = stored - row.indexes - await _dropped_indexes(session, collection_id)
+            for name in sorted(unknown):
+                store_purge(session, tenant_id, collection_id, name, principal_id)
+            return unknown
 
     async def start_reconciling(self, tenant_id: str, collection_id: str, *, principal_id: str) -> Job:
         """Stores a job that the caller does himself: deletions wait for it, a crash leaves it to the worker."""
@@ -302,13 +344,31 @@ def _select(tenant_id: str) -> sa.Select[Any]:
     return sa.select(CollectionRow, ready, size, chunks).where(CollectionRow.tenant_id == tenant_id)
 
 
-@lru_cache(2)
-def _bare(*, named: bool) -> sa.Select[Any]:
+@lru_cache(4)
+def _bare(*, named: bool, postgres: bool) -> Statement:
     """Without the counts, which read every document, and built once: each search asks for its collections."""
-    columns: list[Any] = [CollectionRow, sa.literal(0), sa.literal(0), sa.literal(0)]
+    columns: list[Any] = [getattr(CollectionRow, name) for name in _SEARCHED]
     own = CollectionRow.tenant_id == sa.bindparam("tenant", type_=sa.String)
     query = sa.select(*columns).where(own).order_by(CollectionRow.id)
-    return query.where(_is_named(sa.bindparam("names", expanding=True, type_=sa.String))) if named else query
+    if named:
+        columns_of_names = (CollectionRow.id, CollectionRow.name)
+        query = query.where(sa.or_(*(among(column, "names", postgres=postgres) for column in columns_of_names)))
+    return Statement(query)
+
+
+def _found(row: Sequence[Any]) -> Collection:
+    """A row of `_bare` as the domain knows it."""
+    values = dict(zip(_SEARCHED, row, strict=True))
+    created_at, schema = values["created_at"], from_json(values["metadata_schema"])
+    if isinstance(created_at, str):  # as SQLite keeps it
+        created_at = datetime.fromisoformat(created_at).replace(tzinfo=UTC)
+    read = {
+        "created_at": created_at,
+        "metadata_schema": {name: MetadataType(kind) for name, kind in schema.items()},
+        "reader_roles": frozenset(from_json(values["reader_roles"])),
+        "writer_roles": frozenset(from_json(values["writer_roles"])),
+    }
+    return Collection(**values | read, document_count=0)
 
 
 async def _named(session: AsyncSession, tenant_id: str, names_or_ids: Sequence[str]) -> list[Collection]:
@@ -322,7 +382,7 @@ def _sendable(names_or_ids: Sequence[str]) -> list[str]:
     return [name.replace("\x00", "") for name in dict.fromkeys(names_or_ids)]
 
 
-def _is_named(names: Sequence[str] | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
+def _is_named(names: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
 
 

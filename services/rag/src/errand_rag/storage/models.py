@@ -51,6 +51,12 @@ class CollectionRow(Base):  # type: ignore[valid-type,misc]
         """Name of the index that searches use."""
         return index_name(self.id, self.generation)
 
+    @property
+    def indexes(self) -> frozenset[str]:
+        """Names of the index that searches use and of the one that is being built."""
+        numbers = (self.generation, self.building)
+        return frozenset(index_name(self.id, number) for number in numbers if number is not None)
+
     def to_domain(self, document_count: int, size_bytes: int, chunk_count: int) -> Collection:
         """As the domain knows it."""
         return Collection(

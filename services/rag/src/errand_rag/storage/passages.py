@@ -1,22 +1,21 @@
 """Queries of chunks: by words and by id."""
 
-import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 from errand_common.db import Database
 from errand_common.statements import Statement
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from errand_rag.domain.filters import Filter
 from errand_rag.domain.models import Passage
 from errand_rag.storage.filtering import where as matching
 from errand_rag.storage.models import ChunkRow, DocumentRow
-from errand_rag.storage.reading import Queries
+from errand_rag.storage.reading import Queries, Work, among, from_json, listed
 
 # Bound variables of one statement, below SQLite's and asyncpg's limits.
 _MAX_IDS = 5000
@@ -59,52 +58,38 @@ class SqlPassages:
         terms: Sequence[str],
         limit: int,
         where: Filter | None = None,
-    ) -> list[tuple[Passage, float]]:
-        """Passages that hold any of the terms with their rank score, best first.
+    ) -> dict[str, float]:
+        """Chunks that hold any of the terms with their rank score, best first.
 
         Ranking costs by the passage, and a common word is in very many: those with the rarer words
         are ranked all. Only while they are too few do the common words count, together, then each
         alone, and of the passages that hold them only the newest are ranked.
         """
-        rare, common = await self._by_frequency(tenant_id, terms)
-        found: dict[str, tuple[Passage, float]] = {}
-        for words, every, newest in ((rare, False, None), (common, True, _MAX_RANKED), (common, False, _MAX_RANKED)):
+        values = {"tenant": tenant_id, "collections": self._listed(collection_ids), "limit": limit}
+        return await self._queries.follow(tenant_id, self._best(tenant_id, terms, where, values))
+
+    def _best(
+        self, tenant_id: str, terms: Sequence[str], where: Filter | None, values: Mapping[str, Any]
+    ) -> Work[dict[str, float]]:
+        limit: int = values["limit"]
+        rare, common = yield from self._by_frequency(tenant_id, terms)
+        found: dict[str, float] = {}
+        for words, every, newest in ((rare, False, False), (common, True, True), (common, False, True)):
             if words and len(found) < limit:
-                match = self._match(words, every=every)
-                more = await self._ranked(tenant_id, collection_ids, match, limit, where, newest)
-                worst = min((score for _, score in found.values()), default=math.inf)
-                for passage, score in more:
-                    found.setdefault(passage.chunk_id, (passage, min(score, worst)))
-        return list(found.values())[:limit]
+                worst = min(found.values(), default=math.inf)
+                match = {"match": self._match(words, every=every)} | ({"newest": _MAX_RANKED} if newest else {})
+                for chunk_id, score in (yield self._ranking(where, newest_first=newest), {**values, **match}):
+                    found.setdefault(chunk_id, min(score, worst))
+        return dict(islice(found.items(), limit))
 
-    async def _ranked(
-        self,
-        tenant_id: str,
-        collection_ids: Sequence[str],
-        match: str,
-        limit: int,
-        where: Filter | None,
-        newest: int | None,
-    ) -> list[tuple[Passage, float]]:
-        newest_first = newest is not None
-        values = {
-            "match": match,
-            "tenant": tenant_id,
-            "collections": self._listed(collection_ids),
-            "limit": limit,
-            **({"newest": newest} if newest_first else {}),
-        }
+    def _ranking(self, where: Filter | None, *, newest_first: bool) -> Statement | sa.Select[Any]:
         if where is None:
-            statement = _ranked_statement(postgres=self._is_postgres, newest_first=newest_first)
-            rows = await self._queries.run(tenant_id, statement, values)
-        else:
-            query = _ranked(self._matching(where), postgres=self._is_postgres, newest_first=newest_first)
-            rows = await self._queries.rows(tenant_id, query, values)
-        return [(_passage(row[:-1]), float(row[-1])) for row in rows]
+            return _ranked_statement(postgres=self._is_postgres, newest_first=newest_first)
+        return _ranked(self._matching(where), postgres=self._is_postgres, newest_first=newest_first)
 
-    async def _by_frequency(self, tenant_id: str, terms: Sequence[str]) -> tuple[list[str], list[str]]:
+    def _by_frequency(self, tenant_id: str, terms: Sequence[str]) -> Work[tuple[list[str], list[str]]]:
         """The rarest terms that are in few enough passages together, and the others."""
-        counts = await self._counts(tenant_id, terms)
+        counts = yield from self._counts(tenant_id, terms)
         rare: list[str] = []
         ranked = 0
         for term in sorted(terms, key=counts.__getitem__):
@@ -113,7 +98,7 @@ class SqlPassages:
                 rare.append(term)
         return rare, [term for term in terms if term not in rare]
 
-    async def _counts(self, tenant_id: str, terms: Sequence[str]) -> dict[str, int]:
+    def _counts(self, tenant_id: str, terms: Sequence[str]) -> Work[dict[str, int]]:
         """Passages with each term, counted up to the most that are ranked; at most a minute old."""
         if time.monotonic() - self._counted_since > _COUNT_SECONDS or len(self._counted) > _MAX_COUNTS:
             self._counted, self._counted_since = {}, time.monotonic()
@@ -122,7 +107,7 @@ class SqlPassages:
         if missing:
             wanted = {f"term{number}": self._match([term], every=False) for number, term in enumerate(missing)}
             statement = _counting(len(missing), _MAX_RANKED + 1, postgres=self._is_postgres)
-            (row,) = await self._queries.run(tenant_id, statement, {**wanted, **self._owned(tenant_id)})
+            (row,) = yield statement, {**wanted, **self._owned(tenant_id)}
             counted.update({(tenant_id, term): count for term, count in zip(missing, row, strict=True)})
         return {term: counted[tenant_id, term] for term in terms}
 
@@ -138,12 +123,10 @@ class SqlPassages:
         if not ids:
             return {}
         values = {"tenant": tenant_id, "collections": self._listed(collection_ids), "ids": self._listed(ids)}
-        if where is None:
-            rows = await self._queries.run(tenant_id, _named_statement(postgres=self._is_postgres), values)
-        else:
+        query: Statement | sa.Select[Any] = _named_statement(postgres=self._is_postgres)
+        if where is not None:
             query = _named(postgres=self._is_postgres).where(*self._matching(where))
-            rows = await self._queries.rows(tenant_id, query, values)
-        return {row[0]: _passage(row) for row in rows}
+        return {row[0]: _passage(row) for row in await self._queries.rows(tenant_id, query, values)}
 
     async def documents_matching(
         self, tenant_id: str, collection_ids: Sequence[str], where: Filter, limit: int
@@ -177,7 +160,7 @@ class SqlPassages:
             )
         )
         rows = await self._queries.rows(tenant_id, _select().where(ChunkRow.tenant_id == tenant_id, near))
-        return [Passage(*row) for row in rows]
+        return [_passage(row) for row in rows]
 
     def _match(self, terms: Sequence[str], *, every: bool) -> str:
         """What asks the keyword index for any or every one of the terms."""
@@ -188,17 +171,15 @@ class SqlPassages:
 
     def _listed(self, values: Iterable[str]) -> Any:
         """Any number of values as one parameter."""
-        return list(values) if self._is_postgres else json.dumps(list(values))
+        return listed(values, postgres=self._is_postgres)
 
     def _matching(self, where: Filter | None) -> tuple[sa.ColumnElement[bool], ...]:
         return () if where is None else (matching(where, postgres=self._is_postgres),)
 
 
 def _passage(row: Sequence[Any]) -> Passage:
-    values = list(row)
-    if isinstance(values[-1], str):  # a statement that was built once gives JSON as the driver does
-        values[-1] = json.loads(values[-1])
-    return Passage(*values)
+    *values, details = row
+    return Passage(*values, from_json(details))
 
 
 @lru_cache(4)
@@ -207,7 +188,7 @@ def _ranked_statement(*, postgres: bool, newest_first: bool) -> Statement:
 
 
 def _ranked(matching: Sequence[sa.ColumnElement[bool]], *, postgres: bool, newest_first: bool) -> sa.Select[Any]:
-    """The best `limit` of the chunks that match, or of the `newest` of them."""
+    """Ids and scores of the best `limit` chunks that match, or of the `newest` of them."""
     limit: sa.BindParameter[int] = sa.bindparam("limit", type_=sa.Integer)
     query = _scored(postgres=postgres).where(*_searched(postgres=postgres))
     if matching:
@@ -222,17 +203,12 @@ def _ranked(matching: Sequence[sa.ColumnElement[bool]], *, postgres: bool, newes
     else:
         # The keyword index gives the best first, and the rows of the others are not read to see whose they are.
         query = query.where(_WORDS.c.rank.op("MATCH", is_comparison=True)(_WEIGHED)).order_by(_WORDS.c.rank)
-    # Thousands may match: their texts are read only of the few that are given.
     best = query.limit(limit).subquery("best")
-    return (
-        _select(best.c.score)
-        .join(best, best.c.serial == ChunkRow.serial)
-        .order_by(best.c.score.desc(), ChunkRow.serial)
-    )
+    return sa.select(best.c.id, best.c.score).order_by(best.c.score.desc(), best.c.serial)
 
 
 def _scored(*, postgres: bool) -> sa.Select[Any]:
-    """Serial and rank score of the chunks that match."""
+    """Id, serial and rank score of the chunks that match."""
     score: sa.ColumnElement[float]
     if postgres:
         # 1: divided by 1 + log of the length, so that long passages do not win by length.
@@ -240,7 +216,7 @@ def _scored(*, postgres: bool) -> sa.Select[Any]:
     else:
         # bm25 is better when smaller.
         score = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
-    columns: list[Any] = [ChunkRow.serial, score.label("score")]
+    columns: list[Any] = [ChunkRow.id, ChunkRow.serial, score.label("score")]
     query = sa.select(*columns).where(_holds("match", postgres=postgres))
     return query if postgres else query.join(_WORDS, _WORDS.c.rowid == ChunkRow.serial)
 
@@ -270,7 +246,7 @@ def _named_statement(*, postgres: bool) -> Statement:
 
 def _named(*, postgres: bool) -> sa.Select[Any]:
     """The chunks with the given `ids`."""
-    return _select().where(*_searched(postgres=postgres), _among(ChunkRow.id, "ids", postgres=postgres))
+    return _select().where(*_searched(postgres=postgres), among(ChunkRow.id, "ids", postgres=postgres))
 
 
 def _searched(*, postgres: bool) -> tuple[sa.ColumnElement[bool], ...]:
@@ -280,17 +256,7 @@ def _searched(*, postgres: bool) -> tuple[sa.ColumnElement[bool], ...]:
         # would rather read all of one than the few that are named or that the keyword index gives.
         column = sa.literal_column("+chunks.collection_id", sa.String)
     own = ChunkRow.tenant_id == sa.bindparam("tenant", type_=sa.String)
-    return (own, _among(column, "collections", postgres=postgres))
-
-
-def _among(column: Any, name: str, *, postgres: bool) -> sa.ColumnElement[bool]:
-    """One parameter for any number of values, so that it stays one statement."""
-    if postgres:
-        found: sa.ColumnElement[bool] = column == sa.any_(sa.bindparam(name, type_=ARRAY(sa.Text)))
-        return found
-    values = sa.func.json_each(sa.bindparam(name, type_=sa.Text)).table_valued("value")
-    among: sa.ColumnElement[bool] = column.in_(sa.select(values.c.value))
-    return among
+    return (own, among(column, "collections", postgres=postgres))
 
 
 def _holds(name: str, *, postgres: bool) -> sa.ColumnElement[bool]:
@@ -300,8 +266,8 @@ def _holds(name: str, *, postgres: bool) -> sa.ColumnElement[bool]:
     return sa.literal_column("chunk_words").op("MATCH", is_comparison=True)(asked)
 
 
-def _select(*more: sa.ColumnElement[float]) -> sa.Select[Any]:
-    columns: list[Any] = [*_COLUMNS, *more]
+def _select() -> sa.Select[Any]:
+    columns: list[Any] = [*_COLUMNS]
     return sa.select(*columns).join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
 
 

@@ -20,13 +20,14 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from errand_rag.domain.models import Vector, VectorEntry, VectorMatch
+from errand_rag.domain.models import Vector, VectorEntry, VectorMatch, is_index_of
 from errand_rag.storage.similarity import bounded
 
 _logger = getLogger(__name__)
 
 _MAX_BATCH = 1000
 _MAX_TABLES = 256
+_PREFIX = "vectors_"
 # What pgvector can build a graph over; wider vectors are compared one by one.
 _MAX_GRAPH_DIMENSIONS = 2000
 _GRAPH = {"m": 16, "ef_construction": 64}
@@ -43,6 +44,9 @@ _SESSION = (
         SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace
         WHERE extname = 'vector'
     )), false)""",
+)
+_RELATIONS = sa.table(
+    "pg_class", sa.column("relname"), sa.column("relnamespace"), sa.column("relkind"), schema="pg_catalog"
 )
 _NO_TABLE, _NO_EXTENSION = "42P01", ("42501", "0A000", "58P01")
 
@@ -133,6 +137,12 @@ class PgVectorStore:
         """Vectors in the collection."""
         return await self._count(sa.select(sa.func.count()).select_from(_table(collection_id)))
 
+    async def indexes(self, collection_id: str) -> frozenset[str]:
+        """Names of all generations of a collection's index that are stored."""
+        rows = await self._rows(_tables(sa.func.starts_with(_RELATIONS.c.relname, _PREFIX + collection_id)))
+        names = (name.removeprefix(_PREFIX) for (name,) in rows)
+        return frozenset(name for name in names if is_index_of(name, collection_id))
+
     async def ping(self) -> None:
         """Raises Unavailable when the store cannot answer."""
         await self._database.ping()
@@ -217,9 +227,13 @@ def _make_table(connection: Connection, index: str, dimensions: int) -> None:
 
 def _is_there(name: str) -> sa.Select[Any]:
     # By a query of its own moment: to_regclass may remember that there was none.
-    tables = sa.table("pg_class", sa.column("relname"), sa.column("relnamespace"), schema="pg_catalog")
-    here = tables.c.relnamespace == sa.literal_column("current_schema()::regnamespace")
-    return sa.select(sa.exists().where(tables.c.relname == name, here))
+    return sa.select(_tables(_RELATIONS.c.relname == name).exists())
+
+
+def _tables(named: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Names of this schema's tables."""
+    here = _RELATIONS.c.relnamespace == sa.literal_column("current_schema()::regnamespace")
+    return sa.select(_RELATIONS.c.relname).where(named, here, _RELATIONS.c.relkind == "r")
 
 
 @lru_cache(_MAX_TABLES)
@@ -230,7 +244,7 @@ def _table(index: str) -> sa.Table:
 
 def _new_table(index: str, dimensions: int | None) -> sa.Table:
     table = sa.Table(
-        f"vectors_{index}",
+        _PREFIX + index,
         sa.MetaData(),
         sa.Column("chunk_id", sa.Text, primary_key=True),
         sa.Column("document_id", sa.Text, nullable=False, index=True),

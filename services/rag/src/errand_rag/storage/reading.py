@@ -1,25 +1,34 @@
-"""Single queries of the search path."""
+"""Queries of the search path."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import sqlite3
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from errand_common.db import Database
 from errand_common.errors import Unavailable
-from errand_common.statements import Compiled, Statement
+from errand_common.statements import Statement
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import make_url
-from sqlalchemy.orm import Session
 
 _WAIT_SECONDS = 5.0
+# SQLite's own 2 MiB hold little of a large keyword index: every search would read it from the file again.
+_CACHE_KIB = 16 * 1024
+T = TypeVar("T")
+# A statement that was built once, or a query made for this search, with its values.
+Asked = tuple[Statement | sa.Select[Any], Mapping[str, Any]]
+Rows = Sequence[Sequence[Any]]
+Work = Generator[Asked, Rows, T]
 
 
 class Queries:
-    """One query each, of a moment of its own; waits for no writer.
+    """Reads a moment each; waits for no writer.
 
-    On SQLite each is one hop to a thread and back. The asynchronous driver makes nine: begin, cursor,
-    execute, fetch, each closing; under load those are most of a search's time.
+    On SQLite work of any number of queries is one hop to a thread and back. The asynchronous driver makes
+    nine for each: begin, cursor, execute, fetch, each closing; under load those are most of a search's time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -29,25 +38,55 @@ class Queries:
             self._engine = _reading_engine(database)
 
     async def rows(
-        self, tenant_id: str, query: sa.Select[Any], values: Mapping[str, Any] | None = None
-    ) -> Sequence[tuple[Any, ...]]:
-        """All rows of the query. Raises Unavailable when the database is away."""
-        if self._engine is not None:
-            return await asyncio.to_thread(_all, self._engine, query, values)
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            rows: Sequence[tuple[Any, ...]] = (await session.execute(query, values)).all()
-            return rows
+        self, tenant_id: str, query: Statement | sa.Select[Any], values: Mapping[str, Any] | None = None
+    ) -> Rows:
+        """All rows of one query. As `follow`."""
+        return await self.follow(tenant_id, _alone(query, values or {}))
 
-    async def run(self, tenant_id: str, statement: Statement, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
-        """All rows of a statement that was built once, as the driver gives them: JSON as text.
+    async def follow(self, tenant_id: str, work: Work[T]) -> T:
+        """What the work returns, which gets the rows of each query that it yields.
 
-        Building a query and loading its rows costs SQLAlchemy more than most queries cost the database.
-        Raises Unavailable when the database is away.
+        Rows of a statement that was built once are as the driver gives them, JSON as text: building a query
+        and loading its rows costs SQLAlchemy more than most queries cost the database. Raises Unavailable
+        when the database is away.
         """
         if self._engine is not None:
-            return await asyncio.to_thread(_run, self._engine, statement.on_sqlite, values)
-        (rows,) = await self._database.run(tenant_id, (statement, values))
-        return rows
+            return await asyncio.to_thread(_followed, self._engine, work)
+        rows: Rows | None = None
+        while True:
+            try:
+                query, values = next(work) if rows is None else work.send(rows)
+            except StopIteration as end:
+                returned: T = end.value
+                return returned
+            rows = await self._on_postgres(tenant_id, query, values)
+
+    async def _on_postgres(self, tenant_id: str, query: Statement | sa.Select[Any], values: Mapping[str, Any]) -> Rows:
+        if isinstance(query, Statement):
+            (rows,) = await self._database.run(tenant_id, (query, values))
+            return rows
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            return (await session.execute(query, values)).all()
+
+
+def among(column: Any, name: str, *, postgres: bool) -> sa.ColumnElement[bool]:
+    """One parameter for any number of values, so that it stays one statement."""
+    if postgres:
+        found: sa.ColumnElement[bool] = column == sa.any_(sa.bindparam(name, type_=ARRAY(sa.Text)))
+        return found
+    values = sa.func.json_each(sa.bindparam(name, type_=sa.Text)).table_valued("value")
+    chosen: sa.ColumnElement[bool] = column.in_(sa.select(values.c.value))
+    return chosen
+
+
+def listed(values: Iterable[str], *, postgres: bool) -> Any:
+    """Any number of values as the one parameter that `among` takes."""
+    return list(values) if postgres else json.dumps(list(values))
+
+
+def from_json(value: Any) -> Any:
+    """A JSON column, whether the driver gave it as text or SQLAlchemy has read it."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _reading_engine(database: Database) -> sa.Engine:
@@ -58,31 +97,42 @@ def _reading_engine(database: Database) -> sa.Engine:
     )
 
     @sa.event.listens_for(engine, "connect")
-    def refuse_writes(connection: Any, _record: Any) -> None:
+    def prepare(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA query_only=ON")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
 
     # Closed with the database that it reads.
     sa.event.listen(database.engine.sync_engine, "engine_disposed", lambda _: engine.dispose())
     return engine
 
 
-def _all(engine: sa.Engine, query: sa.Select[Any], values: Mapping[str, Any] | None) -> Sequence[tuple[Any, ...]]:
-    with _waiting(), Session(engine) as session:
-        rows: Sequence[tuple[Any, ...]] = session.execute(query, values).all()
-        return rows
+def _alone(query: Statement | sa.Select[Any], values: Mapping[str, Any]) -> Work[Rows]:
+    return (yield query, values)
 
 
-def _run(engine: sa.Engine, statement: Compiled, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+def _followed(engine: sa.Engine, work: Work[T]) -> T:
     with _waiting(), engine.connect() as connection:
-        rows: Sequence[tuple[Any, ...]] = connection.exec_driver_sql(
-            statement.text, tuple(statement.arguments(values))
-        ).fetchall()
+        rows: Rows | None = None
+        while True:
+            try:
+                query, values = next(work) if rows is None else work.send(rows)
+            except StopIteration as end:
+                returned: T = end.value
+                return returned
+            rows = _on_sqlite(connection, query, values)
+
+
+def _on_sqlite(connection: sa.Connection, query: Statement | sa.Select[Any], values: Mapping[str, Any]) -> Rows:
+    if isinstance(query, Statement):
+        driver: Any = connection.connection.driver_connection
+        rows: Rows = driver.execute(query.on_sqlite.text, query.on_sqlite.arguments(values)).fetchall()
         return rows
+    return connection.execute(query, values).all()
 
 
 @contextmanager
 def _waiting() -> Iterator[None]:
     try:
         yield
-    except sa.exc.OperationalError as error:
+    except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
         raise Unavailable("database", "The database is busy; try again.") from error

@@ -1,9 +1,11 @@
 """Records for tests of the storage."""
 
 import hashlib
+from collections.abc import Sequence
 
-from errand_rag.domain.models import Chunk, Collection, IngestedDocument, NewCollection, ReadDocument, Upload
-from errand_rag.domain.ports import Collections
+from errand_rag.domain.filters import Filter
+from errand_rag.domain.models import Chunk, Collection, IngestedDocument, NewCollection, Passage, ReadDocument, Upload
+from errand_rag.domain.ports import Collections, Passages
 
 MODEL = "model-a"
 
@@ -12,6 +14,15 @@ async def make_collection(collections: Collections, name: str, *, tenant: str = 
     """A collection of default size."""
     new = NewCollection(name=name, chunk_tokens=200)
     return await collections.create(tenant, new, limit=100)
+
+
+async def passages_with(
+    passages: Passages, collection_ids: Sequence[str], terms: Sequence[str], limit: int, where: Filter | None = None
+) -> list[Passage]:
+    """What a keyword search of the tenant "acme" gives, best first."""
+    found = await passages.by_keywords("acme", collection_ids, terms, limit, where)
+    rows = await passages.by_ids("acme", collection_ids, found)
+    return [rows[chunk_id] for chunk_id in found]
 
 
 def upload_of(collection: Collection, filename: str, text: str) -> Upload:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from errand_rag.domain.models import Vector, VectorEntry, VectorMatch
+from errand_rag.domain.models import Vector, VectorEntry, VectorMatch, is_index_of
 from errand_rag.storage.similarity import cosines
 
 
@@ -77,6 +77,11 @@ class InMemoryVectorStore:
     async def count(self, collection_id: str) -> int:
         """Vectors in the collection."""
         return len(self._entries(collection_id))
+
+    async def indexes(self, collection_id: str) -> frozenset[str]:
+        """Names of all generations of a collection's index that are stored."""
+        self._entries(collection_id)
+        return frozenset(name for name in self._collections if is_index_of(name, collection_id))
 
     async def ping(self) -> None:
         """Raises `fault`."""

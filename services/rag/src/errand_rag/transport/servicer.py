@@ -186,6 +186,7 @@ class RagServicer(rag_pb2_grpc.RagServiceServicer):
     ) -> rag_pb2.ReconcileCollectionResponse:
         """Compares and repairs."""
         found = await self._reindexing.reconcile(request.id, dry_run=request.dry_run)
+        self._on_stored()
         return rag_pb2.ReconcileCollectionResponse(
             missing_vectors=found.missing_vectors,
             dead_vectors=found.dead_vectors,
