@@ -239,6 +239,14 @@ _OVERVIEW = (
     _rate(
         "Spans dropped", "sum by (job) (increase(telemetry_spans_dropped_total[$__rate_interval]))", "{{job}}", "short"
     ),
+    Panel(
+        "Traces a second",
+        "reqps",
+        (
+            ("sum by (told) (rate(telemetry_traces_total[$__rate_interval]))", "{{told}}"),
+            ("sum by (reason) (rate(telemetry_traces_told_late_total[$__rate_interval]))", "told late: {{reason}}"),
+        ),
+    ),
 )
 _SLO = (
     Panel(

@@ -4,7 +4,7 @@ import json
 
 from errand_agent.domain.context import Plan
 from errand_agent.domain.runs import Outcome, Prices, StopReason, Usage
-from errand_agent.telemetry import TracingObserver, describe_run
+from errand_agent.telemetry import RunSpan, TracingObserver, describe_run
 from errand_common.telemetry import genai
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.util.types import AttributeValue
@@ -47,7 +47,7 @@ def test_how_a_context_was_filled_is_counted() -> None:
         "agent_citations_removed_total",
     )
     before = [_value(name) for name in names]
-    observer = TracingObserver("default")
+    observer = TracingObserver("default", RunSpan("run_1", "invoke_agent default", {}))
     observer.context(Plan(turns=2, passages=1, used_tokens=300, remaining_tokens=700, overflowed=True), summarised=True)
     observer.context(
         Plan(turns=9, passages=1, used_tokens=50, remaining_tokens=950, overflowed=False), summarised=False

@@ -37,6 +37,7 @@ from errand_agent.clients.inference import InferenceModel
 from errand_agent.clients.mlflow import open_assessments
 from errand_agent.clients.mlflow_datasets import open_datasets
 from errand_agent.clients.mlflow_prompts import open_prompts
+from errand_agent.clients.mlflow_traces import open_traces
 from errand_agent.clients.rag import RagRetriever
 from errand_agent.clients.tools import ToolsToolbox
 from errand_agent.clients.webhooks import GuardedSender
@@ -160,7 +161,8 @@ async def serve(settings: AgentSettings) -> None:
             ForkUseCases(database, executor, agents),
         )
         workflow_cases = WorkflowUseCases(database, executor, agents, runs)
-        privacy = PrivacyUseCases(database, executor, runs, workflow_cases)
+        traces = await open_traces(stack, settings.mlflow_endpoint, settings.mlflow_headers)
+        privacy = PrivacyUseCases(database, executor, runs, workflow_cases, traces)
         schedules = ScheduleUseCases(database, runs, agents, conversations)
         works: dict[str, Work] = {
             **({PROMPT: copies.renew} if copies is not None else {}),

@@ -23,8 +23,7 @@ from errand_common.db import Database, utc_now
 from errand_common.errors import ErrandError, Unavailable
 from errand_common.principal import Principal
 from errand_common.rpc.client import acting_as, ending_within
-from errand_common.telemetry import entered_trace, genai, tracer
-from errand_common.telemetry.story import repeatable
+from errand_common.telemetry import entered_trace, genai
 from errand_common.telemetry.tracing import received_trace
 from errand_common.tokens import TokenSigner
 from opentelemetry.trace import get_current_span
@@ -47,7 +46,7 @@ from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
 from errand_agent.storage.runs import Keyed, RunRepository, agent_of, principal_of, to_run
 from errand_agent.storage.webhooks import WebhookRepository
-from errand_agent.telemetry import STORED, WORKFLOWS, TracingObserver, count_run, describe_run
+from errand_agent.telemetry import STORED, WORKFLOWS, RunSpan, TracingObserver, count_run
 
 # Replays must meet the code that recorded the steps; raise it when the order of steps changes.
 APPLICATION_VERSION = "agent-3"
@@ -69,7 +68,6 @@ _COUNT_SECONDS = 5.0
 _MOST_COUNTED = 1000
 _INTERNAL = "An internal error ended this run."
 _log = structlog.get_logger(__name__)
-_tracer = tracer(__name__)
 
 
 # Facts for a message, an agent and a conversation; raises ErrandError.
@@ -84,6 +82,7 @@ class _Begun:
     task: Task
     is_new: bool
     cancelled: bool
+    forked_from: str
 
 
 class RunExecutor:
@@ -208,11 +207,11 @@ class RunExecutor:
         await asyncio.create_task(begin(), context=contextvars.Context())
 
     async def trace_of(self, run_id: str) -> str:
-        """Id of the run's trace, 32 hex digits; "" for a run that is not known."""
+        """Id of the run's trace, 32 hex digits; "" for a run that is not known, or of whose trace nothing is told."""
         for workflow in await DBOS.list_workflows_async(workflow_ids=[run_id], load_output=False):
             trace: dict[str, str] = workflow.input["args"][2] if workflow.input else {}
             context = get_current_span(received_trace(trace)).get_span_context()
-            return f"{context.trace_id:032x}" if context.is_valid else ""
+            return f"{context.trace_id:032x}" if context.trace_flags.sampled else ""
         return ""
 
     async def model_steps(self, run_id: str) -> list[int]:
@@ -255,11 +254,11 @@ class RunExecutor:
             is_new=loaded.is_new,
             cancelled=loaded.cancelled,
         )
-        with self._scope(principal, task, tenant_id) as span:
+        with self._scope(principal, task, tenant_id, loaded.forked_from) as span:
             task = await self._remembering(principal, task)
-            outcome, untold = await self._settled(journal, await self._outcome(task, journal))
+            outcome, untold = await self._settled(journal, await self._outcome(task, journal, span))
             await self._end(tenant_id, run_id, outcome, task.history_ids, journal.steps, untold)
-            describe_run(span, outcome, self._options.prices)
+            span.describe(outcome, self._options.prices)
         return outcome.stop_reason.value
 
     @contextmanager
@@ -271,7 +270,7 @@ class RunExecutor:
             yield
 
     @contextmanager
-    def _scope(self, principal: Principal, task: Task, tenant_id: str) -> Iterator[Any]:
+    def _scope(self, principal: Principal, task: Task, tenant_id: str, forked_from: str) -> Iterator[RunSpan]:
         """Whose run it is, and the span that tells its story."""
         attributes = {
             genai.OPERATION: genai.INVOKE_AGENT,
@@ -289,8 +288,7 @@ class RunExecutor:
             structlog.contextvars.bound_contextvars(
                 run_id=task.run_id, tenant_id=tenant_id, request_id=principal.request_id
             ),
-            repeatable(task.run_id),
-            _tracer.start_as_current_span(f"invoke_agent {task.agent.name}", attributes=attributes) as span,
+            RunSpan(task.run_id, f"invoke_agent {task.agent.name}", attributes, forked_from=forked_from) as span,
         ):
             yield span
 
@@ -308,8 +306,8 @@ class RunExecutor:
         instructions = with_facts(task.agent.instructions, facts)
         return replace(task, agent=replace(task.agent, instructions=instructions))
 
-    async def _outcome(self, task: Task, journal: DbosJournal) -> Outcome:
-        observer = TracingObserver(task.agent.name)
+    async def _outcome(self, task: Task, journal: DbosJournal, span: RunSpan) -> Outcome:
+        observer = TracingObserver(task.agent.name, span)
         toolbox = self._toolbox
         if self._callees is not None and task.agent.agents:
             toolbox = CalleeToolbox(toolbox, self._callees, task.agent.agents)
@@ -416,7 +414,7 @@ async def _begun(session: AsyncSession, row: RunRow) -> _Begun | None:
         tuple(message.id for message in messages),
         to_run(row).prompt,
     )
-    return _Begun(principal_of(row), task, is_new, row.cancel_requested)
+    return _Begun(principal_of(row), task, is_new, row.cancel_requested, row.forked_from or "")
 
 
 async def _nothing() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from errand_common.errors import ErrandError, Reason
 from errand_common.telemetry import genai, tracer
+from errand_common.telemetry.bound import start_kept_span
 from errand_common.telemetry.metrics import (
     BoundedLabel,
     counter,
@@ -17,14 +18,23 @@ from errand_common.telemetry.metrics import (
     gauge,
     histogram,
 )
-from errand_common.telemetry.story import repeatable
-from opentelemetry.trace import Span
+from errand_common.telemetry.story import repeatable, repeatable_id
+from opentelemetry import context as otel_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanContext,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 from prometheus_client import Counter
 
 from errand_agent.domain.context import Plan
 from errand_agent.domain.memory import Fact, Match
 from errand_agent.domain.ports import Model, Thought, ToolSpec, Turn
-from errand_agent.domain.runs import Outcome, Prices, StepKind, Usage
+from errand_agent.domain.runs import Outcome, Prices, StepKind, StopReason, Usage
 from errand_agent.use_cases.memory import MemoryUseCases
 
 RUNS = counter("agent_runs_total", "Runs that ended, by stop reason", "stop_reason")
@@ -56,15 +66,75 @@ DUPLICATES = counter("facts_duplicates_total", "Facts that were known already")
 FACTS_DURATION = histogram("facts_request_duration_seconds", "Time of a request of facts", "endpoint")
 _agent_label = BoundedLabel(50)
 _tracer = tracer(__name__)
+# Which runs the alert on failing runs counts.
+_FAILED = frozenset({StopReason.INTERNAL, StopReason.UNAVAILABLE, StopReason.ERROR_THRESHOLD})
 _OPERATIONS = {StepKind.THINK: genai.CHAT, StepKind.ACT: genai.EXECUTE_TOOL}
 _MLFLOW_TYPES = {StepKind.THINK: "CHAT_MODEL", StepKind.ACT: "TOOL", StepKind.RETRIEVE: "RETRIEVER"}
+
+
+class RunSpan:
+    """The span of a run; a run that waits for people ends it there, and goes on in one of its own, linked to it.
+
+    A span is sent when it ends: one that was open for the days that people take would leave the steps before it
+    without a parent for as long, and tell of a slow run. Is there no trace to go on in, the first span begins one.
+    """
+
+    def __init__(self, run_id: str, name: str, attributes: Mapping[str, Any], *, forked_from: str = "") -> None:
+        self._run_id, self._name, self._attributes, self._forked_from = run_id, name, attributes, forked_from
+        self._span: Span = INVALID_SPAN
+
+    def __enter__(self) -> RunSpan:
+        self._outer = otel_context.get_current()
+        self._token = otel_context.attach(self._outer)
+        self._begin(self._run_id, self._origin())
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            self._span.record_exception(error)
+            self._span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
+        self._span.end()
+        otel_context.detach(self._token)
+
+    def _origin(self) -> Sequence[Link]:
+        """The span of the run that this one was forked from, whose trace it is in."""
+        above = get_current_span(self._outer).get_span_context()
+        if not (self._forked_from and above.is_valid):
+            return ()
+        origin = repeatable_id(self._forked_from)
+        return [Link(SpanContext(above.trace_id, origin, is_remote=True, trace_flags=above.trace_flags))]
+
+    def _begin(self, key: str, links: Sequence[Link]) -> None:
+        with repeatable(key):
+            self._span = start_kept_span(_tracer, self._name, self._outer, attributes=self._attributes, links=links)
+        if not get_current_span(self._outer).get_span_context().is_valid:
+            self._outer = set_span_in_context(self._span, self._outer)
+        otel_context.attach(set_span_in_context(self._span, self._outer))
+
+    @contextmanager
+    def waiting(self, key: str) -> Iterator[None]:
+        """Around a wait for people."""
+        self._span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute({"stop": StopReason.NEEDS_APPROVAL}))
+        self._span.end()
+        try:
+            yield
+        finally:
+            self._begin(key, [Link(self._span.get_span_context())])
+
+    def describe(self, outcome: Outcome, prices: Prices) -> None:
+        """What is told at the run's end."""
+        describe_run(self._span, outcome, prices)
 
 
 class TracingObserver:
     """Tells MLflow and Prometheus what an agent's run does."""
 
-    def __init__(self, agent: str) -> None:
-        self._agent = _agent_label.of(agent)
+    def __init__(self, agent: str, span: RunSpan) -> None:
+        self._agent, self._span = _agent_label.of(agent), span
+
+    def waiting(self, key: str) -> AbstractContextManager[None]:
+        """The run's span ends, and another one goes on."""
+        return self._span.waiting(key)
 
     @contextmanager
     def step(self, kind: StepKind, key: str, attributes: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
@@ -223,6 +293,8 @@ def describe_run(span: Span, outcome: Outcome, prices: Prices) -> None:
     span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute(said))
     span.set_attribute(genai.INPUT_TOKENS, usage.prompt_tokens)
     span.set_attribute(genai.OUTPUT_TOKENS, usage.completion_tokens)
+    if outcome.stop_reason in _FAILED:
+        span.set_status(StatusCode.ERROR, outcome.stop_reason.value)
     if outcome.cost_micros:
         read = prices.cost_micros(Usage(prompt_tokens=usage.prompt_tokens)) / 1e6
         whole = outcome.cost_micros / 1e6

@@ -14,7 +14,10 @@ from datetime import datetime, timedelta
 import structlog
 from errand_common.db import Database, utc_now
 from errand_common.errors import ErrandError
+from errand_common.telemetry import tracer
+from errand_common.telemetry.bound import kept_span
 from errand_common.telemetry.metrics import counter
+from opentelemetry.context import Context
 
 from errand_agent.storage.timers import Timer, TimerRepository
 
@@ -24,6 +27,7 @@ _AT_ONCE = 16
 _TAKEN = timedelta(minutes=5)
 _RETRY = timedelta(minutes=1)
 _log = structlog.get_logger(__name__)
+_tracer = tracer(__name__)
 
 # Does what is due; gives when it is next, None for never again.
 Work = Callable[[Timer], Awaitable[datetime | None]]
@@ -59,7 +63,9 @@ class Timers:
             if not await TimerRepository(session).move(timer, taken.due_at):
                 return
         try:
-            following = await self._works[timer.kind](timer)
+            # Work that begins runs hands its trace to them: what a crash interrupts goes on in the same.
+            with kept_span(_tracer, f"due {timer.kind}", Context()):
+                following = await self._works[timer.kind](timer)
         except Exception as error:
             FAILED.labels(timer.kind).inc()
             reason = error.message if isinstance(error, ErrandError) else type(error).__name__

@@ -8,12 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address, ip_network
-from typing import Final
+from typing import Any, Final
 
 import httpx
+from opentelemetry import trace
 from ssrfguard import BlockedURLError, Policy, Resolver, SSRFGuardError, TooManyRedirectsError
 from ssrfguard.httpx import AsyncClient
 
+from errand_common.telemetry.bound import is_counted
+from errand_common.telemetry.tracing import told_to_others, tracer
+
+_tracer = tracer(__name__)
 _HOST: Final = re.compile(r"^(\*\.)?[\w-]+(\.[\w-]+)*\.?$")
 _PIECE_BYTES: Final = 64 * 1024
 # Where clouds answer with the machine's credentials: nobody's business.
@@ -88,9 +93,42 @@ def checked_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
     return networks
 
 
+class _TracedClient(AsyncClient):
+    """Tells of each request up to its answer's first line: where it went and how it ended, never what it asked for."""
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """As httpx's own; the service learns the trace that calls it."""
+        if is_counted(above := trace.get_current_span()):
+            request.headers.update(told_to_others(above))
+            return await super().send(request, **options)
+        attributes = {
+            "http.request.method": request.method,
+            "server.address": request.url.host,
+            "url.scheme": request.url.scheme,
+        }
+        with _tracer.start_as_current_span(
+            request.method,
+            kind=trace.SpanKind.CLIENT,
+            attributes=attributes,
+            # An error's text may hold the address, and with it what was asked for.
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            request.headers.update(told_to_others(span))
+            try:
+                response = await super().send(request, **options)
+            except Exception as error:
+                span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+                raise
+            span.set_attribute("http.response.status_code", response.status_code)
+            if response.is_error:
+                span.set_status(trace.StatusCode.ERROR, str(response.status_code))
+            return response
+
+
 def guarded_client(policy: Policy, *, follow: bool, user_agent: str, resolver: Resolver | None = None) -> AsyncClient:
     """A client that reaches what the policy allows, and keeps nothing between calls."""
-    return AsyncClient(
+    return _TracedClient(
         policy=policy,
         resolver=resolver,
         follow_redirects=follow,

@@ -32,6 +32,12 @@ def current_principal() -> Principal:
     return principal
 
 
+def known_tenant() -> str:
+    """The tenant that the call or task works for; "" when that is nobody."""
+    principal = _current.get()
+    return principal.tenant_id if principal is not None else ""
+
+
 @contextmanager
 def acting_as(principal: Principal) -> Iterator[Principal]:
     """Sets the principal for a block."""

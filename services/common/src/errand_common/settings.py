@@ -58,6 +58,16 @@ class ServiceSettings(BaseSettings):
     trace_content: Literal["on", "redacted", "off"] = Field(
         default="redacted", description="what spans hold of messages, arguments and results: all, masked or nothing"
     )
+    traces_per_second: float = Field(
+        default=20,
+        ge=0,
+        le=10_000,
+        description="traces of each kind that a process begins in a second, three seconds' worth at once; of what is "
+        "beyond, errors and slow requests alone are told",
+    )
+    slow_trace_seconds: float = Field(
+        default=10, ge=0.001, le=3_600, description="a request or run that takes longer is always told of"
+    )
     drain_seconds: float = Field(default=10, ge=0, le=600, description="time that running calls have to end at SIGTERM")
 
     def database(self, service: str) -> str:

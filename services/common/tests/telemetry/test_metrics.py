@@ -3,6 +3,7 @@
 import httpx
 import pytest
 from errand_common.errors import Cancelled, ErrandError, InvalidArgument, Unavailable
+from errand_common.telemetry.bound import TraceBound
 from errand_common.telemetry.metrics import (
     LLM_FAILURES,
     METRICS,
@@ -50,7 +51,7 @@ def test_a_point_leads_to_its_trace_where_openmetrics_is_asked_for() -> None:
     port = free_port()
     server = serve_metrics(port)
     assert server is not None
-    with make_provider("test").get_tracer("test").start_as_current_span("call") as span:
+    with make_provider("test", TraceBound(10, 10)).get_tracer("test").start_as_current_span("call") as span:
         RPC_DURATION.labels("errand.test.v1.TestService/Slow").observe(0.3, exemplar())
     trace_id = f"{span.get_span_context().trace_id:032x}"
     try:

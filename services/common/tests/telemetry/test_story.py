@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from errand.rag.v1 import rag_pb2, rag_pb2_grpc
+from errand_common import principal as principals
 from errand_common.errors import NotFound
 from errand_common.rpc.client import acting_as, translate_errors
 from errand_common.rpc.server import Registration
@@ -97,6 +98,22 @@ def test_a_run_that_is_resumed_takes_back_the_steps_sent_before(spans: RecordedS
     ):
         pass
     assert [spans.parent_in_story(name) for name in ("first", "second", "run")] == ["run", "run", "chat request"]
+
+
+def test_the_root_of_a_story_tells_whose_it_is(spans: RecordedSpans) -> None:
+    """MLflow makes a tag of it, by which an erasure finds the trace."""
+    with (
+        principals.acting_as(principal(tenant_id="acme")),
+        _tracer.start_as_current_span("transport"),
+        _tracer.start_as_current_span("run", attributes=RUN),
+        _tracer.start_as_current_span("step", attributes=STEP),
+    ):
+        pass
+    tags = {
+        name: (span.attributes or {}).get("mlflow.traceTag.errand.tenant_id") for name, span in spans.story().items()
+    }
+    assert tags == {"run": "acme", "step": None}
+    assert {(span.attributes or {})["errand.tenant_id"] for span in spans.ended} == {"acme"}
 
 
 def test_only_the_next_span_has_the_repeatable_id(spans: RecordedSpans) -> None:

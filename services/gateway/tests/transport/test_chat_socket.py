@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from errand_common.telemetry import genai
+from errand_common.testing.spans import RecordedSpans
 from errand_gateway.testing.gateway import ADMIN_KEY, RunningGateway
 from errand_gateway.transport.routes import chat_socket
+from opentelemetry.trace import SpanKind
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -155,3 +158,19 @@ async def test_a_message_that_is_too_large_ends_the_connection(gateway: RunningG
     async with opened(gateway) as socket:
         with pytest.raises(ConnectionClosed):
             await say(socket, message="x" * 5 * 1024 * 1024)
+
+
+async def test_every_message_is_a_trace_of_its_own(gateway: RunningGateway, spans: RecordedSpans) -> None:
+    async with opened(gateway) as socket:
+        for number in range(2):
+            assert (await say(socket, message=f"hi {number}"))[-1]["event"] == "ended"
+        await say(socket, message="hi", agent="nobody")
+    roots = [span for span in spans.ended if span.kind is SpanKind.SERVER and span.name == "chat request"]
+    assert len({span.context.trace_id for span in roots}) == 3
+    asked = [str((span.attributes or {})[genai.MLFLOW_INPUTS]) for span in roots]
+    assert ["hi 0" in asked[0], "hi 1" in asked[1]] == [True, True]
+    calls = [span for span in spans.ended if span.name.endswith("/RunAgentStream") and span.kind is SpanKind.CLIENT]
+    assert [span.context.trace_id for span in calls] == [span.context.trace_id for span in roots]
+    statuses = [(span.attributes or {})["http.response.status_code"] for span in roots]
+    assert statuses == [200, 200, 404]
+    assert [span.status.status_code.name for span in roots] == ["UNSET", "UNSET", "UNSET"]

@@ -6,9 +6,14 @@ from errand_common.telemetry import genai
 from errand_common.testing.spans import RecordedSpans
 from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import RunningGateway
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def _doors(spans: RecordedSpans) -> list[ReadableSpan]:
+    return [span for span in spans.ended if span.kind is SpanKind.SERVER and span.parent is None]
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
@@ -24,13 +29,15 @@ async def test_one_root_tells_question_and_answer(gateway: RunningGateway, spans
     calls = [span for span in spans.ended if span.name.startswith("errand.agent.v1.AgentService/RunAgent")]
     assert {span.context.trace_id for span in calls} == {root.context.trace_id}
     assert root.attributes["http.route"] == "/api/v1/chat"
+    assert root.attributes["mlflow.traceTag.errand.tenant_id"] == root.attributes["errand.tenant_id"] == "default"
+    assert root.attributes["errand.request_id"] == response.headers["x-request-id"]
 
 
 async def test_a_request_is_told_of_once(gateway: RunningGateway, spans: RecordedSpans) -> None:
     """The framework would add a span for each of its own steps, and each is paid for by every request."""
     await gateway.http.post("/api/v1/chat", json={"message": "hello"})
     # A gateway asks after runs that it does not know the end of, in traces of their own.
-    assert len([span for span in spans.ended if span.kind is SpanKind.SERVER and span.parent is None]) == 1
+    assert len(_doors(spans)) == 1
     assert {span.instrumentation_scope.name.partition(".")[0] for span in spans.ended} == {
         "errand_gateway",
         "errand_common",
@@ -71,3 +78,40 @@ async def test_a_point_of_a_figure_leads_to_its_trace(gateway: RunningGateway, s
     points = [line.partition("#") for line in page.splitlines() if trace_id in line]
     [point] = [series for series, _, _ in points if series.startswith("http_request_duration_seconds_bucket{")]
     assert 'route="/api/v1/chat"' in point
+
+
+async def test_beyond_the_bound_nothing_is_told_but_faults(
+    gateway: RunningGateway, backend: FakeBackend, spans: RecordedSpans
+) -> None:
+    with spans.counting():
+        await gateway.http.post("/api/v1/chat", json={"message": "hello"})
+        await gateway.http.get("/api/v1/runs/run_unknown")
+        backend.agent.fail_with = Unavailable("agent")
+        await gateway.http.post("/api/v1/chat", json={"message": "hello"})
+    [told] = _doors(spans)
+    assert (told.name, told.parent, told.status.status_code.name) == ("chat request", None, "ERROR")
+    attributes = dict(told.attributes or {})
+    known = ("http.response.status_code", "http.route", "error.type")
+    assert [attributes[name] for name in known] == [503, "/api/v1/chat", "UNAVAILABLE"]
+    assert attributes[genai.USER_ID]
+    assert spans.parent_in_story("chat request") is None
+
+
+async def test_what_breaks_in_a_stream_that_began_well_is_an_error(
+    gateway: RunningGateway, backend: FakeBackend, spans: RecordedSpans
+) -> None:
+    backend.agent.break_with = Unavailable("agent")
+    with spans.counting():
+        headers = {"Accept": "text/event-stream"}
+        response = await gateway.http.post("/api/v1/chat", json={"message": "hello"}, headers=headers)
+    assert response.status_code == 200
+    [told] = _doors(spans)
+    attributes = dict(told.attributes or {})
+    assert (attributes["http.response.status_code"], attributes["error.type"]) == (200, "UNAVAILABLE")
+    assert told.status.status_code.name == "ERROR"
+
+
+async def test_a_slow_request_is_told_of_beyond_the_bound(gateway: RunningGateway, spans: RecordedSpans) -> None:
+    with spans.counting(slow_seconds=0):
+        await gateway.http.get("/api/v1/agents")
+    assert [span.name for span in _doors(spans)] == ["GET request"]

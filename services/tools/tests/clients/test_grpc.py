@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from errand_common.http import Reach
+from errand_common.telemetry import tracer
+from errand_common.testing.spans import RecordedSpans
 from errand_tools.clients import grpc as client
 from errand_tools.clients.descriptors import method_of
 from errand_tools.clients.grpc import GuardedGrpcCaller
@@ -257,3 +259,15 @@ async def test_the_certificate_is_the_names(named: str, reached: bool, monkeypat
         except ToolError:
             assert not reached
         await caller.close()
+
+
+async def test_the_service_learns_the_trace_that_calls_it(
+    caller: GuardedGrpcCaller, shop: Shop, spans: RecordedSpans
+) -> None:
+    with tracer("test").start_as_current_span("execute_tool custom"):
+        await place(caller, shop)
+    asked = next(span for span in spans.ended if span.name == "shop.v1.Orders/Place")
+    metadata = shop.seen[0][1]
+    assert metadata["traceparent"].startswith(f"00-{asked.context.trace_id:032x}-{asked.context.span_id:016x}-")
+    assert "baggage" not in metadata
+    assert (asked.attributes or {})["rpc.grpc.status_code"] == 0

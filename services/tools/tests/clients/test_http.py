@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 from errand_common.http import Reach
+from errand_common.telemetry import tracer
+from errand_common.telemetry.bound import kept_span
+from errand_common.telemetry.tracing import received_trace
+from errand_common.testing.spans import RecordedSpans
 from errand_tools.clients.http import MAX_BODY_BYTES, GuardedHttpCaller, GuardedWebFetcher
 from errand_tools.domain.tools import (
     CallContext,
@@ -22,6 +26,7 @@ from errand_tools.domain.tools import (
     ToolFailed,
     ToolNotFound,
 )
+from opentelemetry.trace import StatusCode, get_current_span
 
 Handler = Callable[[str, asyncio.StreamWriter], Any]
 
@@ -405,3 +410,51 @@ class TestCalling:
 def test_nonsense_in_the_list_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Reach((entry,)).policy(redirects=0)
+
+
+def _traceparent(server: Server) -> str:
+    return dict(re.findall(r"(?m)^([\w-]+): (.*)\r$", server.requests[0]))["traceparent"]
+
+
+async def test_the_service_learns_the_trace_that_calls_it_and_the_trace_where_it_went(
+    web: GuardedWebFetcher, server: Server, spans: RecordedSpans
+) -> None:
+    server.answer("/item", "a lamp")
+    server.answer("/broken", "no", status="500 Internal Server Error")
+    with tracer("test").start_as_current_span("execute_tool http_get"):
+        for path in ("/item?name=ada", "/broken"):
+            await web.get(server.url + path)
+    asked, broken, step = spans.ended
+    assert asked.parent is not None
+    assert asked.parent.span_id == step.context.span_id
+    called_by = get_current_span(received_trace({"traceparent": _traceparent(server)})).get_span_context()
+    assert (called_by.trace_id, called_by.span_id) == (asked.context.trace_id, asked.context.span_id)
+    assert called_by.trace_flags.sampled
+    assert "baggage" not in server.requests[0]
+    attributes = dict(asked.attributes or {})
+    assert attributes["server.address"] == "127.0.0.1"
+    assert attributes["http.response.status_code"] == 200
+    assert "ada" not in str(attributes), "what was asked for may be anything"
+    assert broken.status.status_code is StatusCode.ERROR
+
+
+async def test_a_call_that_is_refused_or_lost_is_an_error_without_its_address(
+    web: GuardedWebFetcher, server: Server, spans: RecordedSpans
+) -> None:
+    with tracer("test").start_as_current_span("execute_tool http_get"), pytest.raises(ToolDenied):
+        await web.get("http://10.0.0.1/ada")
+    refused = spans.ended[0]
+    assert refused.status.status_code is StatusCode.ERROR
+    assert "ada" not in str(refused.to_json())
+
+
+async def test_a_service_learns_that_its_call_is_not_told(
+    web: GuardedWebFetcher, server: Server, spans: RecordedSpans
+) -> None:
+    server.answer("/item", "a lamp")
+    with spans.counting(), kept_span(tracer("test"), "execute_tool http_get"):
+        await web.get(f"{server.url}/item")
+    assert spans.ended == []
+    called_by = get_current_span(received_trace({"traceparent": _traceparent(server)})).get_span_context()
+    assert called_by.is_valid
+    assert not called_by.trace_flags.sampled

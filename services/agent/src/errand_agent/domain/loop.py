@@ -318,7 +318,8 @@ class ReActLoop:
             return {"decided": said, "seconds": seconds}
 
         if asked:
-            stored = await self.journal.once(f"{number}.decide", work)
+            with self.observer.waiting(self._unique(f"{number}.decide")):
+                stored = await self.journal.once(f"{number}.decide", work)
             decided = stored["decided"]
             self._paused_seconds += stored["seconds"]
         return [_decision(call, decided.get(str(index))) for index, call in enumerate(calls)]

@@ -22,6 +22,10 @@ class RunObserver(Protocol):
         """
         ...
 
+    def waiting(self, key: str) -> AbstractContextManager[None]:
+        """Goes around a wait for people, which may take days; `key` as that of a step."""
+        ...
+
     def citations_removed(self, count: int) -> None:
         """Citations of sources that were not given."""
         ...

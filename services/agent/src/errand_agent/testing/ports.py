@@ -184,6 +184,11 @@ class CountingObserver:
     plans: list[tuple[Plan, bool]] = field(default_factory=list)
 
     @contextmanager
+    def waiting(self, key: str) -> Iterator[None]:
+        """Nothing is told of it."""
+        yield
+
+    @contextmanager
     def step(self, kind: StepKind, key: str, attributes: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
         """Notes the kind."""
         self.observed.append(kind)

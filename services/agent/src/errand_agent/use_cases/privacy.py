@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from errand_common.db import Database, utc_now
 from errand_common.erasure import erase_tenant
@@ -35,13 +36,28 @@ _END_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 
 
+class Traces(Protocol):
+    """What a store of traces keeps of people's words."""
+
+    async def erase(self, tenant_id: str, *, person: str = "", before: datetime | None = None) -> int:
+        """Deletes and counts a tenant's, or its one person's, or those older than a moment. Raises Unavailable."""
+        ...
+
+
 class PrivacyUseCases:
     """What people of the caller's tenant left behind."""
 
     def __init__(
-        self, database: Database, executor: RunExecutor, runs: RunUseCases, workflows: WorkflowUseCases
+        self,
+        database: Database,
+        executor: RunExecutor,
+        runs: RunUseCases,
+        workflows: WorkflowUseCases,
+        traces: Traces | None = None,
     ) -> None:
+        """Without `traces` nobody is known who keeps any."""
         self._database, self._executor, self._runs, self._workflows = database, executor, runs, workflows
+        self._traces = traces
 
     async def retention(self) -> Retention:
         """What is in force."""
@@ -95,6 +111,8 @@ class PrivacyUseCases:
             async with self._database.transaction(tenant_id) as session:
                 deleted = await RetentionRepository(session, tenant_id).delete_conversations(ids, before)
             DELETED.labels("conversations").inc(deleted)
+        if self._traces is not None:
+            DELETED.labels("traces").inc(await self._traces.erase(tenant_id, before=before))
 
     async def _sweep_workflow_runs(self, tenant_id: str, before: datetime) -> None:
         deleted = _BATCH
@@ -125,9 +143,14 @@ class PrivacyUseCases:
                 yield _line(table, row)
 
     async def erase_person(self, person: str) -> dict[str, int]:
-        """Rows that were deleted, by table. Raises PermissionDenied, and Conflict while runs of the person end."""
+        """Rows that were deleted, by table, and traces.
+
+        Raises PermissionDenied, Unavailable while the store of traces is away, and Conflict while runs of the person
+        end.
+        """
         tenant_id, person = current_principal().tenant_id, self._allowed(person)
         await self._end_runs(tenant_id, person)
+        traces = await self._erased_traces(tenant_id, person)
         await self._forget(tenant_id, person)
         async with self._database.transaction(tenant_id) as session:
             people = PeopleRepository(session, tenant_id)
@@ -135,17 +158,26 @@ class PrivacyUseCases:
             await people.erase(person)
             if left := await people.count(person):
                 raise Internal(f"rows were left: {left}")
-        return erased
+        return erased | traces
 
     async def erase_tenant(self, tenant_id: str) -> dict[str, int]:
-        """Rows that were deleted, by table. Raises PermissionDenied, and Conflict while its runs end."""
+        """Rows that were deleted, by table, and traces.
+
+        Raises PermissionDenied, Unavailable while the store of traces is away, and Conflict while its runs end.
+        """
         may_erase_tenant(current_principal(), tenant_id)
         async with self._database.transaction(tenant_id) as session:
             # First: a schedule that comes due would begin another run.
             await TimerRepository(session).remove_all(tenant_id)
         await self._end_runs(tenant_id, None)
+        traces = await self._erased_traces(tenant_id)
         await self._forget(tenant_id, None)
-        return await erase_tenant(self._database, Base.metadata, tenant_id)
+        return await erase_tenant(self._database, Base.metadata, tenant_id) | traces
+
+    async def _erased_traces(self, tenant_id: str, person: str = "") -> dict[str, int]:
+        """Before the rows: who asks again after Unavailable is told of both."""
+        erased = await self._traces.erase(tenant_id, person=person) if self._traces is not None else 0
+        return {"traces": erased} if erased else {}
 
     async def _forget(self, tenant_id: str, person: str | None) -> None:
         """Deletes what the steps of ended runs remember: without the rows nobody would find them again."""

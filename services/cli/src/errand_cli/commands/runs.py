@@ -48,7 +48,10 @@ def trace(
     server = mlflow_url or str(Layout.of(data_dir).read_state()["mlflow_url"])
     found = find_trace(server, run_id, experiment)
     if found is None:
-        raise ApiError(f"MLflow has no trace of {run_id} (yet): spans come a few seconds after a run has ended.")
+        raise ApiError(
+            f"MLflow has no trace of {run_id} (yet): spans come a few seconds after a run has ended. When many are asked "
+            "for at once some are only counted; `errand run show` tells of each."
+        )
     out.print(found.url, soft_wrap=True, highlight=False, markup=False)
     if open_page:
         webbrowser.open(found.url)

@@ -8,23 +8,39 @@ from typing import Any, Final
 import grpc
 from opentelemetry import trace
 
+from errand_common.telemetry.bound import is_counted, start_kept_span
 from errand_common.telemetry.tracing import enter_span, received_trace, tracer
 
 _STATUS_CODE: Final = "rpc.grpc.status_code"
+# Of a call whose trace is beyond the bound, what the caller did wrong is not worth telling.
+_FAULTS: Final = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
 _tracer = tracer(__name__)
 
 
 def enter_server_span(method: str, metadata: Mapping[str, str | bytes], attributes: Mapping[str, str]) -> trace.Span:
     """Starts the span of a call that is served, current for the rest of this task."""
     received = received_trace({key: value for key, value in metadata.items() if isinstance(value, str)})
-    span = _tracer.start_span(method, received, trace.SpanKind.SERVER, {"rpc.system": "grpc", **attributes})
+    above = trace.get_current_span(received)
+    if is_counted(above):
+        span = above
+    else:
+        told = {"rpc.system": "grpc", **attributes}
+        span = start_kept_span(_tracer, method, received, kind=trace.SpanKind.SERVER, attributes=told)
     enter_span(span, received)
     return span
 
 
 def end_span(span: trace.Span, code: grpc.StatusCode) -> None:
     """Ends it with the status of its call."""
-    if span.is_recording():
+    if span.is_recording() or code in _FAULTS:
         span.set_attribute(_STATUS_CODE, code.value[0])
         if code is not grpc.StatusCode.OK:
             span.set_status(trace.StatusCode.ERROR, code.name)
@@ -35,13 +51,17 @@ async def traced_call(begin: Callable[[trace.Span], Any], method: str | bytes) -
     """The call that `begin` starts inside a client span; the span ends with the call."""
     # Typed as text, but grpc.aio gives bytes.
     name = method.decode() if isinstance(method, bytes) else method
-    span = _tracer.start_span(name.lstrip("/"), kind=trace.SpanKind.CLIENT, attributes={"rpc.system": "grpc"})
+    above = trace.get_current_span()
+    if is_counted(above):
+        return await begin(above)
+    told = {"rpc.system": "grpc"}
+    span = start_kept_span(_tracer, name.lstrip("/"), kind=trace.SpanKind.CLIENT, attributes=told)
     try:
         call = await begin(span)
     except BaseException:
         end_span(span, grpc.StatusCode.UNKNOWN)
         raise
-    if span.is_recording():
+    if span.is_recording() or is_counted(span):
         call.add_done_callback(lambda _: end_span(span, _code(call)))
     return call
 

@@ -89,10 +89,10 @@ def exemplar(span: trace.Span | None = None) -> dict[str, str] | None:
     """The trace of this span, or of the current one, for a histogram's `observe(…, exemplar())`.
 
     From the figure a click then leads to a request. Shown to scrapers that ask for OpenMetrics; None
-    outside of a trace.
+    outside of a trace, and in one that is not told.
     """
     context = (span or trace.get_current_span()).get_span_context()
-    return {"trace_id": f"{context.trace_id:032x}"} if context.is_valid else None
+    return {"trace_id": f"{context.trace_id:032x}"} if context.is_valid and context.trace_flags.sampled else None
 
 
 class BoundedLabel:

@@ -20,10 +20,14 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
+from errand_common.principal import known_tenant
+from errand_common.telemetry import genai
+
 ANCESTOR: Final = "errand.story.parent"
 _STORY_PREFIXES = ("gen_ai.", "mlflow.")
 _open_spans: WeakValueDictionary[int, Span] = WeakValueDictionary()
 _next_span_id: ContextVar[int] = ContextVar("next_span_id", default=0)
+_next_trace_id: ContextVar[int] = ContextVar("next_trace_id", default=0)
 
 
 def is_genai(span: ReadableSpan) -> bool:
@@ -32,11 +36,13 @@ def is_genai(span: ReadableSpan) -> bool:
 
 
 class AncestorNotes(SpanProcessor):
-    """Notes on each span, when it starts, its nearest GenAI ancestor."""
+    """Notes on each span, when it starts, its nearest GenAI ancestor and, where it is known, its tenant."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if ancestor := nearest_story_span(parent_context):
             span.set_attribute(ANCESTOR, ancestor)
+        if tenant := known_tenant():
+            span.set_attribute(genai.TENANT_ID, tenant)
         _open_spans[span.get_span_context().span_id] = span
 
 
@@ -62,8 +68,16 @@ def with_story(context: Context | None = None) -> Context:
 
 
 def story_span(span: ReadableSpan) -> ReadableSpan | None:
-    """The span as MLflow gets it: below its nearest GenAI ancestor; None for a span of transport."""
-    return copied(span, parent=_parent(span)) if is_genai(span) else None
+    """The span as MLflow gets it: below its nearest GenAI ancestor; None for a span of transport.
+
+    The root tells whose the trace is, so that it is found when the tenant is erased.
+    """
+    if not is_genai(span):
+        return None
+    parent, attributes = _parent(span), span.attributes or {}
+    if parent is None and (tenant := attributes.get(genai.TENANT_ID)):
+        attributes = {**attributes, genai.MLFLOW_TENANT_TAG: tenant}
+    return copied(span, parent=parent, attributes=attributes)
 
 
 def copied(
@@ -101,7 +115,11 @@ def _parent(span: ReadableSpan) -> trace.SpanContext | None:
 
 
 class RepeatableIds(RandomIdGenerator):
-    """Random ids, but for a span whose work may begin again in another process."""
+    """Random ids, but for a span whose work may begin again in another process, or that is told of late."""
+
+    def generate_trace_id(self) -> int:
+        """The id that `begun_as` asked for; else a random one."""
+        return _next_trace_id.get() or super().generate_trace_id()
 
     def generate_span_id(self) -> int:
         """The id that `repeatable` asked for, once; else a random one."""
@@ -111,6 +129,11 @@ class RepeatableIds(RandomIdGenerator):
         return super().generate_span_id()
 
 
+def repeatable_id(key: str) -> int:
+    """The id of the span that is made in `repeatable(key)`."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") or 1
+
+
 @contextmanager
 def repeatable(key: str) -> Iterator[None]:
     """The next span of this task has an id made from `key`.
@@ -118,9 +141,19 @@ def repeatable(key: str) -> Iterator[None]:
     Work that a crash interrupted begins again with the same id: spans below it that were sent before
     the crash find their parent, which only its end sends.
     """
-    digest = hashlib.sha256(key.encode()).digest()
-    token = _next_span_id.set(int.from_bytes(digest[:8], "big") or 1)
+    token = _next_span_id.set(repeatable_id(key))
     try:
         yield
     finally:
         _next_span_id.reset(token)
+
+
+@contextmanager
+def begun_as(context: trace.SpanContext) -> Iterator[None]:
+    """The next span of this task, which begins a trace, has the ids of `context`."""
+    trace_token, span_token = _next_trace_id.set(context.trace_id), _next_span_id.set(context.span_id)
+    try:
+        yield
+    finally:
+        _next_trace_id.reset(trace_token)
+        _next_span_id.reset(span_token)

@@ -10,13 +10,16 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from errand_common.settings import ServiceSettings
+from errand_common.telemetry.bound import TraceBound, is_counted
 from errand_common.telemetry.content import content_filter
 from errand_common.telemetry.export import OtlpSender, Outlet, PatientOutlet, SpanGatherer
 from errand_common.telemetry.story import AncestorNotes, RepeatableIds, story_span, with_story
 
 _provider: TracerProvider | None = None
+_traceparent = TraceContextTextMapPropagator()
 
 
 def configure_tracing(service: str, settings: ServiceSettings) -> None:
@@ -24,7 +27,7 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
     global _provider  # noqa: PLW0603 - OpenTelemetry's provider is one a process
     if _provider is not None or not (settings.otlp_endpoint or settings.mlflow_endpoint):
         return
-    _provider = make_provider(service)
+    _provider = make_provider(service, TraceBound(settings.traces_per_second, settings.slow_trace_seconds))
     allowed = content_filter(settings.trace_content)
     outlets: list[Outlet] = []
     if settings.otlp_endpoint:
@@ -36,10 +39,10 @@ def configure_tracing(service: str, settings: ServiceSettings) -> None:
     trace.set_tracer_provider(_provider)
 
 
-def make_provider(service: str) -> TracerProvider:
-    """A provider whose spans know their story; it sends them nowhere yet."""
+def make_provider(service: str, bound: TraceBound) -> TracerProvider:
+    """A provider whose spans know their story, of as many traces as may begin; it sends them nowhere yet."""
     resource = Resource.create({"service.name": f"errand-{service}"})
-    provider = TracerProvider(resource=resource, id_generator=RepeatableIds(), shutdown_on_exit=False)
+    provider = TracerProvider(bound, resource, shutdown_on_exit=False, id_generator=RepeatableIds())
     provider.add_span_processor(AncestorNotes())
     return provider
 
@@ -58,7 +61,18 @@ def tracer(name: str) -> trace.Tracer:
 def carried_trace(context: Context | None = None) -> dict[str, str]:
     """Headers that carry the current trace to another process, or to work that begins later."""
     carrier: dict[str, str] = {}
+    if is_counted(trace.get_current_span(context)):
+        # It has no story either.
+        _traceparent.inject(carrier, context)
+        return carrier
     propagate.inject(carrier, with_story(context))
+    return carrier
+
+
+def told_to_others(span: trace.Span) -> dict[str, str]:
+    """The header that tells a service of others by which span it is called; of ours it tells nothing else."""
+    carrier: dict[str, str] = {}
+    _traceparent.inject(carrier, trace.set_span_in_context(span))
     return carrier
 
 

@@ -8,14 +8,19 @@ from contextlib import contextmanager
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+from errand_common.telemetry.bound import TraceBound
 from errand_common.telemetry.story import story_span
 from errand_common.telemetry.tracing import make_provider
+
+# Traces a second: more than tests begin.
+_ENOUGH = 1e6
 
 
 class RecordedSpans(SpanProcessor):
     """Ended spans, in order. OpenTelemetry's provider is one a process, so all tests share one."""
 
     def __init__(self) -> None:
+        self.bound = TraceBound(_ENOUGH, slow_seconds=3600)
         self.ended: list[ReadableSpan] = []
         self._is_recording = False
 
@@ -23,7 +28,7 @@ class RecordedSpans(SpanProcessor):
     def install(cls) -> RecordedSpans:
         """Makes the process's provider; may be called once."""
         recorded = cls()
-        provider = make_provider("test")
+        provider = make_provider("test", recorded.bound)
         provider.add_span_processor(recorded)
         trace.set_tracer_provider(provider)
         return recorded
@@ -42,6 +47,16 @@ class RecordedSpans(SpanProcessor):
             yield
         finally:
             self._is_recording = False
+
+    @contextmanager
+    def counting(self, *, slow_seconds: float = 3600) -> Iterator[None]:
+        """Traces that begin inside the block are beyond the bound."""
+        known = self.bound.slow_seconds
+        self.bound.per_second, self.bound.slow_seconds = 0, slow_seconds
+        try:
+            yield
+        finally:
+            self.bound.per_second, self.bound.slow_seconds = _ENOUGH, known
 
     def story(self) -> dict[str, ReadableSpan]:
         """What MLflow would get, by name."""

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from errand_gateway.transport.context import context_of
+from errand_gateway.transport.tracing import describe_failure
 
 OPENAI_PREFIX: Final = "/v1/"
 _log = structlog.get_logger(__name__)
@@ -114,7 +115,9 @@ def error_response(
 def error_body(
     request_id: str, path: str, *, status: int, code: str, message: str, details: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """What is told of an error at this path."""
+    """What is told of an error at this path; a fault of ours is told to the request's trace too."""
+    if status >= 500:
+        describe_failure(code)
     if path.startswith(OPENAI_PREFIX):
         return _openai_body(status, code, message, details)
     return {"code": code, "message": message, "details": details, "request_id": request_id}

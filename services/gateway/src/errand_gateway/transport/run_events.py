@@ -6,12 +6,22 @@ from typing import Any, Final
 
 from sse_starlette import ServerSentEvent
 
-from errand_gateway.domain.resources import Approval, Run, RunEvent, RunStarted, Step, TextDelta, ToolProgress
+from errand_gateway.domain.resources import (
+    Approval,
+    Run,
+    RunEvent,
+    RunStarted,
+    Step,
+    StopReason,
+    TextDelta,
+    ToolProgress,
+)
 from errand_gateway.transport.context import RequestContext
 from errand_gateway.transport.sse import event
-from errand_gateway.transport.tracing import describe_answer
+from errand_gateway.transport.tracing import describe_answer, describe_failure
 
 ENDED: Final = "ended"
+_FAILED: Final = frozenset({StopReason.INTERNAL, StopReason.UNAVAILABLE, StopReason.ERROR_THRESHOLD})
 _NAMES: Final[dict[type[Any], str]] = {
     RunStarted: "started",
     Step: "step",
@@ -47,6 +57,8 @@ def note_run(run: Run, context: RequestContext) -> None:
     context.completion_tokens = run.usage.completion_tokens
     context.cached_tokens = run.usage.cached_tokens
     context.stop_reason = run.stop_reason.value if run.stop_reason else ""
+    if run.stop_reason in _FAILED:
+        describe_failure(run.stop_reason.name)
     if run.answer:
         describe_answer(run.answer, session=run.conversation_id)
 

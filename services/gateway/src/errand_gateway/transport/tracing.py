@@ -6,13 +6,16 @@ from contextvars import ContextVar
 from http import HTTPStatus
 
 from errand_common.telemetry import genai, tracer
+from errand_common.telemetry.bound import kept_span
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from errand_gateway.transport.context import context_of
+
 _TRACED = ("/api/", "/v1/")
-_STATUS_CODE, _ROUTE = "http.response.status_code", "http.route"
+_STATUS_CODE, _ROUTE, _ERROR = "http.response.status_code", "http.route", "error.type"
 _tracer = tracer(__name__)
 # Work inside a handler has spans of its own, so the current span may be another one.
 _request_span: ContextVar[trace.Span] = ContextVar("request_span", default=trace.INVALID_SPAN)
@@ -24,9 +27,8 @@ def request_span(scope: Scope, headers: Headers) -> Iterator[None]:
     if not scope["path"].startswith(_TRACED):
         yield
         return
-    with _tracer.start_as_current_span(
-        f"{scope['method']} request", context=Context(), links=_links(headers), kind=trace.SpanKind.SERVER
-    ) as span:
+    name = f"{scope['method']} request"
+    with kept_span(_tracer, name, Context(), kind=trace.SpanKind.SERVER, links=_links(headers)) as span:
         token = _request_span.set(span)
         try:
             yield
@@ -61,9 +63,19 @@ def describe_answer(answer: str, *, session: str) -> None:
         span.set_attribute(genai.SESSION_ID, session)
 
 
-def describe_end(scope: Scope, status: int) -> None:
-    """What was asked and how it was answered; 0 when the client went away before."""
+def describe_failure(code: str) -> None:
+    """A fault of ours, by its code; it may be told in a stream that began well."""
     span = _request_span.get()
+    span.set_attribute(_ERROR, code)
+    span.set_status(trace.StatusCode.ERROR, code)
+
+
+def describe_end(scope: Scope, status: int) -> None:
+    """Whose it was, what was asked and how it was answered; 0 when the client went away before."""
+    span, context = _request_span.get(), context_of(scope)
+    span.set_attribute("errand.request_id", context.request_id)
+    if context.principal is not None:
+        span.set_attribute(genai.TENANT_ID, context.principal.tenant_id)
     if (route := getattr(scope.get("route"), "path", None)) is not None:
         span.set_attribute(_ROUTE, route)
     if status:

@@ -10,9 +10,12 @@ from typing import Any, Final
 
 import grpc
 from errand_common.http import Reach
+from errand_common.rpc.spans import traced_call
+from errand_common.telemetry.tracing import told_to_others
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from opentelemetry.trace import Span
 from ssrfguard import Address, Resolver, SSRFGuardError, resolve
 
 from errand_tools.clients.descriptors import Method, Methods, in_order
@@ -116,8 +119,13 @@ class GuardedGrpcCaller:
         request = method.encode(arguments)
         channel = await self._connected(binding)
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method.path)
+
+        async def begin(span: Span) -> Any:
+            metadata = _metadata({**headers, **told_to_others(span)})
+            return call(request, timeout=context.timeout_seconds, metadata=metadata)
+
         try:
-            answer = await call(request, timeout=context.timeout_seconds, metadata=_metadata(headers))
+            answer: bytes = await (await traced_call(begin, method.path))
         except grpc.aio.AioRpcError as error:
             raise _failure(error) from None
         return method.decode(answer)

@@ -14,6 +14,7 @@ from errand_common.db import new_id
 from errand_common.errors import Conflict, ErrandError, Internal, InvalidArgument, Unauthenticated
 from fastapi import Request
 from pydantic import ValidationError
+from starlette.datastructures import Headers
 from starlette.routing import WebSocketRoute
 from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -26,7 +27,7 @@ from errand_gateway.transport.routes.chat import ChatRequest
 from errand_gateway.transport.run_events import ENDED, run_events
 from errand_gateway.transport.services import Services
 from errand_gateway.transport.spending import hold_for_run
-from errand_gateway.transport.tracing import describe_chat
+from errand_gateway.transport.tracing import describe_chat, describe_end, request_span
 
 _log = structlog.get_logger(__name__)
 PATH: Final = "/api/v1/chat/socket"
@@ -155,19 +156,22 @@ async def _exchange(scope: Scope, request_id: str = "") -> Any:
     bind_context(own, context)
     services: Services = scope["app"].state.services
     status = 499
-    try:
-        with context.until_the_end:
-            yield Request(own)
-        status = 200
-    except ErrandError as error:
-        status = error.status.http
-        raise
-    except Exception:
-        status = 500
-        raise
-    finally:
-        if request_id:
-            services.record(own, context, status)
+    # Who connects asks for nothing yet.
+    with request_span(own, Headers(scope=own)) if request_id else contextlib.nullcontext():
+        try:
+            with context.until_the_end:
+                yield Request(own)
+            status = 200
+        except ErrandError as error:
+            status = error.status.http
+            raise
+        except Exception:
+            status = 500
+            raise
+        finally:
+            if request_id:
+                describe_end(own, status)
+                services.record(own, context, status)
 
 
 def _with_credentials(scope: Scope) -> Scope:
