@@ -24,6 +24,7 @@ _ENDINGS = {
     "internal": "of a fault of the service; its log has the error",
     "needs_approval": "a call needs a person's approval",
     "max_cost": "it had reached its cost limit",
+    "incompatible": "another version of the service had begun it, whose steps this one cannot read",
 }
 
 

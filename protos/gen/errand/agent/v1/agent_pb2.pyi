@@ -26,6 +26,7 @@ class StopReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STOP_REASON_INTERNAL: _ClassVar[StopReason]
     STOP_REASON_NEEDS_APPROVAL: _ClassVar[StopReason]
     STOP_REASON_MAX_COST: _ClassVar[StopReason]
+    STOP_REASON_INCOMPATIBLE: _ClassVar[StopReason]
 
 class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -83,6 +84,7 @@ STOP_REASON_UNAVAILABLE: StopReason
 STOP_REASON_INTERNAL: StopReason
 STOP_REASON_NEEDS_APPROVAL: StopReason
 STOP_REASON_MAX_COST: StopReason
+STOP_REASON_INCOMPATIBLE: StopReason
 RUN_STATE_UNSPECIFIED: RunState
 RUN_STATE_QUEUED: RunState
 RUN_STATE_RUNNING: RunState

@@ -27,6 +27,7 @@ class StopReason(StrEnum):
     INTERNAL = "INTERNAL"
     NEEDS_APPROVAL = "NEEDS_APPROVAL"
     MAX_COST = "MAX_COST"
+    INCOMPATIBLE = "INCOMPATIBLE"
 
 
 class RunState(StrEnum):

@@ -41,6 +41,7 @@ class StopReason(StrEnum):
     INTERNAL = "internal"
     NEEDS_APPROVAL = "needs_approval"
     MAX_COST = "max_cost"
+    INCOMPATIBLE = "incompatible"
 
 
 class RunState(StrEnum):

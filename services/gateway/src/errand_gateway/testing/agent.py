@@ -107,7 +107,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     async def RedriveRun(self, request: pb.RedriveRunRequest, context: Any) -> pb.RedriveRunResponse:
         """Tries a failed run again."""
         run = self._runs.get(request.id)
-        if run.stop_reason not in (pb.STOP_REASON_UNAVAILABLE, pb.STOP_REASON_INTERNAL):
+        if run.stop_reason not in (pb.STOP_REASON_UNAVAILABLE, pb.STOP_REASON_INTERNAL, pb.STOP_REASON_INCOMPATIBLE):
             raise Conflict("the run did not fail", resource="run", id=run.id)
         return pb.RedriveRunResponse(run=await self._again(run))
 

@@ -93,7 +93,7 @@ def finish_of_run(run: Run) -> str:
     """OpenAI's finish reason of a run; raises when the run failed, so that clients try again."""
     if run.stop_reason is StopReason.UNAVAILABLE:
         raise Unavailable("agent", "a service that the run needs is away; try again")
-    if run.stop_reason is StopReason.INTERNAL:
+    if run.stop_reason in (StopReason.INTERNAL, StopReason.INCOMPATIBLE):
         raise Internal("the run failed on our side")
     return "length" if run.stop_reason in _CUT_SHORT else "stop"
 

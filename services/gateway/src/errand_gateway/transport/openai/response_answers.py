@@ -15,7 +15,7 @@ from errand_gateway.transport.openai.answers import errand_extra, finish_of_run,
 from errand_gateway.transport.openai.response_bodies import ResponseRequest
 from errand_gateway.transport.run_events import note_event
 
-_FAILED: Final = frozenset({StopReason.UNAVAILABLE, StopReason.INTERNAL})
+_FAILED: Final = frozenset({StopReason.UNAVAILABLE, StopReason.INTERNAL, StopReason.INCOMPATIBLE})
 Event = Mapping[str, Any]
 
 
