@@ -59,6 +59,7 @@ from errand_gateway.settings import GatewaySettings, IssuerSetting, LoginProvide
 from errand_gateway.storage.concurrency import ConcurrencyLimits, LocalConcurrencyLimiter, ValkeyConcurrencyLimiter
 from errand_gateway.storage.erasures import SqlDeletionRepository
 from errand_gateway.storage.files import SqlFileRepository
+from errand_gateway.storage.followed import SqlFollowedRepository
 from errand_gateway.storage.idempotency import AesSeal, SqlAnswerRepository
 from errand_gateway.storage.journal import FileJournal
 from errand_gateway.storage.keys import SqlKeyRepository
@@ -225,8 +226,10 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
             now=utc_now,
         )
         await stack.enter_async_context(_running(deletions.run()))
-        background = BackgroundRuns(agents, workflows, tokens, recorder)
+        followed = SqlFollowedRepository(database)
+        background = BackgroundRuns(agents, workflows, tokens, recorder, followed, keeper, owner=new_id("gw"))
         stack.push_async_callback(background.close)
+        await stack.enter_async_context(_running(background.run()))
         yield Services(
             authenticator=Authenticator(credentials, pepper, [sessions, external]),
             credentials=credentials,

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_gateway.domain.auth import TenantState
 from errand_gateway.domain.erasures import DeletionState, TenantDeletion
-from errand_gateway.storage.models import AuditRow, Base, KeyPrefixRow, TenantDeletionRow, TenantRow
+from errand_gateway.storage.models import AuditRow, Base, FollowedRunRow, KeyPrefixRow, TenantDeletionRow, TenantRow
 
 _NOBODY: Final = ""
 # Proof of what was done stays: it names ids and paths, and no content.
@@ -79,10 +79,13 @@ class SqlDeletionRepository:
 
     async def erase(self, tenant_id: str) -> Mapping[str, int]:
         """Deletes what the gateway has of a tenant, but not its audit; rows by table."""
+        erased = {}
         async with self._database.transaction(None) as session:
-            prefixes: Any = await session.execute(sa.delete(KeyPrefixRow).where(KeyPrefixRow.owner_tenant == tenant_id))
-        erased = await erase_tenant(self._database, Base.metadata, tenant_id, keep=_KEPT)
-        return {**erased, KeyPrefixRow.__tablename__: prefixes.rowcount} if prefixes.rowcount else erased
+            for table in (KeyPrefixRow, FollowedRunRow):
+                found: Any = await session.execute(sa.delete(table).where(table.owner_tenant == tenant_id))
+                erased[table.__tablename__] = found.rowcount
+        erased |= await erase_tenant(self._database, Base.metadata, tenant_id, keep=_KEPT)
+        return {table: rows for table, rows in erased.items() if rows}
 
 
 async def _stored(session: AsyncSession, deletion: TenantDeletion, holder: str, **values: Any) -> bool:

@@ -125,6 +125,25 @@ class ProviderSessionRow(Base):
     digest: Mapped[str] = mapped_column(sa.String(64), index=True)
 
 
+class FollowedRunRow(Base):
+    """A run whose usage is to be booked when it ends; due when nobody holds it, or whoever did has died."""
+
+    __tablename__ = "followed_runs"
+
+    run_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    owner_tenant: Mapped[str] = mapped_column(sa.String(64), index=True)
+    principal_id: Mapped[str] = mapped_column(sa.String(64))
+    roles: Mapped[list[str]] = mapped_column(sa.JSON)
+    scopes: Mapped[list[str]] = mapped_column(sa.JSON)
+    request_id: Mapped[str] = mapped_column(sa.String(64))
+    project: Mapped[str] = mapped_column(sa.String(64))
+    price: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    until: Mapped[datetime] = mapped_column(UtcDateTime)
+    holder: Mapped[str] = mapped_column(sa.String(64))
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
 class UsageRow(Base):
     """What one request used."""
 

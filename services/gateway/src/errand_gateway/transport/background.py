@@ -1,18 +1,18 @@
 """Runs that go on when their request has been answered: what they use is booked when they end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 from errand_common.db import new_id, utc_now
-from errand_common.principal import Principal
+from errand_common.errors import ErrandError, NotFound, QuotaExceeded, Unavailable
 
 from errand_gateway.domain.admission import Permit
+from errand_gateway.domain.followed import FollowedKind, FollowedRun, FollowedStore
 from errand_gateway.domain.ports import AgentBackend
-from errand_gateway.domain.pricing import Price
+from errand_gateway.domain.quota_keeper import QuotaKeeper, Reservation
 from errand_gateway.domain.quotas import Spend
 from errand_gateway.domain.records import AuditEvent, Recorder, UsageRecord
 from errand_gateway.domain.resources import Run, RunState, Usage
@@ -23,6 +23,12 @@ from errand_gateway.transport.run_events import note_run
 
 _log = structlog.get_logger(__name__)
 _RUN_SECONDS: Final = 3600.0
+_LOOK_SECONDS: Final = 5.0
+_LEASE: Final = timedelta(seconds=60)
+_PAUSE: Final = timedelta(seconds=60)
+_AT_ONCE: Final = 100
+# Longer than anybody may take to decide on a call.
+_GIVEN_UP_AFTER: Final = timedelta(days=40)
 _POLL_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -41,107 +47,167 @@ class _Ended:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """How a run is looked at (None while it goes on), and what its usage is booked on."""
+    """A run that this gateway follows closely, and what it holds meanwhile."""
 
-    look: Callable[[], Awaitable[_Ended | None]]
-    run_id: str
-    principal: Principal
-    project: str
-    price: Price
+    run: FollowedRun
     reservation: Permit | None
+    noted: bool
 
 
 class BackgroundRuns:
-    """Follows runs until they end, at most an hour, and books what they used."""
+    """Follows runs until they end and books what they used.
+
+    For an hour it is this gateway that began them; then, or when it has ended or died, any one looks now and then.
+    """
 
     def __init__(
-        self, agents: AgentBackend, workflows: WorkflowBackend, tokens: InternalTokens, recorder: Recorder
+        self,
+        agents: AgentBackend,
+        workflows: WorkflowBackend,
+        tokens: InternalTokens,
+        recorder: Recorder,
+        store: FollowedStore,
+        keeper: QuotaKeeper,
+        *,
+        owner: str,
     ) -> None:
         self._agents = agents
         self._workflows = workflows
         self._tokens = tokens
         self._recorder = recorder
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._store = store
+        self._keeper = keeper
+        self._owner = owner
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def follow(self, run: Run, context: RequestContext, *, start_at: datetime | None = None) -> None:
-        """Takes over the request's reservation; the request itself is booked with nothing used.
+    async def follow(self, run: Run, context: RequestContext, *, start_at: datetime | None = None) -> None:
+        """Takes over the request's reservation; the request itself is booked with nothing used."""
+        await self._watch(FollowedKind.AGENT, run.id, context, start_at or utc_now())
 
-        A run that begins later is followed for an hour from then.
-        """
-
-        async def look() -> _Ended | None:
-            return _ended_run(await self._agents.get_run(run.id))
-
-        wait = (start_at - utc_now()).total_seconds() if start_at is not None else 0.0
-        self._watch(look, run.id, context, wait_seconds=max(0.0, wait))
-
-    def follow_workflow(self, run: WorkflowRun, context: RequestContext) -> None:
+    async def follow_workflow(self, run: WorkflowRun, context: RequestContext) -> None:
         """The same for a workflow's run: what all its agents used is booked as one."""
+        await self._watch(FollowedKind.WORKFLOW, run.id, context, utc_now())
 
-        async def look() -> _Ended | None:
-            return _ended_workflow(await self._workflows.get_workflow_run(run.id))
-
-        self._watch(look, run.id, context)
-
-    def _watch(
-        self,
-        look: Callable[[], Awaitable[_Ended | None]],
-        run_id: str,
-        context: RequestContext,
-        *,
-        wait_seconds: float = 0.0,
-    ) -> None:
-        if context.principal is None:
+    async def _watch(self, kind: FollowedKind, run_id: str, context: RequestContext, start_at: datetime) -> None:
+        """Its caller is answered when it is noted: what it uses is booked whatever becomes of this gateway."""
+        if context.principal is None or run_id in self._tasks:
             return
-        watched = _Watched(look, run_id, context.principal, context.project, context.price, context.reservation)
+        run = FollowedRun(run_id, kind, context.principal, context.project, context.price, start_at + _GIVEN_UP_AFTER)
+        noted = await self._noted(run)
+        watched = _Watched(run, context.reservation, noted)
         context.reservation = None
-        task = asyncio.create_task(self._follow(watched, wait_seconds))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = asyncio.create_task(self._follow(watched, max(0.0, (start_at - utc_now()).total_seconds())))
+        self._tasks[run_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(run_id, None))
 
-    def note_or_follow(self, run: Run, context: RequestContext) -> None:
+    async def note_or_follow(self, run: Run, context: RequestContext) -> None:
         """Books a run that has ended, and follows one that waits for a person."""
         if run.state is RunState.ENDED:
             note_run(run, context)
             return
         context.run_id, context.agent = run.id, run.agent
-        self.follow(run, context)
+        await self.follow(run, context)
+
+    async def run(self) -> None:
+        """Keeps what this gateway follows, and looks at what nobody does, for ever."""
+        while True:
+            try:
+                await self._store.hold(list(self._tasks), self._owner, until=utc_now() + _LEASE)
+                for run in await self._store.claim(self._owner, now=utc_now(), lease=_LEASE, limit=_AT_ONCE):
+                    await self._look_at(run)
+            except Exception as error:
+                _log.warning("background_runs_not_followed", error=type(error).__name__)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def close(self) -> None:
-        """Stops following; what running work holds goes back when this gateway's lease does."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        """Hands over what it follows; what running work holds goes back when this gateway's lease does."""
+        tasks = dict(self._tasks)
+        for task in tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        for run_id in tasks:
+            await self._release(run_id, utc_now())
 
     async def _follow(self, watched: _Watched, wait_seconds: float) -> None:
+        run = watched.run
         try:
+            while not watched.noted and not await self._noted(run):  # noqa: ASYNC110 - the database may be away
+                await asyncio.sleep(_LOOK_SECONDS)
+            if wait_seconds > _RUN_SECONDS:
+                await self._store.release(run.id, self._owner, due_at=utc_now() + timedelta(seconds=wait_seconds))
+                return
             await asyncio.sleep(wait_seconds)
             async with asyncio.timeout(_RUN_SECONDS):
-                ended = await self._ended(watched)
-            self._book(watched, ended)
+                ended = await self._ended(run)
+            if await self._store.drop(run.id, self._owner):
+                self._book(run, ended, watched.reservation)
         except Exception as error:
-            _log.warning("background_run_not_booked", run_id=watched.run_id, error=type(error).__name__)
+            _log.warning("background_run_not_booked_yet", run_id=run.id, error=type(error).__name__)
+            await self._release(run.id, utc_now() + _PAUSE)
         finally:
             if watched.reservation is not None:
                 watched.reservation.settle(Spend())
 
-    async def _ended(self, watched: _Watched) -> _Ended:
+    async def _noted(self, run: FollowedRun) -> bool:
+        try:
+            await self._store.add(run, self._owner, held_until=utc_now() + _LEASE)
+        except Unavailable as error:
+            _log.warning("background_run_not_noted", run_id=run.id, error=type(error).__name__)
+            return False
+        return True
+
+    async def _release(self, run_id: str, due_at: datetime) -> None:
+        try:
+            await self._store.release(run_id, self._owner, due_at=due_at)
+        except Exception as error:
+            _log.warning("background_run_not_released", run_id=run_id, error=type(error).__name__)
+
+    async def _ended(self, run: FollowedRun) -> _Ended:
         for attempt in range(int(_RUN_SECONDS)):
             await asyncio.sleep(_POLL_SECONDS[min(attempt, len(_POLL_SECONDS) - 1)])
-            # Asked anew for each look: one token for the whole run would expire on the way.
-            with self._tokens.acting_as(watched.principal):
-                ended = await watched.look()
+            ended = await self._look(run)
             if ended is not None:
                 return ended
         raise TimeoutError
 
-    def _book(self, watched: _Watched, run: _Ended) -> None:
-        cost = watched.price.micros(run.usage)
-        if watched.reservation is not None:
-            tokens = run.usage.prompt_tokens + run.usage.completion_tokens
-            watched.reservation.settle(Spend(tokens, cost))
-        self._recorder.record(_audit(watched, run), replace(_usage(watched, run), cost_micros=cost))
+    async def _look(self, run: FollowedRun) -> _Ended | None:
+        """None while it goes on."""
+        # Asked anew for each look: one token for the whole run would expire on the way.
+        with self._tokens.acting_as(run.principal):
+            if run.kind is FollowedKind.AGENT:
+                return _ended_run(await self._agents.get_run(run.id))
+            return _ended_workflow(await self._workflows.get_workflow_run(run.id))
+
+    async def _look_at(self, run: FollowedRun) -> None:
+        """A run that nobody follows closely any more: what it held has gone back."""
+        try:
+            ended = await self._look(run)
+            if ended is None and utc_now() < run.until:
+                await self._store.release(run.id, self._owner, due_at=utc_now() + _PAUSE)
+                return
+            reservation = await self._reserved(run) if ended is not None else None
+            if await self._store.drop(run.id, self._owner) and ended is not None:
+                self._book(run, ended, reservation)
+        except NotFound:
+            await self._store.drop(run.id, self._owner)
+            _log.warning("background_run_gone", run_id=run.id)
+        except ErrandError as error:
+            _log.warning("background_run_not_booked_yet", run_id=run.id, error=type(error).__name__)
+            await self._release(run.id, utc_now() + _PAUSE)
+
+    async def _reserved(self, run: FollowedRun) -> Reservation | None:
+        """Nothing, to be settled with what was used; None where even that cannot be had: the row is booked still."""
+        try:
+            return await self._keeper.reserve(run.principal, Spend())
+        except QuotaExceeded:
+            return None
+
+    def _book(self, run: FollowedRun, ended: _Ended, reservation: Permit | Reservation | None) -> None:
+        cost = run.price.micros(ended.usage)
+        if reservation is not None:
+            tokens = ended.usage.prompt_tokens + ended.usage.completion_tokens
+            reservation.settle(Spend(tokens, cost))
+        self._recorder.record(_audit(run, ended), replace(_usage(run, ended), cost_micros=cost))
 
 
 def _ended_run(run: Run) -> _Ended | None:
@@ -158,8 +224,8 @@ def _ended_workflow(run: WorkflowRun) -> _Ended | None:
     return _Ended(run.id, path, "", run.state.value, run.usage, run.created_at, run.ended_at)
 
 
-def _audit(watched: _Watched, run: _Ended) -> AuditEvent:
-    principal = watched.principal
+def _audit(followed: FollowedRun, run: _Ended) -> AuditEvent:
+    principal = followed.principal
     return AuditEvent(
         tenant_id=principal.tenant_id,
         at=utc_now(),
@@ -172,14 +238,14 @@ def _audit(watched: _Watched, run: _Ended) -> AuditEvent:
     )
 
 
-def _usage(watched: _Watched, run: _Ended) -> UsageRecord:
+def _usage(followed: FollowedRun, run: _Ended) -> UsageRecord:
     moments = (run.created_at, run.ended_at)
     seconds = (moments[1] - moments[0]).total_seconds() if moments[0] and moments[1] else 0.0
     return UsageRecord(
         id=new_id("use"),
-        tenant_id=watched.principal.tenant_id,
-        key_id=watched.principal.id,
-        request_id=watched.principal.request_id,
+        tenant_id=followed.principal.tenant_id,
+        key_id=followed.principal.id,
+        request_id=followed.principal.request_id,
         action="runs:ended",
         agent=run.agent[:128],
         model="",
@@ -191,5 +257,5 @@ def _usage(watched: _Watched, run: _Ended) -> UsageRecord:
         cached_tokens=run.usage.cached_tokens,
         duration_ms=round(seconds * 1000, 3),
         created_at=utc_now(),
-        project=watched.project,
+        project=followed.project,
     )

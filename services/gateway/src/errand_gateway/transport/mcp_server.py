@@ -148,7 +148,7 @@ class _TenantAgents:
         context.action, context.agent = Permission.RUNS_CREATE.value, name
         await hold_for_run(self._request, self._services, self._caller, name)
         run = await until_gone(self._request, self._services.agents.run(RunCommand(message, name)))
-        self._services.background.note_or_follow(run, context)
+        await self._services.background.note_or_follow(run, context)
         if run.stop_reason is not StopReason.ANSWER:
             reason = run.stop_reason.value if run.stop_reason else run.state.value
             return _failed(f"The run {run.id} ended without an answer: {reason}.")

@@ -132,7 +132,7 @@ async def chat(
     if wants_stream(request):
         return await _streamed(request, services, command)
     run = await until_gone(request, services.agents.run(command))
-    services.background.note_or_follow(run, context)
+    await services.background.note_or_follow(run, context)
     return chat_answer(run)
 
 

@@ -98,7 +98,7 @@ async def _by_agent(
         chunks = run_chunks(services.agents.stream(command), completion, context)
         return await _streamed(request, services, chunks)
     run = await until_gone(request, services.agents.run(command))
-    services.background.note_or_follow(run, context)
+    await services.background.note_or_follow(run, context)
     return _json(completion.whole(run.answer, (), finish_of_run(run), run.usage, **errand_extra(run)))
 
 

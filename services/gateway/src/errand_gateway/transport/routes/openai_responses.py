@@ -204,7 +204,7 @@ async def _by_agent(exchange: _Exchange, idempotency_key: str | None) -> Respons
         events = answers.run_events(services.agents.stream(command), stream, context)
         return await exchange.streamed(events, stream)
     run = await until_gone(exchange.request, services.agents.run(command))
-    services.background.note_or_follow(run, context)
+    await services.background.note_or_follow(run, context)
     finish_of_run(run)
     final = answers.of_run(exchange.base(), run)
     ended = run.state is RunState.ENDED
@@ -215,7 +215,7 @@ async def _by_agent(exchange: _Exchange, idempotency_key: str | None) -> Respons
 async def _in_background(exchange: _Exchange, command: RunCommand) -> Response:
     run = await exchange.services.agents.start(command)
     exchange.context.run_id = run.id
-    exchange.services.background.follow(run, exchange.context)
+    await exchange.services.background.follow(run, exchange.context)
     body = exchange.base("queued")
     await exchange.keep(body, run_id=run.id, conversation_id=run.conversation_id, done=False)
     return _json(body)

@@ -92,17 +92,17 @@ async def start_run(
     """Returns at once; the run goes on whether or not anybody watches."""
     await hold_for_run(request, services, caller, body.agent)
     run = await services.agents.start(body.command(idempotency_key))
-    return _accepted(run, request, response, services, start_at=body.start_at)
+    return await _accepted(run, request, response, services, start_at=body.start_at)
 
 
-def _accepted(
+async def _accepted(
     run: Run, request: Request, response: Response, services: Services, *, start_at: datetime | None = None
 ) -> Run:
     """What it uses is booked when it ends."""
     context = context_of(request.scope)
     context.run_id, context.agent = run.id, run.agent
     if run.state is not RunState.ENDED:
-        services.background.follow(run, context, start_at=start_at)
+        await services.background.follow(run, context, start_at=start_at)
     response.headers["Location"] = f"/api/v1/runs/{run.id}"
     return run
 
@@ -119,7 +119,10 @@ async def list_runs(
     agent: Annotated[str, Query(max_length=64, pattern=ID_PATTERN, description="Only of this agent.")] = "",
     stop_reason: Annotated[
         list[StopReason],
-        Query(max_length=16, description="Only those that ended so; `unavailable` and `internal` can be redriven."),
+        Query(
+            max_length=16,
+            description="Only those that ended so; `unavailable`, `internal` and `incompatible` can be redriven.",
+        ),
     ] = [],  # noqa: B006 - FastAPI copies it
     parent_run_id: Annotated[
         str, Query(max_length=64, pattern=ID_PATTERN, description="Only those that this run called.")
@@ -157,7 +160,7 @@ async def fork_run(
 ) -> Run:
     """Begins a run in a conversation of its own; what the ended one did before the step is not done again."""
     await hold_for_run(request, services, caller, (await services.agents.get_run(run_id)).agent)
-    return _accepted(await services.agents.fork_run(run_id, body.command()), request, response, services)
+    return await _accepted(await services.agents.fork_run(run_id, body.command()), request, response, services)
 
 
 @router.post(
@@ -166,9 +169,9 @@ async def fork_run(
 async def redrive_run(
     run_id: ResourceId, request: Request, response: Response, services: ServicesDep, caller: Starter
 ) -> Run:
-    """For a run that ended `unavailable` or `internal`: goes on at its last step, in a conversation of its own."""
+    """After `unavailable`, `internal` or `incompatible`: goes on at its last step, in a conversation of its own."""
     await hold_for_run(request, services, caller, (await services.agents.get_run(run_id)).agent)
-    return _accepted(await services.agents.redrive_run(run_id), request, response, services)
+    return await _accepted(await services.agents.redrive_run(run_id), request, response, services)
 
 
 @router.get(

@@ -207,7 +207,7 @@ async def run_workflow(
     run = await services.workflows.run_workflow(workflow, body.input)
     context = context_of(request.scope)
     context.run_id = run.id
-    services.background.follow_workflow(run, context)
+    await services.background.follow_workflow(run, context)
     response.headers["Location"] = f"/api/v1/workflow-runs/{run.id}"
     return run
 
