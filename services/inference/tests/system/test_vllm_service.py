@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import pytest_asyncio
 from errand.inference.v1 import inference_pb2 as pb
 from errand.inference.v1 import inference_pb2_grpc
 from errand_common.rpc.client import acting_as, create_channel
@@ -60,7 +61,7 @@ def environment(tiny_model: Path, keys: TestKeys, tmp_path_factory: pytest.TempP
     return {**os.environ, **{f"ERRAND_INFERENCE_{name}": value for name, value in own.items()}}
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stub(environment: dict[str, str]) -> AsyncIterator[Stub]:
     program = ["-c", SERVE] if PACKAGES else ["-m", "errand_inference"]
     process = await asyncio.create_subprocess_exec(sys.executable, *program, "serve", env=environment)
