@@ -17,9 +17,10 @@ import torch
 from errand_common.errors import Unavailable
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, TokenLogprob, room_for
-from errand_inference.domain.format import END_TURN, STOP_TOKENS
-from errand_inference.engines.decoding import IncrementalDecoder
+from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
+from errand_inference.domain.format import END_TURN
+from errand_inference.engines.decoding import DeltaReader
+from errand_inference.engines.encoding import PromptTokenizer
 from errand_inference.engines.torch_batch import Batch, Chooser, Chosen, Row
 
 _CLOSING_SECONDS = 30.0
@@ -68,16 +69,15 @@ class TransformersEngine:
             torch.set_num_threads(threads)
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         place = torch.device(device)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._tokenizer = PromptTokenizer(tokenizer.backend_tokenizer)
+        self._stop_ids = frozenset(self._tokenizer.stop_ids())
+        end = self._tokenizer.id_of(END_TURN)
+        if end is None:
+            raise ValueError(f"the tokenizer does not know {END_TURN}")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         self._batch = Batch(model.to(place).eval(), place)  # type: ignore[arg-type]
-        known = self._tokenizer.get_vocab()
-        self._stop_ids = frozenset(known[token] for token in STOP_TOKENS if token in known)
-        if END_TURN not in known:
-            raise ValueError(f"the tokenizer does not know {END_TURN}")
-        self._vocabulary = llguidance.hf.from_tokenizer(
-            self._tokenizer, n_vocab=model.config.vocab_size, eos_token=known[END_TURN]
-        )
+        self._vocabulary = llguidance.hf.from_tokenizer(tokenizer, n_vocab=model.config.vocab_size, eos_token=end)
         self._arrived: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="transformers", daemon=True)
@@ -85,18 +85,15 @@ class TransformersEngine:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
-        return [len(self._encode(text)) for text in texts]
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+        return self._tokenizer.count(texts)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Raises InvalidArgument when the prompt leaves no room or the grammar is not accepted."""
-        ids = self._encode(request.prompt)
+        ids = await self._tokenizer.ids(request.prompt)
         room = room_for(request, len(ids), self.context_tokens)
         reader = _Reader(room, self._stop_ids, asyncio.get_running_loop())
         row = Row(ids, Chooser(request, self._vocabulary), reader.tell, threading.Event())
-        decoder = IncrementalDecoder(self._decode, request.stop)
+        deltas = DeltaReader(self._tokenizer, request.stop, len(ids))
         if self._ending.is_set():
             raise _unloaded()
         self._arrived.put(row)
@@ -105,25 +102,17 @@ class TransformersEngine:
                 told = await reader.output.get()
                 if isinstance(told, Exception):
                     raise told
-                delta = self._delta(told[:room], decoder, request, room)
-                room -= delta.tokens
-                yield Delta(delta.text, delta.tokens, delta.finish, len(ids), logprobs=delta.logprobs)
+                told = told[:room]
+                room -= len(told)
+                ended = any(one.token in self._stop_ids for one in told)
+                finish = Finish.STOP if ended else Finish.LENGTH if room == 0 else None
+                logprobs = [one.logprob for one in told] if request.logprobs else ()
+                delta = deltas.delta([one.token for one in told], finish, logprobs=logprobs)
+                yield delta
                 if delta.finish:
                     return
         finally:
             row.cancelled.set()
-
-    def _delta(self, told: Sequence[Chosen], decoder: IncrementalDecoder, request: EngineRequest, room: int) -> Delta:
-        ended = any(one.token in self._stop_ids for one in told)
-        finish = Finish.STOP if ended else Finish.LENGTH if len(told) >= room else None
-        text = decoder.feed([one.token for one in told if one.token not in self._stop_ids], last=finish is not None)
-        finish = Finish.STOP if decoder.stopped else finish
-        logprobs = tuple(TokenLogprob(self._decode([one.token]), one.logprob) for one in told)
-        return Delta(text, len(told), finish, logprobs=logprobs if request.logprobs else ())
-
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
 
     def _run(self) -> None:
         """Steps while there are rows; a step that fails fails them all, the next ones are tried."""
