@@ -10,6 +10,8 @@ from errand_common.main import BAD_SETTINGS_STATUS, run_service
 from errand_common.settings import SettingsError, load_settings
 
 from errand_inference.engines.launch import start_ahead
+from errand_inference.engines.wire import Load
+from errand_inference.model_store import converted_folder, open_source
 from errand_inference.settings import InferenceSettings
 
 
@@ -40,7 +42,20 @@ def _start_engine_ahead() -> None:
     except SettingsError:
         return  # told by who needs them
     if settings.plan(settings.model_name).engine == "openvino":
-        start_ahead()
+        start_ahead(_converted_default(settings))
+
+
+def _converted_default(settings: InferenceSettings) -> Load | None:
+    """The default model where it is a folder that was converted before; others are found, and loaded, later."""
+    own, plan = settings.of(settings.model_name), settings.plan(settings.model_name)
+    if own.path is None or own.adapter is not None:
+        return None
+    try:
+        source = open_source(own.path, settings.cache_dir)
+    except (ErrandError, OSError):
+        return None  # told by who needs it
+    folder = converted_folder(source, plan.precision, settings.cache_dir)
+    return Load(str(folder), plan.openvino_options) if folder.is_dir() else None
 
 
 def _prepare(folders: list[str]) -> int:

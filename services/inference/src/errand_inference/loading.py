@@ -16,7 +16,6 @@ from errand_inference.engines.remote import RemoteEngine, RemoteOptions
 from errand_inference.engines.scripted import ScriptedEngine
 from errand_inference.engines.vllm import VllmEngine
 from errand_inference.engines.vllm_server import VllmServer, VllmServerEngine
-from errand_inference.engines.wire import OpenVinoOptions
 from errand_inference.mlflow_models import MlflowModels, ModelVersion
 from errand_inference.model_store import ModelSource, fetch, merged_folder, open_source, openvino_folder
 from errand_inference.settings import EnginePlan, InferenceSettings
@@ -32,15 +31,12 @@ class LoadedModel:
 
 
 def _openvino(source: ModelSource, plan: EnginePlan, cache_dir: Path) -> Engine:
-    fastest = "fastest" if plan.precision == "int8" else "f32"
-    options = OpenVinoOptions(
-        cache_gigabytes=plan.kv_cache_gigabytes,
-        max_batch=plan.max_batch,
-        threads=plan.threads,
-        compute=fastest if plan.compute == "auto" else plan.compute,
+    return OpenVinoEngine(
+        openvino_folder(source, plan.precision, cache_dir),
+        precision=plan.precision,
+        context_tokens=source.context_tokens,
+        options=plan.openvino_options,
     )
-    folder = openvino_folder(source, plan.precision, cache_dir)
-    return OpenVinoEngine(folder, precision=plan.precision, context_tokens=source.context_tokens, options=options)
 
 
 def _transformers(source: ModelSource, plan: EnginePlan, cache_dir: Path) -> Engine:

@@ -93,12 +93,17 @@ def _context_tokens(folder: Path) -> int:
         raise ModelUnavailable(message, model=folder.name) from error
 
 
+def converted_folder(source: ModelSource, precision: str, cache_dir: Path) -> Path:
+    """Where the model converted to OpenVINO is, or would be."""
+    return cache_dir / "openvino" / f"{source.content_hash[:24]}-{precision}"
+
+
 def openvino_folder(source: ModelSource, precision: str, cache_dir: Path) -> Path:
     """The model converted to OpenVINO, converting it first if need be (up to half an hour).
 
     Raises ModelUnavailable when the conversion fails; nothing half-made is left behind.
     """
-    target = cache_dir / "openvino" / f"{source.content_hash[:24]}-{precision}"
+    target = converted_folder(source, precision, cache_dir)
     return made_once(target, lambda unfinished: _convert(source, precision, unfinished))
 
 

@@ -10,6 +10,8 @@ from errand_common.settings import ServiceSettings
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from errand_inference.engines.wire import OpenVinoOptions
+
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 
 
@@ -78,6 +80,17 @@ class EnginePlan:
     kv_cache_gigabytes: int
     max_batch: int
     queue_capacity: int
+
+    @property
+    def openvino_options(self) -> OpenVinoOptions:
+        """How OpenVINO's pipeline is built."""
+        fastest = "fastest" if self.precision == "int8" else "f32"
+        return OpenVinoOptions(
+            cache_gigabytes=self.kv_cache_gigabytes,
+            max_batch=self.max_batch,
+            threads=self.threads,
+            compute=fastest if self.compute == "auto" else self.compute,
+        )
 
 
 class InferenceSettings(ServiceSettings):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from errand_inference.domain.engine import Delta, EngineRequest
 from errand_inference.domain.format import STOP_TOKENS
 from errand_inference.engines import launch
 from errand_inference.engines.openvino import OpenVinoEngine
-from errand_inference.engines.wire import OpenVinoOptions
+from errand_inference.engines.wire import Load, OpenVinoOptions
 
 
 @pytest.fixture
@@ -111,9 +112,17 @@ def test_a_tokenizer_that_cannot_end_a_turn_is_refused_and_no_process_stays(
     assert _children() <= before
 
 
-async def test_a_process_that_was_started_ahead_is_the_first_that_is_used(tiny_openvino: Path) -> None:
-    launch.start_ahead()
-    ((ahead, _),) = launch._ahead
+def _started_ahead(load: Load | None) -> subprocess.Popen[bytes]:
+    launch.start_ahead(load)
+    (ahead,) = launch._ahead
+    return ahead.process
+
+
+@pytest.mark.parametrize("knows_the_model", [False, True])
+async def test_a_process_that_was_started_ahead_is_the_first_that_is_used(
+    tiny_openvino: Path, knows_the_model: bool
+) -> None:
+    ahead = _started_ahead(Load(str(tiny_openvino), OpenVinoOptions()) if knows_the_model else None)
     made = await asyncio.to_thread(
         OpenVinoEngine, tiny_openvino, precision="fp32", context_tokens=1024, options=OpenVinoOptions()
     )
@@ -122,11 +131,20 @@ async def test_a_process_that_was_started_ahead_is_the_first_that_is_used(tiny_o
     await made.close()
 
 
+async def test_a_process_that_loads_another_model_ahead_is_ended(tiny_openvino: Path) -> None:
+    ahead = _started_ahead(Load(str(tiny_openvino), OpenVinoOptions(max_batch=3)))
+    made = await asyncio.to_thread(
+        OpenVinoEngine, tiny_openvino, precision="fp32", context_tokens=1024, options=OpenVinoOptions()
+    )
+    assert ahead.poll() is not None
+    assert made.worker_pid != ahead.pid
+    await made.close()
+
+
 async def test_a_process_that_was_started_ahead_and_died_is_replaced(tiny_openvino: Path) -> None:
-    launch.start_ahead()
-    ((ahead, connection),) = launch._ahead
+    ahead = _started_ahead(None)
     ahead.kill()
-    connection.poll(None)
+    ahead.wait()
     made = await asyncio.to_thread(
         OpenVinoEngine, tiny_openvino, precision="fp32", context_tokens=1024, options=OpenVinoOptions()
     )
