@@ -28,7 +28,6 @@ from errand_agent.domain.ports import ToolResult
 from errand_agent.executor import RunExecutor
 from errand_agent.journal import Bell
 from errand_agent.testing.ports import ScriptedModel, ScriptedRetriever, ScriptedToolbox, called, said
-from errand_agent.use_cases.agents import AgentUseCases
 from errand_agent.use_cases.runs import RunUseCases
 from errand_common.db import Database, migrate
 from errand_common.principal import acting_as
@@ -63,7 +62,7 @@ async def own(folder: Path, url: str, dbos_url: str, runs: int) -> list[float]:
         recall=nothing,
     )
     await executor.start(dbos_url, "bench")
-    cases = RunUseCases(database, bell, executor, AgentUseCases(database, toolbox, retriever, model))
+    cases = RunUseCases(database, bell, executor)
     took = []
     with acting_as(principal()):
         for _ in range(runs + 1):
@@ -138,8 +137,8 @@ def write(took: dict[str, dict[str, list[float]]], runs: int) -> None:
         "# What a durable step costs\n\n"
         f"Four model and three tool steps that take no time, {runs} runs one after another, {os.cpu_count()} cores, "
         f"load {load:.1f} at the end. errand: conversation, events and steps stored, from the request to the run's "
-        "end; a tool is called when all before it is stored, and its result is before the run goes on. langgraph: its "
-        "own saver, a step stored before the next. "
+        "end; a tool is called when all before it is stored, its result is stored with the step after it. langgraph: "
+        "its own saver, a step stored before the next. "
         f"Wanted: at most {LIMIT_MS['sqlite']} ms a step on SQLite, {LIMIT_MS['postgres']} ms on Postgres.\n\n"
         "| database | loop | ms a step (p50) | ms a run (p50) | ms a run (p95) |\n|---|---|---|---|---|\n"
     )

@@ -134,7 +134,7 @@ _WORK = (
     ),
     Alert(
         "ErrandDeadLetters",
-        'sum by (stop_reason) (increase(agent_runs_total{stop_reason=~"INTERNAL|UNAVAILABLE"}[1h])) > 0',
+        'sum by (stop_reason) (increase(agent_runs_total{stop_reason=~"INTERNAL|UNAVAILABLE|INCOMPATIBLE"}[1h])) > 0',
         "0m",
         "info",
         '{{ $value | printf "%.0f" }} runs ended {{ $labels.stop_reason }} in an hour and can be run again',

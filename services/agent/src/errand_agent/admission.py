@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from errand_common.db import Database, utc_now
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_agent.domain.conversations import Role
-from errand_agent.domain.runs import Priority
-from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.domain.runs import Priority, RunState
+from errand_agent.storage.conversations import ConversationRepository, claim
 from errand_agent.storage.models import ConversationRow, RunRow
 from errand_agent.storage.runs import RunRepository
 from errand_agent.storage.timers import Timer
@@ -22,19 +25,37 @@ KIND = "run"
 class Submit(Protocol):
     """Hands a run over to be executed; done again it does nothing."""
 
-    async def __call__(self, tenant_id: str, run_id: str, *, priority: Priority, trace: dict[str, str]) -> None: ...
+    def __call__(
+        self, tenant_id: str, run_id: str, *, priority: Priority, trace: dict[str, str]
+    ) -> Coroutine[Any, Any, None]: ...
+
+
+@asynccontextmanager
+async def handed_over(
+    run_id: str, conversation: ConversationRow, priority: Priority, trace: dict[str, str], submit: Submit
+) -> AsyncIterator[None]:
+    """Gives the conversation to a run that is stored meanwhile; raises Conflict while another one has it.
+
+    It is handed over when the block ends, before the commit: a process that dies between the two leaves no run that
+    nobody executes. Whoever executes it waits for the commit.
+    """
+    claim(conversation, run_id)
+    STORED.inc()
+    handing_over = asyncio.create_task(submit(conversation.tenant_id, run_id, priority=priority, trace=trace))
+    try:
+        yield
+    finally:
+        await handing_over
 
 
 async def admit(session: AsyncSession, row: RunRow, conversation: ConversationRow, submit: Submit) -> None:
-    """Gives the conversation to the run; raises Conflict while another one has it."""
-    conversations = ConversationRepository(session)
-    conversations.claim(conversation, row.id)
-    await conversations.say(conversation, Role.USER, row.message, row.id)
-    STORED.inc()
-    row.waiting = False
-    await session.flush()
-    # Before the commit: a process that dies between the two leaves no run that nobody executes.
-    await submit(row.tenant_id, row.id, priority=Priority(row.priority), trace=row.trace)
+    """Gives the conversation to a run that waited for it; raises Conflict while another one has it."""
+    priority = Priority(row.priority)
+    async with handed_over(row.id, conversation, priority, row.trace, submit):
+        row.waiting = False
+        if priority is Priority.AT_ONCE:
+            row.state, row.started_at = RunState.RUNNING.value, utc_now()
+        await ConversationRepository(session).say(conversation, Role.USER, row.message, row.id)
 
 
 async def admit_next(session: AsyncSession, conversation: ConversationRow, submit: Submit) -> None:

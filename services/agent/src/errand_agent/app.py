@@ -142,7 +142,7 @@ async def serve(settings: AgentSettings) -> None:
             stack, settings.mlflow_endpoint, settings.mlflow_headers, executor.trace_of, settings.trace_content
         )
         tell = assessments.tell if assessments is not None else _nobody
-        runs = RunUseCases(database, bell, executor, agents, tell, flags.is_on)
+        runs = RunUseCases(database, bell, executor, tell, flags.is_on)
         executor.call_agents_by(RunCallees(agents, runs))
         executor.add_workflow(WORKFLOW_RUN, WorkflowRunner(database, runs).run)
         takeover = await _watched(stack, settings)

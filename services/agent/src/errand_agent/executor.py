@@ -13,12 +13,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+from dbos._error import DBOSWorkflowConflictIDError
 from errand_common.db import Database, utc_now
 from errand_common.errors import ErrandError, Unavailable
 from errand_common.principal import Principal
@@ -37,10 +40,10 @@ from errand_agent.domain.context import MOST_READ_TURNS
 from errand_agent.domain.conversations import Message, Role
 from errand_agent.domain.loop import LoopOptions, ReActLoop, Task
 from errand_agent.domain.memory import with_facts
-from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UserTurn
+from errand_agent.domain.ports import Model, ModelTurn, Retriever, Toolbox, Turn, UnreadableStep, UserTurn
 from errand_agent.domain.runs import EventKind, Outcome, Priority, RunState, StopReason
 from errand_agent.domain.webhooks import WebhookEvent
-from errand_agent.journal import Bell, DbosJournal, rung
+from errand_agent.journal import Bell, DbosJournal, rung, until_there
 from errand_agent.storage.approvals import ApprovalRepository
 from errand_agent.storage.conversations import ConversationRepository
 from errand_agent.storage.models import ConversationRow, RunRow
@@ -48,16 +51,17 @@ from errand_agent.storage.runs import Keyed, RunRepository, agent_of, principal_
 from errand_agent.storage.webhooks import WebhookRepository
 from errand_agent.telemetry import STORED, WORKFLOWS, RunSpan, TracingObserver, count_run
 
-# Replays must meet the code that recorded the steps; raise it when the order of steps changes.
+# Whoever executes a run that a replica left behind must be of the same version for DBOS, so there is one for ever:
+# with another one, upgrades and rollbacks would leave runs that nobody executes. Steps tell versions apart (ADR 36).
 APPLICATION_VERSION = "agent-3"
 # Model and tools get a little longer than the run, so that the run's own limit decides.
 _GRACE_SECONDS = 30
 _COMMIT_SECONDS = 15.0
-_COMMIT_POLL_SECONDS = 0.02
+_COMMIT_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.02, 1.0
 # The event loop and DBOS's threads hand the interpreter to each other several times a step; by default each waits
 # 5 ms for it, which is longer than the work it has.
 _SWITCH_SECONDS = 0.0005
-_THINK = ".think"
+_THINK, _ACT = ".think", ".act"
 _QUEUE = "runs"
 _QUEUE_SECONDS = 0.5
 _PRIORITIES = {Priority.HIGH: 1, Priority.NORMAL: 10, Priority.LOW: 100}
@@ -67,6 +71,12 @@ _COUNT_SECONDS = 5.0
 # Counting is done by listing; beyond this the figure only says "many".
 _MOST_COUNTED = 1000
 _INTERNAL = "An internal error ended this run."
+_INCOMPATIBLE = (
+    "Another version of the service began this run, and this one cannot go on from its steps; ask again, or try it "
+    "again once that version is back."
+)
+# Whether this execution is the one that `submit` began: nothing of its run can have been done before.
+_is_handed_over: ContextVar[bool] = ContextVar("is_handed_over", default=False)
 _log = structlog.get_logger(__name__)
 
 
@@ -197,6 +207,7 @@ class RunExecutor:
         """Starts a run, or puts it into the queue. It is not bound to its caller's deadline or token."""
 
         async def begin() -> None:
+            _is_handed_over.set(priority is Priority.AT_ONCE)
             with SetWorkflowID(run_id):
                 if priority is Priority.AT_ONCE:
                     await DBOS.start_workflow_async(self._workflow, tenant_id, run_id, trace)
@@ -222,9 +233,14 @@ class RunExecutor:
         steps = await DBOS.list_workflow_steps_async(run_id, load_output=False)
         return {step["function_name"]: step["function_id"] for step in steps}
 
-    async def fork(self, run_id: str, forked_id: str, from_step: int) -> None:
-        """Starts a run with the results of another one's steps before this model step."""
-        first_anew = (await self._step_ids(run_id))[f"{from_step}{_THINK}"]
+    async def has_acted(self, run_id: str, step: int) -> bool:
+        """Whether what this model step called is remembered."""
+        return f"{step}{_ACT}" in await self._step_ids(run_id)
+
+    async def fork(self, run_id: str, forked_id: str, from_step: int | None) -> None:
+        """Starts a run with the results of another one's steps before this model step, or (None) of all of them."""
+        steps = await self._step_ids(run_id)
+        first_anew = max(steps.values()) + 1 if from_step is None else steps[f"{from_step}{_THINK}"]
 
         async def begin() -> None:
             with SetWorkflowID(forked_id):
@@ -239,7 +255,11 @@ class RunExecutor:
 
     async def _run(self, tenant_id: str, run_id: str) -> str:
         """The workflow. It is replayed after a crash, so all it does goes through the journal."""
-        loaded = await self._committed(tenant_id, run_id)
+        with self._bell.executing(run_id):
+            return await self._executed(tenant_id, run_id)
+
+    async def _executed(self, tenant_id: str, run_id: str) -> str:
+        loaded = await until_there(partial(self._committed, tenant_id, run_id))
         if loaded is None:
             return "gone"
         principal, task = loaded.principal, loaded.task
@@ -257,7 +277,8 @@ class RunExecutor:
         with self._scope(principal, task, tenant_id, loaded.forked_from) as span:
             task = await self._remembering(principal, task)
             outcome, untold = await self._settled(journal, await self._outcome(task, journal, span))
-            await self._end(tenant_id, run_id, outcome, task.history_ids, journal.steps, untold)
+            ending = partial(self._end, tenant_id, run_id, outcome, task.history_ids, journal.steps, untold)
+            await until_there(ending)
             span.describe(outcome, self._options.prices)
         return outcome.stop_reason.value
 
@@ -317,15 +338,23 @@ class RunExecutor:
         except ErrandError as error:
             _log.warning("run failed", reason=error.reason.value, message=error.message)
             reason = StopReason.UNAVAILABLE if isinstance(error, Unavailable) else StopReason.REFUSED
-            return Outcome(reason, error.message)
+            return loop.broken_off(reason, error.message)
+        except UnreadableStep as error:
+            _log.warning("the run's steps are another version's", step=str(error), cause=repr(error.__cause__))
+            return loop.broken_off(StopReason.INCOMPATIBLE, _INCOMPATIBLE)
+        except DBOSWorkflowConflictIDError:
+            # Another replica has taken the run over: it ends there.
+            raise
         except Exception:
             _log.exception("run failed")
-            return Outcome(StopReason.INTERNAL, _INTERNAL)
+            return loop.broken_off(StopReason.INTERNAL, _INTERNAL)
 
     async def _settled(self, journal: DbosJournal, outcome: Outcome) -> tuple[Outcome, Sequence[Keyed]]:
         """How the run ends, and what is to be told of it; one whose steps are not remembered ends too."""
         try:
             return outcome, await journal.settled()
+        except DBOSWorkflowConflictIDError:
+            raise
         except Exception:
             _log.exception("a step was not remembered")
             return Outcome(StopReason.INTERNAL, _INTERNAL, usage=outcome.usage), ()
@@ -334,16 +363,21 @@ class RunExecutor:
         """The run once its row is committed, which happens after its workflow is started, or never."""
         until = time.monotonic() + _COMMIT_SECONDS
         watcher = self._bell.watch(run_id, reads_along=False)
+        is_first, pause = _is_handed_over.get(), _COMMIT_POLL_SECONDS
         try:
+            if is_first:
+                await rung(watcher, _COMMIT_POLL_SECONDS)
             while time.monotonic() < until:
-                async with self._database.transaction(tenant_id) as session:
+                async with self._database.transaction(tenant_id, read_only=is_first) as session:
                     row = await session.get(RunRow, run_id)
-                    if row is not None and not row.waiting:
-                        return await _begun(session, row)
+                    if row is not None and not row.waiting and (row.started_at is not None or not is_first):
+                        return await _begun(session, row, is_first=is_first)
                 if row is not None:
+                    is_first = is_first and row.waiting
                     # Whoever admitted it died before saying so, and does it again.
                     until = time.monotonic() + _COMMIT_SECONDS
-                await rung(watcher, _COMMIT_POLL_SECONDS)
+                await rung(watcher, pause)
+                pause = min(2 * pause, _LONGEST_POLL_SECONDS)
                 watcher.clear()
             return None
         finally:
@@ -373,26 +407,29 @@ class RunExecutor:
                 if outcome.answer:
                     await conversations.say(conversation, Role.ASSISTANT, outcome.answer, run_id)
                 STORED.inc(bool(outcome.answer) + (outcome.brief is not None))
+            others_wait, asks, is_told = await runs.concerned(row)
+            if others_wait and conversation is not None:
                 await admit_next(session, conversation, self.submit)
             approvals = ApprovalRepository(session)
-            for approval in await approvals.pending(run_id):
+            for approval in await approvals.pending(run_id) if asks else ():
                 approvals.decide(approval, ApprovalState.CANCELLED, utc_now())
             runs.end(row, outcome, utc_now())
             await runs.append_all(row, *untold, ("ended", [(EventKind.ENDED, {})]))
-            told = {"run_id": run_id, "conversation_id": row.conversation_id, "agent": row.agent}
-            await WebhookRepository(session, tenant_id).tell(
-                WebhookEvent.RUN_ENDED, run_id, {**told, "stop_reason": outcome.stop_reason.value}
-            )
+            if is_told:
+                told = {"run_id": run_id, "conversation_id": row.conversation_id, "agent": row.agent}
+                await WebhookRepository(session, tenant_id).tell(
+                    WebhookEvent.RUN_ENDED, run_id, {**told, "stop_reason": outcome.stop_reason.value}
+                )
             count_run(outcome, steps)
         self._bell.ring(run_id, rests=True)
         self._bell.forget(run_id)
 
 
-async def _begun(session: AsyncSession, row: RunRow) -> _Begun | None:
-    """None when it has ended."""
+async def _begun(session: AsyncSession, row: RunRow, *, is_first: bool) -> _Begun | None:
+    """None when it has ended. A run that `is_first` executed here was begun by whoever stored it."""
     if row.state == RunState.ENDED.value:
         return None
-    is_new = row.started_at is None and not row.forked_from
+    is_new = is_first or (row.started_at is None and not row.forked_from)
     row.state = RunState.RUNNING.value
     row.started_at = row.started_at or utc_now()
     agent = agent_of(row)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
 from dbos import DBOS
+from dbos._error import DBOSUnexpectedStepError
 from errand_common.db import Database, utc_now
-from errand_common.errors import ErrandError, Reason, from_reason
+from errand_common.errors import ErrandError, Reason, Unavailable, from_reason
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_agent.domain.approvals import ApprovalState
-from errand_agent.domain.ports import Call, Decision, RunCancelled
+from errand_agent.domain.ports import Call, Decision, RunCancelled, UnreadableStep
 from errand_agent.domain.runs import EventKind, RunState, Step
 from errand_agent.domain.webhooks import WebhookEvent
 from errand_agent.step_log import DoneStep, keep
@@ -30,6 +32,15 @@ _FAILED = "failed with"
 # A decision that another replica took rings no bell here; a run that waits looks this often.
 _LOOK_SECONDS = 2.0
 _SEEN_SECONDS = 1.0
+# A watcher of a run that another replica executes hears no bell. The looks of hundreds who do would take longer than
+# the runs that they wait for.
+_UNHEARD_SECONDS = 0.5
+_HEARD_SECONDS = 10.0
+# So long a step that nobody waits for waits for others, to be on the disk in one flush with them.
+_COMPANY_SECONDS = 0.005
+_AWAY_SECONDS = 1.0
+_T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
 
 
 class Watcher(asyncio.Event):
@@ -56,9 +67,23 @@ class Bell:
     def __init__(self) -> None:
         self._watchers: dict[str, dict[Watcher, bool]] = {}
         self._cancelled: dict[str, asyncio.Event] = {}
+        self._here: set[str] = set()
+
+    @contextmanager
+    def executing(self, run_id: str) -> Iterator[None]:
+        """Goes around a run that is executed in this process: whoever watches it hears all of it."""
+        self._here.add(run_id)
+        try:
+            yield
+        finally:
+            self._here.discard(run_id)
+
+    def patience(self, run_id: str) -> float:
+        """Seconds that a run's watcher waits for the bell before it looks by itself."""
+        return _HEARD_SECONDS if run_id in self._here else _UNHEARD_SECONDS
 
     def ring(self, run_id: str, *, rests: bool = False) -> None:
-        """Wakes the run's watchers; those who only wait for its rest when it has ended or waits for a person."""
+        """Wakes the run's watchers; those who do not read along when it ends, waits for a person or goes on after."""
         for watcher, reads_along in self._watchers.get(run_id, {}).items():
             if reads_along or rests:
                 watcher.set()
@@ -120,6 +145,7 @@ class DbosJournal:
         self._told_before: dict[str, bool] = {}
         self._done_steps: list[DoneStep] = []
         self._remembering: asyncio.Task[None] | None = None
+        self._awaited = asyncio.Event()
         # What was told of, by this attempt and those before.
         self.steps = 0
         self._teller = Teller(database, tenant_id, run_id, ring=bell.ring, cancelled=cancelled)
@@ -129,15 +155,12 @@ class DbosJournal:
     ) -> dict[str, Any]:
         """A DBOS step: done once, remembered, cancelled with the run.
 
-        One that has effects begins when all before it is remembered and ends when it is itself; the others are
-        remembered while the run goes on. An error is remembered as data: DBOS would give it back as an exception of
-        another type.
+        One that has effects begins when all before it is remembered; all are remembered while the run goes on. An
+        error is remembered as data: DBOS would give it back as an exception of another type.
         """
         if has_effects:
             await self.remembered()
         result = await self._step(name, partial(self._done, work))
-        if has_effects:
-            await self.remembered()
         if result == _CANCELLED:
             raise RunCancelled
         if _FAILED in result:
@@ -149,7 +172,10 @@ class DbosJournal:
         """Nothing of a new run is remembered yet: its steps need not be looked for, only kept when they are done."""
         place = DBOS.reserve_step()
         if not self._is_new:
-            looked_for: dict[str, Any] = await place.run_async({"name": name}, step)
+            try:
+                looked_for: dict[str, Any] = await place.run_async({"name": name}, step)
+            except DBOSUnexpectedStepError as error:
+                raise UnreadableStep(name) from error
             return looked_for
         result = await step()
         self._done_steps.append((place, name, result))
@@ -158,15 +184,20 @@ class DbosJournal:
         return result
 
     async def _remember(self) -> None:
-        """One after another: DBOS locks the run for each."""
+        """Those that are done at about the same time together, then the next ones: DBOS locks the run for each time."""
         while self._done_steps:
+            await rung(self._awaited, _COMPANY_SECONDS)
             steps, self._done_steps = self._done_steps, []
             await keep(steps)
 
     async def remembered(self) -> None:
         """Returns when all steps that were done are remembered; raises what kept one from it."""
         if self._remembering is not None:
-            await self._remembering
+            self._awaited.set()
+            try:
+                await self._remembering
+            finally:
+                self._awaited.clear()
 
     async def _done(self, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         await self._held()
@@ -259,7 +290,7 @@ class DbosJournal:
                 return None
             run.state = RunState.RUNNING.value
             await self._tell_approvals(session, run, f"{step}.decided", list(rows.values()))
-        self._bell.ring(self._run_id)
+        self._bell.ring(self._run_id, rests=True)
         return rows
 
     async def _tell_approvals(self, session: AsyncSession, run: RunRow, key: str, rows: Sequence[ApprovalRow]) -> None:
@@ -286,6 +317,16 @@ def _told(run: RunRow, approval: ApprovalRow) -> dict[str, Any]:
         "arguments_json": approval.arguments_json,
         "expires_at": approval.expires_at.isoformat(),
     }
+
+
+async def until_there(work: Callable[[], Awaitable[_T]]) -> _T:
+    """What the work gives, once the database is there: a run has nobody else who would begin or end it."""
+    while True:
+        try:
+            return await work()
+        except Unavailable as error:
+            _log.warning("the run waits for the database", message=error.message)
+            await asyncio.sleep(_AWAY_SECONDS)
 
 
 async def rung(watcher: asyncio.Event, seconds: float) -> None:

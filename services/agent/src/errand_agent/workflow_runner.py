@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from functools import partial
 
 import structlog
 from errand_common.db import Database
@@ -11,11 +13,14 @@ from errand_common.principal import Principal, acting_as
 from errand_agent.domain.runs import Budget, Run
 from errand_agent.domain.workflow_engine import Ending, WorkflowEngine
 from errand_agent.domain.workflows import NodeResult, WorkflowState
+from errand_agent.journal import until_there
 from errand_agent.storage.models import WorkflowRunRow
 from errand_agent.storage.workflows import WorkflowRepository, to_workflow_run
 from errand_agent.use_cases.runs import RunUseCases
 
 NAME = "workflow_run"
+_COMMIT_SECONDS = 15.0
+_COMMIT_POLL_SECONDS = 0.02
 _log = structlog.get_logger(__name__)
 
 
@@ -27,8 +32,7 @@ class WorkflowRunner:
 
     async def run(self, tenant_id: str, run_id: str) -> str:
         """The run, from its beginning or from where a crash left it."""
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            row = await session.get(WorkflowRunRow, run_id)
+        row = await until_there(partial(self._committed, tenant_id, run_id))
         if row is None or row.state != WorkflowState.RUNNING.value:
             return "gone"
         principal = Principal(tenant_id, row.principal_id, frozenset(row.roles), frozenset(row.scopes), row.request_id)
@@ -36,7 +40,17 @@ class WorkflowRunner:
             ending = await self._ending(tenant_id, row)
             if ending.state is not WorkflowState.COMPLETED:
                 await self._runs.cancel_by_key(f"{run_id}:")
-            return await self._end(tenant_id, run_id, ending)
+            return await until_there(partial(self._end, tenant_id, run_id, ending))
+
+    async def _committed(self, tenant_id: str, run_id: str) -> WorkflowRunRow | None:
+        """The run once its row is committed, which happens after it is handed over, or never."""
+        until = time.monotonic() + _COMMIT_SECONDS
+        while True:
+            async with self._database.transaction(tenant_id, read_only=True) as session:
+                row: WorkflowRunRow | None = await session.get(WorkflowRunRow, run_id)
+            if row is not None or time.monotonic() > until:
+                return row
+            await asyncio.sleep(_COMMIT_POLL_SECONDS)
 
     async def _ending(self, tenant_id: str, row: WorkflowRunRow) -> Ending:
         run = to_workflow_run(row)

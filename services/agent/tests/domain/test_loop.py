@@ -12,7 +12,18 @@ import pytest
 from errand_agent.domain import retries
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.loop import AWAY, REFUSAL, LoopOptions, ReActLoop, Task
-from errand_agent.domain.ports import Call, Decision, ModelTurn, Passage, Thought, ToolResult, ToolTurn, Turn, UserTurn
+from errand_agent.domain.ports import (
+    Call,
+    Decision,
+    ModelTurn,
+    Passage,
+    Thought,
+    ToolResult,
+    ToolTurn,
+    Turn,
+    UnreadableStep,
+    UserTurn,
+)
 from errand_agent.domain.runs import Brief, Outcome, Prices, StepKind, StopReason, Usage
 from errand_agent.testing.ports import (
     CountingObserver,
@@ -430,3 +441,19 @@ async def test_an_answer_that_broke_off_is_not_told_twice() -> None:
     case.model = _BreaksOff([said("It is 42.")])
     assert (await case.run()).answer == "It is 42."
     assert case.journal.told == ["It is "], "the whole answer comes with the run's end"
+
+
+@pytest.mark.parametrize(
+    "remembered",
+    [
+        {"tools": {"tools": [{"name": "calculator"}]}},
+        {"retrieve": {"found": []}},
+        {"1.think": {"text": "", "usage": {}}},
+        {"1.act": {"results": [{"result": 42}]}},
+    ],
+)
+async def test_a_step_in_a_form_of_another_version_is_told_from_a_fault(remembered: dict[str, Any]) -> None:
+    case = Case([called(("calculator", "{}")), said("Done.")], journal=MemoryJournal(remembered=remembered))
+    with pytest.raises(UnreadableStep):
+        await case.run()
+    assert not case.journal.steps or case.journal.steps[-1].kind is not StepKind.ANSWER

@@ -18,7 +18,7 @@ from errand_agent.domain.webhooks import Webhook, WebhookEvent
 from errand_agent.domain.workflows import JoinWork, Node, Workflow
 from errand_agent.storage.agents import AgentRepository
 from errand_agent.storage.approvals import ApprovalRepository
-from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.conversations import ConversationRepository, claim
 from errand_agent.storage.examples import ExampleRepository
 from errand_agent.storage.facts import FactRepository
 from errand_agent.storage.models import Base, EventRow, RunRow
@@ -122,11 +122,11 @@ async def test_a_conversation_is_claimed_by_one_run(database: Database) -> None:
         row = await conversations.row(TENANT, (await session.get_one(RunRow, run_id)).conversation_id, None)
         assert row is not None
         with pytest.raises(Conflict):
-            conversations.claim(row, "run_other")
+            claim(row, "run_other")
         conversations.release(row, "run_other")
         assert row.active_run_id == run_id, "only the run that holds it lets it go"
         conversations.release(row, run_id)
-        conversations.claim(row, "run_other")
+        claim(row, "run_other")
 
 
 async def test_a_call_is_asked_for_once(database: Database) -> None:

@@ -10,7 +10,7 @@ import pytest
 from errand.agent.v1 import agent_pb2 as pb
 from errand.agent.v1 import agent_pb2_grpc
 from errand_agent.testing.backend import FakeBackend, fake_backend
-from errand_agent.testing.process import AgentProcess, as_somebody
+from errand_agent.testing.process import AgentProcess, as_somebody, until_observed
 from errand_common.errors import InvalidArgument
 from errand_common.rpc.client import create_channel, translate_errors
 from errand_common.testing.keys import TestKeys
@@ -100,14 +100,16 @@ async def test_a_crash_finds_the_called_run_again(keys: TestKeys, tmp_path: Path
             await _define(stub)
             run_id = await _start(stub, "delegate calculate and hold")
             await backend.inference.waiting.wait()
+            [called] = await _called(stub, run_id)
+            await until_observed(stub, called.id)
         process.end(signal.SIGKILL)
         backend.inference.release.set()
         await process.start()
         async with _connected(process) as stub:
             events = [item.event async for item in stub.WatchRun(pb.WatchRunRequest(id=run_id))]
-            called = await _called(stub, run_id)
+            found = await _called(stub, run_id)
     assert events[-1].ended.answer == "The result is 42."
-    assert [run.answer for run in called] == ["The result is 42."]
+    assert [(run.id, run.answer) for run in found] == [(called.id, "The result is 42.")]
     assert list(backend.tools.asked.values()) == [1]
 
 

@@ -11,7 +11,7 @@ import pytest
 from errand.agent.v1 import agent_pb2 as pb
 from errand.agent.v1 import agent_pb2_grpc
 from errand_agent.testing.backend import FakeBackend, fake_backend
-from errand_agent.testing.process import AgentProcess, as_somebody
+from errand_agent.testing.process import AgentProcess, as_somebody, until_observed
 from errand_common.rpc.client import create_channel
 from errand_common.testing.keys import TestKeys
 
@@ -32,10 +32,7 @@ async def _interrupted(process: AgentProcess, backend: FakeBackend, ending: sign
         request = pb.StartRunRequest(request=pb.RunAgentRequest(message=QUESTION))
         run_id = (await stub.StartRun(request)).run.id
         await asyncio.wait_for(backend.inference.waiting.wait(), 30)
-        async for item in stub.WatchRun(pb.WatchRunRequest(id=run_id), timeout=30):
-            # What is told of is remembered.
-            if item.event.step.kind == pb.STEP_KIND_OBSERVE:
-                break
+        await until_observed(stub, run_id)
         run: pb.Run = (await stub.GetRun(pb.GetRunRequest(id=run_id))).run
     process.end(ending)
     return run

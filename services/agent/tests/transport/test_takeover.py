@@ -8,7 +8,7 @@ from errand.agent.v1 import agent_pb2 as pb
 from errand.agent.v1 import agent_pb2_grpc
 from errand_agent.app import SCHEMA
 from errand_agent.testing.backend import FakeBackend, fake_backend
-from errand_agent.testing.process import AgentProcess, as_somebody
+from errand_agent.testing.process import AgentProcess, as_somebody, until_observed
 from errand_common.db import migrate
 from errand_common.rpc.client import create_channel
 from errand_common.testing.keys import TestKeys
@@ -43,6 +43,7 @@ async def test_a_replica_takes_over_what_a_dead_one_was_doing(
                 held = await _started(Stub(channel), "calculate and hold")
                 asking = await _started(Stub(channel), "fetch it")
                 await asyncio.wait_for(backend.inference.waiting.wait(), 30)
+                await until_observed(Stub(channel), held)
             first.end(signal.SIGKILL)
             backend.inference.release.set()
             async with create_channel(second.target) as channel, asyncio.timeout(40):

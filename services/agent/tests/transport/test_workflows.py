@@ -11,7 +11,7 @@ import pytest_asyncio
 from errand.agent.v1 import agent_pb2, agent_pb2_grpc, workflows_pb2_grpc
 from errand.agent.v1 import workflows_pb2 as pb
 from errand_agent.testing.backend import FakeBackend, fake_backend
-from errand_agent.testing.process import AgentProcess, as_somebody
+from errand_agent.testing.process import AgentProcess, as_somebody, until_observed
 from errand_common.errors import Conflict, InvalidArgument, NotFound
 from errand_common.principal import Principal
 from errand_common.rpc.client import create_channel, translate_errors
@@ -165,6 +165,9 @@ async def test_a_run_goes_on_after_a_crash(tmp_path: Path, keys: TestKeys) -> No
                 await _saved(flows, both)
                 run = await _run(flows, "report", "tea")
                 await asyncio.wait_for(backend.inference.waiting.wait(), 30)
+                agents = agent_pb2_grpc.AgentServiceStub(channel)
+                going_on = await agents.ListRuns(agent_pb2.ListRunsRequest(state=agent_pb2.RUN_STATE_RUNNING))
+                await until_observed(agents, going_on.runs[0].id)
             process.end(signal.SIGKILL)
             backend.inference.release.set()
             await process.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 from errand_common.errors import DeadlineExceeded, ErrandError, Unavailable
 
-from errand_agent.domain import steps
+from errand_agent.domain import remembered, steps
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.citations import check_citations, with_sources
 from errand_agent.domain.context import Parts, plan, with_brief, without_counts, write_brief
@@ -98,11 +98,18 @@ class ReActLoop:
     _paused_seconds: float = 0.0
 
     async def run(self) -> Outcome:
-        """The outcome; every run ends in one, whatever fails."""
+        """The outcome; raises what ports raise, and UnreadableStep."""
         try:
             outcome = await self._run()
         except RunCancelled:
             outcome = self._ended(StopReason.CANCELLED, "")
+        return self._whole(outcome)
+
+    def broken_off(self, reason: StopReason, message: str) -> Outcome:
+        """The outcome of a run that raised, with what it had used."""
+        return self._whole(self._ended(reason, message))
+
+    def _whole(self, outcome: Outcome) -> Outcome:
         return replace(outcome, cost_micros=self._cost_micros, brief=self._brief, paused_seconds=self._paused_seconds)
 
     @property
@@ -177,7 +184,7 @@ class ReActLoop:
         await self._record_away(
             "tools", "The tools are not available; the run goes on without them.", stored.get("away")
         )
-        return [ToolSpec(**tool) for tool in stored["tools"]]
+        return remembered.tools(stored)
 
     async def _record_away(self, key: str, summary: str, message: str | None) -> None:
         """What follows from a remembered step is told after it, so that a replay tells it as well."""
@@ -207,7 +214,7 @@ class ReActLoop:
         await self._record_away(
             "retrieve", "The documents are not available; the run goes on without.", stored.get("away")
         )
-        found = [Passage(**passage) for passage in stored["passages"]]
+        found = remembered.passages(stored)
         if found:
             await self.journal.record("retrieve", [steps.found(found, stored.get("duration_ms", 0.0))])
         return found
@@ -234,11 +241,12 @@ class ReActLoop:
         stored: dict[str, Any] = {"turns": 0, "passages": 0, "brief": ""}
         if task.history or task.brief or passages:
             stored = await self.journal.once("context", work)
-        older_count = len(task.history) - stored["turns"]
+        turns, shown_count, brief = remembered.context(stored)
+        older_count = len(task.history) - turns
         if older_count:
-            self._brief = Brief(stored["brief"], older_count)
-        self._instructions = with_brief(task.agent.instructions, stored["brief"])
-        shown = passages[: stored["passages"]]
+            self._brief = Brief(brief, older_count)
+        self._instructions = with_brief(task.agent.instructions, brief)
+        shown = passages[:shown_count]
         self._sources = dict(enumerate(shown, start=1))
         self._turns = [*task.history[older_count:], UserTurn(with_sources(task.message, shown))]
 
@@ -261,10 +269,9 @@ class ReActLoop:
             )
             return {**asdict(thought), "duration_ms": _milliseconds_since(began)}
 
-        stored = await self.journal.once(f"{number}.think", work)
-        thought = _thought(stored)
+        thought, duration_ms = remembered.thought(await self.journal.once(f"{number}.think", work))
         if thought.calls:
-            await self.journal.record(f"{number}.think", [steps.decided(thought, stored["duration_ms"])])
+            await self.journal.record(f"{number}.think", [steps.decided(thought, duration_ms)])
         self._usage += thought.usage
         return thought
 
@@ -284,9 +291,7 @@ class ReActLoop:
             }
 
         await self.journal.record(f"{number}.act", [steps.acted(call) for call in calls])
-        stored = await self.journal.once(f"{number}.act", work, has_effects=True)
-        results = [_result(result) for result in stored["results"]]
-        durations = stored.get("durations_ms") or [0.0] * len(results)
+        results, durations = remembered.results(await self.journal.once(f"{number}.act", work, has_effects=True))
         await self.journal.record(
             f"{number}.observe", [steps.observed(*one) for one in zip(decisions, results, durations, strict=True)]
         )
@@ -307,7 +312,7 @@ class ReActLoop:
     async def _decisions(self, number: int, calls: Sequence[Call]) -> list[Decision]:
         """What may run: all of it, unless a tool asks a person first."""
         asked = {index: call for index, call in enumerate(calls) if call.name in self._asking}
-        decided: dict[str, dict[str, str]] = {}
+        decided: dict[int, Decision] = {}
 
         async def work() -> dict[str, Any]:
             given, seconds = await self.journal.decide(number, asked)
@@ -320,9 +325,9 @@ class ReActLoop:
         if asked:
             with self.observer.waiting(self._unique(f"{number}.decide")):
                 stored = await self.journal.once(f"{number}.decide", work)
-            decided = stored["decided"]
-            self._paused_seconds += stored["seconds"]
-        return [_decision(call, decided.get(str(index))) for index, call in enumerate(calls)]
+            decided, seconds = remembered.decisions(stored, asked)
+            self._paused_seconds += seconds
+        return [decided.get(index, Decision(call)) for index, call in enumerate(calls)]
 
     def _observe(self, call: Call, result: ToolResult) -> bool:
         """Remembers a result and what it used; true when the same call gave the same before."""
@@ -441,19 +446,6 @@ class ReActLoop:
         await self._record_away(f"{number}.model", "The model is not available.", error.message)
         reason = StopReason.CANCELLED if await self.journal.is_cancelled() else StopReason.UNAVAILABLE
         return Outcome(reason, "" if reason is StopReason.CANCELLED else AWAY, (), self._usage)
-
-
-def _thought(stored: Mapping[str, Any]) -> Thought:
-    calls = tuple(Call(**call) for call in stored["calls"])
-    return Thought(stored["text"], calls, Usage(**stored["usage"]), stored["model"], stored["cut_off"])
-
-
-def _result(stored: Mapping[str, Any]) -> ToolResult:
-    return ToolResult(**{**stored, "usage": Usage(**stored.get("usage", {}))})
-
-
-def _decision(call: Call, said: Mapping[str, str] | None) -> Decision:
-    return Decision(call) if said is None else Decision(Call(call.name, said["arguments_json"]), said["refusal"])
 
 
 def _said(text: str) -> Thought:

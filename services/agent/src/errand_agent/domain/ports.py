@@ -13,6 +13,10 @@ class RunCancelled(Exception):  # noqa: N818 - not an error: someone asked for i
     """The run was cancelled while a step went on."""
 
 
+class UnreadableStep(Exception):  # noqa: N818 - not an error of this version: another one wrote it
+    """A remembered step is not what this version of the service would have remembered there."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as the model is told of it; the parameters are a JSON Schema as text.
@@ -178,10 +182,10 @@ class Journal(Protocol):
     async def once(
         self, name: str, work: Callable[[], Awaitable[dict[str, Any]]], *, has_effects: bool = False
     ) -> dict[str, Any]:
-        """Does the work once; a replay gets what it gave. Raises RunCancelled.
+        """Does the work once; a replay gets what it gave. Raises RunCancelled, UnreadableStep.
 
-        Work that `has_effects` begins when all that was done before is remembered, and nothing follows it before it
-        is remembered itself.
+        Work that `has_effects` begins when all that was done before is remembered. A crash before it is remembered
+        itself has it done again, and only then what followed: it must be the same by its step's name.
         """
         ...
 

@@ -28,6 +28,17 @@ def to_conversation(row: ConversationRow) -> Conversation:
     )
 
 
+def claim(row: ConversationRow, run_id: str) -> None:
+    """Gives the conversation to a run; raises Conflict while another one answers."""
+    if row.active_run_id is not None:
+        raise Conflict(
+            "conversation_id: another message of this conversation is being answered; wait for it or cancel it.",
+            resource="conversation",
+            id=row.id,
+        )
+    row.active_run_id = run_id
+
+
 class ConversationRepository:
     """Conversations of one transaction's tenant."""
 
@@ -82,16 +93,6 @@ class ConversationRepository:
             query = query.where(ConversationRow.id < str(before[0]))
         rows = list(await self._session.scalars(query))
         return rows[:size], encode_page_token([rows[size - 1].id]) if len(rows) > size else ""
-
-    def claim(self, row: ConversationRow, run_id: str) -> None:
-        """Gives the conversation to a run; raises Conflict while another one answers."""
-        if row.active_run_id is not None:
-            raise Conflict(
-                "conversation_id: another message of this conversation is being answered; wait for it or cancel it.",
-                resource="conversation",
-                id=row.id,
-            )
-        row.active_run_id = run_id
 
     def release(self, row: ConversationRow, run_id: str) -> None:
         """Frees the conversation for the next message."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 
 from errand_agent.domain.agents import Agent
+from errand_agent.domain.approvals import ApprovalState
 from errand_agent.domain.runs import (
     Citation,
     EventKind,
@@ -27,33 +29,52 @@ from errand_agent.domain.runs import (
     StopReason,
     Usage,
 )
-from errand_agent.storage.models import EventRow, FeedbackRow, RunRow
+from errand_agent.storage.models import ApprovalRow, EventRow, FeedbackRow, RunRow, WebhookRow
 
 _RUNS, _EVENTS = cast("sa.Table", RunRow.__table__), cast("sa.Table", EventRow.__table__)
 _IS_RUN = (_RUNS.c.id == sa.bindparam("of_run"), _RUNS.c.tenant_id == sa.bindparam("of_tenant"))
 # Gives whether the run shall end. Who tells of a run at once with others waits here, and then sees what they told.
 _LOCK = Statement(sa.select(_RUNS.c.cancel_requested).where(*_IS_RUN).with_for_update())
-# Events of a key that was told before are not told again; those of this transaction are not counted yet.
-_TOLD = sa.exists().where(
-    _EVENTS.c.run_id == _RUNS.c.id,
-    _EVENTS.c.key == sa.bindparam("of_key"),
-    _EVENTS.c.sequence <= _RUNS.c.last_sequence,
-)
 _LAST = sa.select(sa.func.max(_EVENTS.c.sequence)).where(_EVENTS.c.run_id == _RUNS.c.id)
-_TELL = Statement(
-    sa.insert(_EVENTS).from_select(
-        ["run_id", "sequence", "tenant_id", "key", "kind", "payload", "at"],
-        sa.select(
-            _RUNS.c.id,
-            sa.func.coalesce(_LAST.scalar_subquery(), 0) + 1,
-            _RUNS.c.tenant_id,
-            sa.bindparam("of_key", type_=sa.Text),
-            sa.bindparam("of_kind", type_=sa.Text),
-            sa.bindparam("told", type_=sa.JSON),
-            sa.bindparam("told_at", type_=UtcDateTime),
-        ).where(*_IS_RUN, ~_TOLD),
+_MOST_AT_ONCE = 16
+
+
+@lru_cache(maxsize=_MOST_AT_ONCE)
+def _telling(count: int) -> Statement:
+    """Appends so many events, each without those of keys that were told before; those of this transaction are not."""
+    types: dict[str, Any] = {
+        "place": sa.Integer,
+        "key": sa.Text,
+        "kind": sa.Text,
+        "payload": sa.JSON,
+        "at": UtcDateTime,
+    }
+    rows = [tuple(sa.bindparam(f"{name}_{row}", type_=of) for name, of in types.items()) for row in range(count)]
+    told = sa.values(*(sa.column(name, of) for name, of in types.items()), name="told").data(rows).cte("told")
+    before = sa.exists().where(
+        _EVENTS.c.run_id == _RUNS.c.id,
+        _EVENTS.c.key == told.c.key,
+        _EVENTS.c.sequence <= _RUNS.c.last_sequence,
     )
-)
+    number = sa.func.row_number().over(order_by=told.c.place)
+    return Statement(
+        sa.insert(_EVENTS).from_select(
+            ["run_id", "sequence", "tenant_id", "key", "kind", "payload", "at"],
+            sa.select(
+                _RUNS.c.id,
+                sa.func.coalesce(_LAST.scalar_subquery(), 0) + number,
+                _RUNS.c.tenant_id,
+                told.c.key,
+                told.c.kind,
+                told.c.payload,
+                told.c.at,
+            )
+            .select_from(sa.join(_RUNS, told, sa.true()))
+            .where(*_IS_RUN, ~before),
+        )
+    )
+
+
 _COUNT = Statement(
     sa.update(_RUNS)
     .where(*_IS_RUN)
@@ -72,12 +93,17 @@ def appending(tenant_id: str, run_id: str, *keyed: Keyed) -> list[Work]:
 
 
 def _appending_locked(run: dict[str, str], *keyed: Keyed) -> list[Work]:
-    told = [
-        {"of_key": key, "of_kind": kind.value, "told": payload, "told_at": utc_now()}
-        for key, events in keyed
-        for kind, payload in events
-    ]
-    return [*((_TELL, run | event) for event in told), (_COUNT, run)]
+    told = [(key, kind.value, payload) for key, events in keyed for kind, payload in events]
+    batches = [told[start : start + _MOST_AT_ONCE] for start in range(0, len(told), _MOST_AT_ONCE)]
+    return [*((_telling(len(batch)), run | _told(batch)) for batch in batches), (_COUNT, run)]
+
+
+def _told(batch: Sequence[tuple[str, str, Mapping[str, Any]]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for row, (key, kind, payload) in enumerate(batch):
+        told = {"place": row, "key": key, "kind": kind, "payload": payload, "at": utc_now()}
+        values |= {f"{name}_{row}": value for name, value in told.items()}
+    return values
 
 
 def to_run(row: RunRow, steps: Sequence[Step] = ()) -> Run:
@@ -134,7 +160,7 @@ class RunRepository:
         idempotency_key: str,
         trace: dict[str, str] | None = None,
     ) -> RunRow:
-        """Stores a new run."""
+        """Stores a new run; one that is `RUNNING` begins now."""
         row = RunRow(
             id=run.id,
             tenant_id=run.tenant_id,
@@ -160,6 +186,7 @@ class RunRepository:
             priority=run.priority.value,
             waiting=run.waiting,
             start_at=run.start_at,
+            started_at=run.created_at if run.state is RunState.RUNNING else None,
             trace=trace or {},
             cost_micros=0,
             paused_seconds=0.0,
@@ -169,12 +196,12 @@ class RunRepository:
         await self._session.flush()
         return row
 
-    async def copy_events(self, row: RunRow, origin_id: str, *, before: str) -> None:
+    async def copy_events(self, row: RunRow, origin_id: str, *, before: str | None) -> None:
         """Copies the origin's events up to the first one whose key begins so, or its end."""
         origin = sa.select(EventRow).where(EventRow.run_id == origin_id, EventRow.tenant_id == row.tenant_id)
         copied = await self._session.scalars(origin.order_by(EventRow.sequence))
         for event in list(copied):
-            if event.key.startswith(before) or event.kind == EventKind.ENDED.value:
+            if event.kind == EventKind.ENDED.value or (before is not None and event.key.startswith(before)):
                 break
             row.last_sequence += 1
             payload = event.payload
@@ -365,6 +392,21 @@ class RunRepository:
             EventRow.sequence <= sequence,
         )
         return await self._session.scalar(query) or 0
+
+    async def concerned(self, row: RunRow) -> tuple[bool, bool, bool]:
+        """Whether others wait for its conversation, it asks people something, and webhooks may be told of its end.
+
+        One question in place of three: most ends concern nobody.
+        """
+        found = await self._session.execute(
+            sa.select(
+                sa.exists().where(RunRow.conversation_id == row.conversation_id, RunRow.waiting.is_(True)),
+                sa.exists().where(ApprovalRow.run_id == row.id, ApprovalRow.state == ApprovalState.PENDING.value),
+                sa.exists().where(WebhookRow.tenant_id == row.tenant_id),
+            )
+        )
+        wait, asks, told = found.one()
+        return bool(wait), bool(asks), bool(told)
 
     def end(self, row: RunRow, outcome: Outcome, at: datetime) -> None:
         """Stores how the run ended."""

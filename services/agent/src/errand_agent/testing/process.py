@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import grpc
 import httpx
+from errand.agent.v1 import agent_pb2 as pb
 from errand_common.rpc.client import acting_as
 from errand_common.testing.keys import TestKeys, free_port, principal
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -94,3 +95,12 @@ def as_somebody(keys: TestKeys, tenant_id: str, person: str, *roles: str) -> Ite
     """Calls inside the block are this person's."""
     with acting_as(principal(tenant_id, person, roles=roles or ("user",)), signer=keys.signer):
         yield
+
+
+async def until_observed(stub: Any, run_id: str) -> None:
+    """Returns when a tool's result is remembered: a run is killed after that, and asks for it no second time."""
+    async for item in stub.WatchRun(pb.WatchRunRequest(id=run_id), timeout=30):
+        # What is told of is remembered.
+        if item.event.step.kind == pb.STEP_KIND_OBSERVE:
+            return
+    raise RuntimeError("the run ended before its tool answered")

@@ -8,7 +8,7 @@ from errand_common.testing.keys import principal
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.runs import EventKind, Run, RunState
-from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.conversations import ConversationRepository, claim
 from errand_agent.storage.runs import RunRepository
 
 TENANT = "t1"
@@ -22,7 +22,7 @@ async def stored(database: Database, key: str = "", message: str = "Hello") -> s
         runs, conversations = RunRepository(session), ConversationRepository(session)
         conversation = await conversations.add(TENANT, PERSON.id, title="A talk", agent=AGENT.name)
         run = Run(new_id("run"), TENANT, PERSON.id, conversation.id, AGENT.name, message, RunState.QUEUED, utc_now())
-        conversations.claim(conversation, run.id)
+        claim(conversation, run.id)
         row = await runs.add(run, PERSON, AGENT, key)
         await conversations.say(conversation, Role.USER, message, run.id)
         await runs.append(row, "started", [(EventKind.STARTED, {})])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from errand_common.db import Database
 from errand_common.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
 from errand_common.principal import current_principal
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_agent.domain.agents import DEFAULT_AGENT, Agent, check_name, default_agent
 from errand_agent.domain.callees import circle_of, tool_name
@@ -16,6 +17,17 @@ from errand_agent.storage.agents import AgentRepository
 from errand_agent.use_cases.prompts import check_reference, follow_none
 
 _MOST_NAMED = 20
+
+
+async def in_force(session: AsyncSession, name: str) -> Agent:
+    """The tenant's agent in force; an empty name is the default one. Raises NotFound."""
+    wanted = name or DEFAULT_AGENT
+    found, _ = await AgentRepository(session).latest(current_principal().tenant_id, wanted)
+    if found is not None:
+        return found
+    if wanted == DEFAULT_AGENT:
+        return default_agent()
+    raise NotFound("agent", wanted)
 
 
 class AgentUseCases:
@@ -35,15 +47,8 @@ class AgentUseCases:
 
     async def get(self, name: str) -> Agent:
         """The agent in force; an empty name is the default one. Raises NotFound."""
-        wanted = name or DEFAULT_AGENT
-        tenant_id = current_principal().tenant_id
-        async with self._database.transaction(tenant_id, read_only=True) as session:
-            found, _ = await AgentRepository(session).latest(tenant_id, wanted)
-        if found is not None:
-            return found
-        if wanted == DEFAULT_AGENT:
-            return default_agent()
-        raise NotFound("agent", wanted)
+        async with self._database.transaction(current_principal().tenant_id, read_only=True) as session:
+            return await in_force(session, name)
 
     async def all(self) -> list[Agent]:
         """The tenant's agents, the default one first."""

@@ -12,15 +12,15 @@ from errand_agent.domain.agents import Agent
 from errand_agent.domain.conversations import Role
 from errand_agent.domain.runs import Run, RunState, StopReason
 from errand_agent.executor import RunExecutor
-from errand_agent.storage.conversations import ConversationRepository
+from errand_agent.storage.conversations import ConversationRepository, claim
 from errand_agent.storage.models import RunRow
 from errand_agent.storage.runs import RunRepository, agent_of
 from errand_agent.telemetry import STORED
 from errand_agent.use_cases.access import visible_owner
 from errand_agent.use_cases.agents import AgentUseCases
 
-# What a run may end as for reasons that are gone later.
-DEAD_LETTERS = frozenset({StopReason.UNAVAILABLE, StopReason.INTERNAL})
+# What a run may end as for reasons that are gone later; a rollback may bring back who can read it.
+DEAD_LETTERS = frozenset({StopReason.UNAVAILABLE, StopReason.INTERNAL, StopReason.INCOMPATIBLE})
 
 
 class ForkUseCases:
@@ -48,16 +48,17 @@ class ForkUseCases:
         return await self._begin(row, changed, from_step)
 
     async def redrive(self, run_id: str) -> str:
-        """The new run's id; it goes on at the last model step. Raises NotFound, Conflict."""
+        """The new run's id; it goes on at the last model step, or after what that called. Raises NotFound, Conflict."""
         row = await self._ended(run_id)
         steps = await self._executor.model_steps(run_id)
         if row.stop_reason not in DEAD_LETTERS or not steps:
             raise Conflict(
-                "Only a run that ended UNAVAILABLE or INTERNAL is tried again; start a new run.",
+                "Only a run that ended UNAVAILABLE, INTERNAL or INCOMPATIBLE is tried again; start a new run.",
                 resource="run",
                 id=run_id,
             )
-        return await self._begin(row, agent_of(row), steps[-1])
+        has_acted = await self._executor.has_acted(run_id, steps[-1])
+        return await self._begin(row, agent_of(row), None if has_acted else steps[-1])
 
     async def _ended(self, run_id: str) -> RunRow:
         principal = current_principal()
@@ -70,8 +71,8 @@ class ForkUseCases:
             raise Conflict("The run has not ended yet; wait for it or cancel it.", resource="run", id=run_id)
         return row
 
-    async def _begin(self, origin: RunRow, agent: Agent, from_step: int) -> str:
-        """A run with what the origin did before the step, in a conversation with what was said before."""
+    async def _begin(self, origin: RunRow, agent: Agent, from_step: int | None) -> str:
+        """A run with what the origin did before the step (None: at all), and with what was said before it."""
         principal = current_principal()
         async with self._database.transaction(principal.tenant_id) as session:
             runs, conversations = RunRepository(session), ConversationRepository(session)
@@ -90,10 +91,11 @@ class ForkUseCases:
                 created_at=utc_now(),
                 forked_from=origin.id,
             )
-            conversations.claim(conversation, run.id)
+            claim(conversation, run.id)
             row = await runs.add(run, principal, agent, "")
             await conversations.say(conversation, Role.USER, origin.message, run.id)
             STORED.inc()
-            await runs.copy_events(row, origin.id, before=f"{from_step}.")
-        await self._executor.fork(origin.id, run.id, from_step)
+            await runs.copy_events(row, origin.id, before=None if from_step is None else f"{from_step}.")
+            # Before the commit: a process that dies between the two leaves no run that nobody executes.
+            await self._executor.fork(origin.id, run.id, from_step)
         return run.id

@@ -14,11 +14,11 @@ from errand_common.telemetry import carried_trace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from errand_agent.admission import KIND as RUN_TIMER
-from errand_agent.admission import admit
+from errand_agent.admission import handed_over
 from errand_agent.domain.agents import Agent
 from errand_agent.domain.approvals import Approval
 from errand_agent.domain.callees import MOST_DEEP
-from errand_agent.domain.conversations import title_of
+from errand_agent.domain.conversations import Role, title_of
 from errand_agent.domain.flags import Flag
 from errand_agent.domain.runs import (
     Budget,
@@ -41,11 +41,9 @@ from errand_agent.storage.runs import RunRepository, to_run
 from errand_agent.storage.timers import Timer, TimerRepository
 from errand_agent.telemetry import count_fallback
 from errand_agent.use_cases.access import page_size, visible_owner
-from errand_agent.use_cases.agents import AgentUseCases
+from errand_agent.use_cases.agents import in_force
 from errand_agent.use_cases.prompts import prompted
 
-# A watcher of a run that another replica executes hears no bell, and looks this often.
-_POLL_SECONDS = 0.5
 MOST_WAITING = 8
 _FURTHEST = timedelta(days=366)
 
@@ -58,13 +56,12 @@ class RunUseCases:
         database: Database,
         bell: Bell,
         executor: RunExecutor,
-        agents: AgentUseCases,
         tell: Callable[[Opinion], None] = lambda _: None,
         is_on: Callable[[Flag, str], bool] = lambda *_: True,
     ) -> None:
         """`tell` is told of each opinion that was stored; `is_on` says whether a tenant has what a flag switches."""
         self._is_on = is_on
-        self._database, self._bell, self._executor, self._agents = database, bell, executor, agents
+        self._database, self._bell, self._executor = database, bell, executor
         self._tell = tell
         self._is_ending = False
 
@@ -93,19 +90,18 @@ class RunUseCases:
             raise InvalidArgument("message: say something.", field="message")
         start_at = _to_come(start_at)
         principal = current_principal()
-        named = await (self._agents.get(agent) if agent else self._agent_of(conversation_id))
-        if budget is not None:
-            named = named.within(budget)
-        if not self._is_on(Flag.CALL_AGENTS, principal.tenant_id):
-            named = replace(named, agents=())
-        if not self._is_on(Flag.PROMPTS, principal.tenant_id):
-            named = replace(named, prompt="")
         async with self._database.transaction(principal.tenant_id) as session:
             runs = RunRepository(session)
             if idempotency_key and (known := await runs.by_key(principal, idempotency_key)) is not None:
                 return await self._known(known, message)
             await _check_depth(runs, parent_run_id)
-            conversation = await self._conversation(ConversationRepository(session), conversation_id, named, message)
+            conversation = await self._conversation(session, conversation_id)
+            named = await self._named(session, agent, conversation, budget)
+            if conversation is None:
+                conversations = ConversationRepository(session)
+                title = title_of(message)
+                conversation = await conversations.add(principal.tenant_id, principal.id, title=title, agent=named.name)
+            conversation.title = conversation.title or title_of(message)
             conversation.archived = archived
             named, prompt = await prompted(session, named, conversation.id)
             waits = await self._waits(runs, conversation, start_at, queues=queues)
@@ -116,7 +112,8 @@ class RunUseCases:
                 conversation_id=conversation.id,
                 agent=named.name,
                 message=message,
-                state=RunState.QUEUED,
+                # It begins with the commit: a transaction less before its first step.
+                state=RunState.QUEUED if waits or priority is not Priority.AT_ONCE else RunState.RUNNING,
                 created_at=utc_now(),
                 parent_run_id=parent_run_id,
                 prompt=prompt,
@@ -124,13 +121,13 @@ class RunUseCases:
                 waiting=waits,
                 start_at=start_at,
             )
-            row = await runs.add(run, principal, named, idempotency_key, carried_trace())
-            begun = {"conversation_id": conversation.id, "agent": named.name}
-            await runs.append(row, "started", [(EventKind.STARTED, begun)])
-            if not waits:
-                await admit(session, row, conversation, self._executor.submit)
-            elif start_at is not None:
-                await TimerRepository(session).put(Timer(RUN_TIMER, principal.tenant_id, run.id, start_at))
+            if waits:
+                await _put(session, run, named, idempotency_key)
+            else:
+                submit = self._executor.submit
+                async with handed_over(run.id, conversation, priority, carried_trace(), submit):
+                    await _put(session, run, named, idempotency_key)
+                    await ConversationRepository(session).say(conversation, Role.USER, message, run.id)
         # Whoever executes it waits for the commit.
         self._bell.ring(run.id, rests=True)
         return run.id
@@ -171,34 +168,29 @@ class RunUseCases:
         for run_id in going_on:
             await self.cancel(run_id)
 
-    async def _agent_of(self, conversation_id: str) -> Agent:
-        """The conversation's agent; the default one goes on where that was deleted."""
+    async def _conversation(self, session: AsyncSession, conversation_id: str) -> ConversationRow | None:
+        """The caller's conversation, or None for a new one. Raises NotFound."""
         if not conversation_id:
-            return await self._agents.get("")
+            return None
         principal = current_principal()
-        async with self._database.transaction(principal.tenant_id, read_only=True) as session:
-            row = await ConversationRepository(session).row(principal.tenant_id, conversation_id, principal.id)
-            if row is None:
-                raise NotFound("conversation", conversation_id)
-            name = row.agent
-        try:
-            return await self._agents.get(name)
-        except NotFound:
-            routed = await self._agents.get("")
-            count_fallback(name, routed.name)
-            return routed
-
-    async def _conversation(
-        self, conversations: ConversationRepository, conversation_id: str, agent: Agent, message: str
-    ) -> ConversationRow:
-        principal = current_principal()
-        if not conversation_id:
-            return await conversations.add(principal.tenant_id, principal.id, title=title_of(message), agent=agent.name)
-        row = await conversations.row(principal.tenant_id, conversation_id, principal.id)
+        row = await ConversationRepository(session).row(principal.tenant_id, conversation_id, principal.id)
         if row is None:
             raise NotFound("conversation", conversation_id)
-        row.title, row.archived = row.title or title_of(message), False
         return row
+
+    async def _named(
+        self, session: AsyncSession, name: str, conversation: ConversationRow | None, budget: Budget | None
+    ) -> Agent:
+        """The agent of that name, or the conversation's, within what the run and the tenant may. Raises NotFound."""
+        tenant_id = current_principal().tenant_id
+        named = await (in_force(session, name) if name or conversation is None else _agent_of(session, conversation))
+        if budget is not None:
+            named = named.within(budget)
+        if not self._is_on(Flag.CALL_AGENTS, tenant_id):
+            named = replace(named, agents=())
+        if not self._is_on(Flag.PROMPTS, tenant_id):
+            named = replace(named, prompt="")
+        return named
 
     async def get(self, run_id: str) -> Run:
         """The run with its steps; raises NotFound."""
@@ -284,7 +276,7 @@ class RunUseCases:
                 if not events:
                     for progress in watcher.take():
                         yield RunEvent(after, utc_now(), EventKind.TOOL_PROGRESS, progress)
-                    await rung(watcher, _POLL_SECONDS)
+                    await rung(watcher, self._bell.patience(run_id))
         finally:
             self._bell.unwatch(run_id, watcher)
 
@@ -319,14 +311,14 @@ class RunUseCases:
                 await runs.append(row, f"{approval.id}.{approval.state}", [(EventKind.APPROVAL, state)])
             waits = bool(await runs.asking_below(tenant_id, run_id))
             row.state = RunState.WAITING.value if waits else RunState.RUNNING.value
-        self._bell.ring(run_id, rests=waits)
+        self._bell.ring(run_id, rests=True)
 
     async def _rested(self, run_id: str, states: Set[RunState]) -> Run:
         """The run in one of these states; what it does on the way is not read."""
         watcher = self._bell.watch(run_id, reads_along=False)
         try:
             while (run := await self._in_state(run_id, states)) is None:
-                await rung(watcher, _POLL_SECONDS)
+                await rung(watcher, self._bell.patience(run_id))
                 watcher.clear()
             return run
         finally:
@@ -384,11 +376,31 @@ class RunUseCases:
         self._tell(Opinion(run_id, principal.id, helpful, comment, correction))
 
 
+async def _put(session: AsyncSession, run: Run, agent: Agent, idempotency_key: str) -> None:
+    """Stores it with its first event, and with its time if it is to begin later."""
+    runs = RunRepository(session)
+    row = await runs.add(run, current_principal(), agent, idempotency_key, carried_trace())
+    begun = {"conversation_id": run.conversation_id, "agent": agent.name}
+    await runs.append(row, "started", [(EventKind.STARTED, begun)])
+    if run.start_at is not None:
+        await TimerRepository(session).put(Timer(RUN_TIMER, run.tenant_id, run.id, run.start_at))
+
+
 def _to_come(start_at: datetime | None) -> datetime | None:
     """None for a moment that has come; raises InvalidArgument for one too far away."""
     if start_at is not None and start_at > utc_now() + _FURTHEST:
         raise InvalidArgument(f"start_at: at most {_FURTHEST.days} days ahead.", field="start_at")
     return start_at if start_at is not None and start_at > utc_now() else None
+
+
+async def _agent_of(session: AsyncSession, conversation: ConversationRow) -> Agent:
+    """The conversation's agent; the default one goes on where that was deleted."""
+    try:
+        return await in_force(session, conversation.agent)
+    except NotFound:
+        routed = await in_force(session, "")
+        count_fallback(conversation.agent, routed.name)
+        return routed
 
 
 async def _check_depth(runs: RunRepository, parent_run_id: str) -> None:

@@ -93,7 +93,8 @@ class WorkflowUseCases:
         principal = current_principal()
         async with self._database.transaction(principal.tenant_id) as session:
             row = await WorkflowRepository(session).begin(principal, workflow, given)
-        await self._executor.begin(NAME, principal.tenant_id, row.id)
+            # Before the commit: a process that dies between the two leaves no run that nobody executes.
+            await self._executor.begin(NAME, principal.tenant_id, row.id)
         return to_workflow_run(row)
 
     async def run(self, run_id: str) -> WorkflowRun:
