@@ -1,4 +1,4 @@
-"""Several clients of a running rag service, in a process of their own: prints searches a second.
+"""Several clients of a running rag service, in a process of their own: prints searches and bare calls a second.
 
 python bench/rag/clients.py PORT SIGNING_KEY CLIENTS < queries.json
 """
@@ -7,14 +7,19 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import grpc
 from errand.rag.v1 import rag_pb2
 from errand_common.rpc.client import create_channel
 from errand_common.testing.keys import principal
 from errand_common.tokens import TokenSigner
 from errand_rag.testing.client import RagClient
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+HOPS = 200
 
 
 async def search(client: RagClient, queries: Sequence[str]) -> None:
@@ -24,13 +29,27 @@ async def search(client: RagClient, queries: Sequence[str]) -> None:
         assert not answer.degraded
 
 
+async def hops(stub: Any) -> None:
+    for _ in range(HOPS):
+        await stub.Check(health_pb2.HealthCheckRequest())
+
+
+async def rate(count: int, work: Iterable[Coroutine[Any, Any, None]]) -> float:
+    began = time.perf_counter()
+    await asyncio.gather(*work)
+    return count / (time.perf_counter() - began)
+
+
 async def main(port: str, signer: TokenSigner, queries: Sequence[str], clients: int) -> None:
-    async with create_channel(f"127.0.0.1:{port}") as channel:
+    target = f"127.0.0.1:{port}"
+    async with create_channel(target) as channel, grpc.aio.insecure_channel(target) as bare:
         client = RagClient(channel, principal(), signer)
         await search(client, queries[:clients])
-        began = time.perf_counter()
-        await asyncio.gather(*(search(client, queries[number::clients]) for number in range(clients)))
-        print(len(queries) / (time.perf_counter() - began))
+        searches = await rate(len(queries), (search(client, queries[number::clients]) for number in range(clients)))
+        # The same way without a service behind it: what gRPC alone can do here, now.
+        stub = health_pb2_grpc.HealthStub(bare)
+        calls = await rate(clients * HOPS, (hops(stub) for _ in range(clients)))
+    print(json.dumps({f"searches_per_s_{clients}_clients": searches, f"bare_hops_per_s_{clients}_clients": calls}))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 Search runs over real gRPC against a service with the embedded stores (SQLite, Chroma); chunks get
 random clustered vectors and made-up words and are stored directly, so that only search is timed. The
 query's embedding is a table look-up: its time is told apart by the evaluation. Beside it, in turns
-with the same queries in the same run: Chroma alone on the same vectors, and LanceDB's own hybrid
-search on the same vectors and texts; both are called in the process, without service and network.
+with the same queries in the same run: a bare call to the same server, Chroma alone on the same vectors, and
+LanceDB's own hybrid search on the same vectors and texts; both are called in the process, without service and network.
 Recall is that of each index against an exact comparison with every vector. Ingestion is one document
 from upload to READY, with the embedding model that is served by default, and the time inside that
 model told apart. Parts that are not run keep what an earlier run found.
@@ -25,10 +25,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import matplotlib
 import numpy as np
 from errand.rag.v1 import rag_pb2
@@ -59,6 +60,7 @@ from errand_rag.storage.documents import SqlDocuments
 from errand_rag.testing.client import RagClient
 from errand_rag.testing.documents import make_pdf
 from errand_rag.testing.service import serving_rag
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from matplotlib import pyplot
 
 matplotlib.use("Agg")
@@ -109,7 +111,7 @@ class ServedEmbedder:
     """The default embedding model, in this process; `seconds` is the time spent in it."""
 
     def __init__(self) -> None:
-        self._model = MiniLmEmbedder(minilm_folder(MODEL_CACHE), threads=os.cpu_count() or 1)
+        self._model = MiniLmEmbedder(minilm_folder(MODEL_CACHE, "int8"), threads=os.cpu_count() or 1)
         self.seconds = 0.0
 
     async def embed(self, texts: Sequence[str], *, model: str) -> Embeddings:
@@ -239,9 +241,8 @@ class Times:
         return {f"{name}_{label}_ms": percentile(t, q) for name, t in self._all.items() for label, q in QUANTILES}
 
 
-async def search_rows(sizes: Sequence[int], queries: int, python: Path) -> list[dict[str, Any]]:
+async def search_rows(sizes: Sequence[int], queries: int, python: Path) -> AsyncIterator[dict[str, Any]]:
     """A row of figures for each size of the collection."""
-    rows = []
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as exchange:
         settings, keys = settings_in(folder, worker_concurrency=0)
         store, embedder = ChromaVectorStore.embedded(settings.chroma_folder), TableEmbedder()
@@ -259,17 +260,17 @@ async def search_rows(sizes: Sequence[int], queries: int, python: Path) -> list[
                 wanted = vectors_of(2 * queries)
                 texts = [f"{size} {number} " + " ".join(random_.sample(WORDS[20:], 5)) for number in range(2 * queries)]
                 embedder.table.update(zip(texts, wanted.tolist(), strict=True))
-                row |= await in_turns(client, store, collection, lance, known, wanted[:queries], texts[:queries])
+                row |= await in_turns(
+                    client, store, collection, lance, known, wanted[:queries], texts[:queries], settings.port
+                )
                 texts = texts[queries:]
-                row["searches_per_s_8_clients"] = await searches_per_second(settings, keys, texts)
-                rows.append(row)
-                print(json.dumps(row), flush=True)
+                row |= await rates(settings, keys, texts)
+                yield row
         lance.close()
-    return rows
 
 
-async def searches_per_second(settings: RagSettings, keys: TestKeys, texts: Sequence[str]) -> float:
-    """Of several clients at once, in a process of their own."""
+async def rates(settings: RagSettings, keys: TestKeys, texts: Sequence[str]) -> dict[str, float]:
+    """Searches and bare calls a second of several clients at once, in a process of their own."""
     command = [
         str(Path(__file__).with_name("clients.py")),
         str(settings.port),
@@ -280,7 +281,8 @@ async def searches_per_second(settings: RagSettings, keys: TestKeys, texts: Sequ
         sys.executable, *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     answer, _ = await process.communicate(json.dumps(texts).encode())
-    return float(answer)
+    found: dict[str, float] = json.loads(answer)
+    return found
 
 
 async def in_turns(
@@ -291,6 +293,7 @@ async def in_turns(
     known: Any,
     wanted: Any,
     texts: list[str],
+    port: int,
 ) -> dict[str, Any]:
     """Everybody's times with the same queries, a few of them at a time, and the recall of the vectors."""
     await timed(client, texts[:20], HYBRID)
@@ -302,6 +305,7 @@ async def in_turns(
         for name, mode in MODES.items():
             times.add(name, await timed(client, part, mode))
         found = await bare_chroma(store, collection, vectors, times)
+        times.add("bare_hop", await bare_hops(port, len(part)))
         chroma += [len(a & b) / 10 for a, b in zip(exact, found, strict=True)]
         for mode_name in MODES:
             spent, ids = lance.search(vectors, part, mode_name)
@@ -309,6 +313,19 @@ async def in_turns(
             if mode_name == "vector":
                 lances += [len(a & set(b)) / 10 for a, b in zip(exact, ids, strict=True)]
     return times.row() | {"vector_recall_at_10": np.mean(chroma).item(), "lancedb_recall_at_10": np.mean(lances).item()}
+
+
+async def bare_hops(port: int, calls: int) -> list[float]:
+    """A call to the same server that no service answers, one after the other."""
+    times = []
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        await stub.Check(health_pb2.HealthCheckRequest())
+        for _ in range(calls):
+            began = time.perf_counter()
+            await stub.Check(health_pb2.HealthCheckRequest())
+            times.append((time.perf_counter() - began) * 1000)
+    return times
 
 
 async def bare_chroma(store: ChromaVectorStore, collection: str, wanted: Any, times: Times) -> list[set[str]]:
@@ -431,22 +448,26 @@ def write(results: dict[str, Any], output: Path, notes: Path) -> None:
         plot(results["search"]["rows"], output.with_suffix(".svg"))
 
 
-def run(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
+async def run(part: str, arguments: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
+    """What a part found, as often as it found something more: the largest size takes most of the time."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     about = {"at": time.strftime("%Y-%m-%d"), "machine": machine, "load": os.getloadavg()}
     if part == "pdf":
-        return about | asyncio.run(pdf_row())
-    if part == "quality":
-        result, scores = asyncio.run(quality())
+        yield about | await pdf_row()
+    elif part == "quality":
+        result, scores = await quality()
         plot_scores(scores, arguments.output.with_name("rag-quality.svg"))
-        return about | result
-    if part == "ingestion":
-        return about | asyncio.run(ingestion_row(arguments.ingest))
-    sizes = [int(size) for size in arguments.chunks.split(",")]
-    return about | {"rows": asyncio.run(search_rows(sizes, arguments.queries, arguments.lancedb))}
+        yield about | result
+    elif part == "ingestion":
+        yield about | await ingestion_row(arguments.ingest)
+    else:
+        rows, sizes = [], [int(size) for size in arguments.chunks.split(",")]
+        async for row in search_rows(sizes, arguments.queries, arguments.lancedb):
+            rows.append(row)
+            yield about | {"rows": rows}
 
 
-def main() -> None:
+async def main() -> None:
     configure_logging("rag", "WARNING", "json")
     parser = argparse.ArgumentParser()
     parser.add_argument("--parts", default=",".join(PARTS), help="of pdf, ingestion, quality, search")
@@ -460,10 +481,11 @@ def main() -> None:
     kept = arguments.output.with_suffix(".json")
     results = json.loads(kept.read_text()) if kept.exists() else {}
     for part in arguments.parts.split(","):
-        results[part] = run(part, arguments)
-        print(part, json.dumps(results[part]), flush=True)
-        write(results, arguments.output, Path(__file__).with_name("notes.md"))
+        async for found in run(part, arguments):
+            results[part] = found
+            print(part, json.dumps(found), flush=True)
+            write(results, arguments.output, Path(__file__).with_name("notes.md"))
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

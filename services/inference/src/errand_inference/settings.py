@@ -138,6 +138,10 @@ class InferenceSettings(ServiceSettings):
     kv_cache_gigabytes: int = Field(default=1, ge=1, le=512, description="memory of the KV cache")
     max_batch: int = Field(default=64, ge=1, le=1024, description="requests that run at once")
     queue_capacity: int = Field(default=256, ge=1, le=100_000, description="requests that may wait")
+    embedding_precision: Literal["fp32", "int8"] = Field(
+        default="int8",
+        description="weight format of the embedding model; vectors of both may be searched together",
+    )
     reranker_path: Path | None = Field(
         default=None, description="folder of a cross-encoder (model.onnx, tokenizer.json) that orders passages"
     )

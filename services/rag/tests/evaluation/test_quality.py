@@ -22,7 +22,7 @@ class RealEmbedder:
     """The embedding model that is served by default, in this process."""
 
     def __init__(self) -> None:
-        self._model = MiniLmEmbedder(minilm_folder(CACHE), threads=2)
+        self._model = MiniLmEmbedder(minilm_folder(CACHE, "int8"), threads=2)
 
     async def embed(self, texts: Sequence[str], *, model: str) -> Embeddings:
         vectors, _ = await self._model.embed(texts)

@@ -178,8 +178,7 @@ class SqlPassages:
 
 
 def _passage(row: Sequence[Any]) -> Passage:
-    *values, details = row
-    return Passage(*values, from_json(details))
+    return Passage(*row[:-1], from_json(row[-1]))
 
 
 @lru_cache(4)

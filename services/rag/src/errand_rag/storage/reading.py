@@ -66,7 +66,8 @@ class Queries:
             (rows,) = await self._database.run(tenant_id, (query, values))
             return rows
         async with self._database.transaction(tenant_id, read_only=True) as session:
-            return (await session.execute(query, values)).all()
+            rows = (await session.execute(query, values)).all()
+            return rows
 
 
 def among(column: Any, name: str, *, postgres: bool) -> sa.ColumnElement[bool]:
