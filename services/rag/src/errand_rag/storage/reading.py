@@ -66,8 +66,8 @@ class Queries:
             (rows,) = await self._database.run(tenant_id, (query, values))
             return rows
         async with self._database.transaction(tenant_id, read_only=True) as session:
-            rows = (await session.execute(query, values)).all()
-            return rows
+            found: Rows = (await session.execute(query, values)).all()
+            return found
 
 
 def among(column: Any, name: str, *, postgres: bool) -> sa.ColumnElement[bool]:
