@@ -1,9 +1,10 @@
 """The root of a request's trace."""
 
 import pytest
-from errand_common.errors import Unavailable
+from errand_common.errors import Internal, Unavailable
 from errand_common.telemetry import genai
 from errand_common.testing.spans import RecordedSpans
+from errand_gateway.testing.agent import FAIL
 from errand_gateway.testing.backend import FakeBackend
 from errand_gateway.testing.gateway import RunningGateway
 from opentelemetry.sdk.trace import ReadableSpan
@@ -97,17 +98,19 @@ async def test_beyond_the_bound_nothing_is_told_but_faults(
     assert spans.parent_in_story("chat request") is None
 
 
+@pytest.mark.parametrize(("message", "code"), [("hello", "INTERNAL"), (FAIL, "UNAVAILABLE")])
 async def test_what_breaks_in_a_stream_that_began_well_is_an_error(
-    gateway: RunningGateway, backend: FakeBackend, spans: RecordedSpans
+    gateway: RunningGateway, backend: FakeBackend, spans: RecordedSpans, message: str, code: str
 ) -> None:
-    backend.agent.break_with = Unavailable("agent")
+    """The stream of a run breaks, or the run itself ends by an error."""
+    backend.agent.break_with = Internal("a fault") if code == "INTERNAL" else None
     with spans.counting():
         headers = {"Accept": "text/event-stream"}
-        response = await gateway.http.post("/api/v1/chat", json={"message": "hello"}, headers=headers)
+        response = await gateway.http.post("/api/v1/chat", json={"message": message}, headers=headers)
     assert response.status_code == 200
     [told] = _doors(spans)
     attributes = dict(told.attributes or {})
-    assert (attributes["http.response.status_code"], attributes["error.type"]) == (200, "UNAVAILABLE")
+    assert (attributes["http.response.status_code"], attributes["error.type"]) == (200, code)
     assert told.status.status_code.name == "ERROR"
 
 
