@@ -66,8 +66,8 @@ DUPLICATES = counter("facts_duplicates_total", "Facts that were known already")
 FACTS_DURATION = histogram("facts_request_duration_seconds", "Time of a request of facts", "endpoint")
 _agent_label = BoundedLabel(50)
 _tracer = tracer(__name__)
-# Which runs the alert on failing runs counts.
-_FAILED = frozenset({StopReason.INTERNAL, StopReason.UNAVAILABLE, StopReason.ERROR_THRESHOLD})
+# Ends that nobody wanted: what alerts count, and what is told of every run.
+_FAILED = frozenset({StopReason.INTERNAL, StopReason.UNAVAILABLE, StopReason.ERROR_THRESHOLD, StopReason.INCOMPATIBLE})
 _OPERATIONS = {StepKind.THINK: genai.CHAT, StepKind.ACT: genai.EXECUTE_TOOL}
 _MLFLOW_TYPES = {StepKind.THINK: "CHAT_MODEL", StepKind.ACT: "TOOL", StepKind.RETRIEVE: "RETRIEVER"}
 

@@ -21,7 +21,9 @@ from errand_gateway.transport.sse import event
 from errand_gateway.transport.tracing import describe_answer, describe_failure
 
 ENDED: Final = "ended"
-_FAILED: Final = frozenset({StopReason.INTERNAL, StopReason.UNAVAILABLE, StopReason.ERROR_THRESHOLD})
+_FAILED: Final = frozenset(
+    {StopReason.INTERNAL, StopReason.UNAVAILABLE, StopReason.ERROR_THRESHOLD, StopReason.INCOMPATIBLE}
+)
 _NAMES: Final[dict[type[Any], str]] = {
     RunStarted: "started",
     Step: "step",
