@@ -110,7 +110,7 @@ def _request(text: str, tools: list[tuple[str, Any]], mode: pb.ToolChoiceMode, t
 
 
 async def _ask(service: Service, requests: Sequence[pb.GenerateRequest]) -> list[Answer]:
-    async with service.stub() as stub:
+    with service.stub() as stub:
         return await asyncio.gather(*(stub.Generate(request, timeout=280) for request in requests))
 
 

@@ -1,4 +1,4 @@
-"""The service at its bounds: time to ready, memory under load, cancelled calls, a queue that is too short."""
+"""The service at its bounds: time to ready, memory under load, cancelled calls, a queue that is too short or unfair."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ GRACE_SECONDS = 5.0
 CANCELLED_AMONG = 8
 STREAM_TOKENS = 96
 LONGEST_SLOT_SECONDS = 10.0
+# A tenant that throws many, and the batch that they and another tenant's one share.
+CROWD, CROWD_TOKENS, SLOTS = 200, 8, 8
 
 
 async def footprint(places: Places, work: Workload, rounds: int) -> dict[str, Any]:
@@ -52,6 +54,11 @@ async def _most_memory(service: Service, work: Workload) -> float:
 
 
 async def bounds(places: Places, work: Workload, rounds: int) -> dict[str, Any]:
+    """A call's slot after it was cancelled, many calls at a short queue, one call beside another tenant's many."""
+    return {**await _short_queue(places, work, rounds), **await _fair_share(places, work, rounds)}
+
+
+async def _short_queue(places: Places, work: Workload, rounds: int) -> dict[str, Any]:
     """Milliseconds from a cancelled call to its free slot; what became of 500 calls at a queue of 64."""
     service = Service(places, settings={"QUEUE_CAPACITY": str(QUEUE)})
     try:
@@ -70,7 +77,7 @@ async def bounds(places: Places, work: Workload, rounds: int) -> dict[str, Any]:
 
 
 async def _cancel_ms(service: Service, work: Workload) -> float:
-    async with service.stub() as stub:
+    with service.stub() as stub:
         asked = [service.request(work, prompt, STREAM_TOKENS) for prompt in work.prompts(CANCELLED_AMONG)]
         streams = [stub.GenerateStream(pb.GenerateStreamRequest(request=one), timeout=120) for one in asked]
         await asyncio.gather(*(stream.read() for stream in streams))
@@ -94,7 +101,7 @@ async def _until_fewer(stub: Any, running: int) -> None:
 
 async def _thrown(service: Service, work: Workload) -> dict[str, Any]:
     prompts = work.prompts(THROWN)
-    async with service.stub() as stub:
+    with service.stub() as stub:
         told = await asyncio.gather(*(_outcome(stub, service.request(work, p, THROWN_TOKENS)) for p in prompts))
     outcomes = Counter(outcome for outcome, _ in told)
     seconds = [took for _, took in told]
@@ -118,3 +125,37 @@ async def _outcome(stub: Any, request: pb.GenerateRequest) -> tuple[str, float]:
     except grpc.aio.AioRpcError as error:
         return error.code().name, time.perf_counter() - began
     return "served", time.perf_counter() - began
+
+
+async def _fair_share(places: Places, work: Workload, rounds: int) -> dict[str, Any]:
+    """How many of a tenant's 200 requests end while another tenant's single one waits, at most."""
+    service = Service(places, settings={"MAX_BATCH": str(SLOTS), "QUEUE_CAPACITY": str(CROWD)})
+    try:
+        await service.ready()
+        await service.run(work, work.prompts(1))
+        passed = [await _passed_by(service, work) for _ in range(rounds)]
+    finally:
+        await service.close()
+    return {"crowd": CROWD, "slots": SLOTS, "passed_by": max(passed)}
+
+
+async def _passed_by(service: Service, work: Workload) -> int:
+    with service.stub() as stub:
+        asked = [service.request(work, prompt, CROWD_TOKENS) for prompt in work.prompts(CROWD)]
+        crowd = [asyncio.create_task(_ended_at(stub, request)) for request in asked]
+        while sum(one.done() for one in crowd) < SLOTS:
+            await asyncio.wait(crowd, return_when=asyncio.FIRST_COMPLETED, timeout=0.01)
+    with service.stub(tenant_id="another") as stub:
+        sent = time.perf_counter()
+        answer = await stub.Generate(service.request(work, work.prompts(1)[0], CROWD_TOKENS), timeout=THROWN_SECONDS)
+    begun = sent + answer.timing.queue_ms / 1000
+    passed = sum(sent < one.result() <= begun for one in crowd if one.done())
+    for one in crowd:
+        one.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    return passed
+
+
+async def _ended_at(stub: Any, request: pb.GenerateRequest) -> float:
+    await stub.Generate(request, timeout=THROWN_SECONDS)
+    return time.perf_counter()

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import grpc
 import httpx
 import numpy as np
 import openvino as ov
@@ -80,30 +81,32 @@ class Service:
         }
         environment = {**os.environ, **{f"ERRAND_INFERENCE_{name}": value for name, value in own.items()}}
         command = [sys.executable, *program, "serve"]
+        self._channel: grpc.aio.Channel | None = None
         self._began = time.perf_counter()
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
     async def ready(self) -> float:
         """Waits until it serves; the seconds since its start."""
-        async with create_channel(f"127.0.0.1:{self.port}") as channel:
-            while True:
-                try:
-                    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
-                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                        return time.perf_counter() - self._began
-                except Exception:
-                    if self.process.poll() is not None:
-                        raise RuntimeError("the service ended while it started") from None
-                await asyncio.sleep(0.05)
+        # Kept, as the agent keeps its own.
+        self._channel = create_channel(f"127.0.0.1:{self.port}")
+        health = health_pb2_grpc.HealthStub(self._channel)
+        while True:
+            try:
+                answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=1)
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return time.perf_counter() - self._began
+            except Exception:
+                if self.process.poll() is not None:
+                    raise RuntimeError("the service ended while it started") from None
+            await asyncio.sleep(0.05)
 
-    @asynccontextmanager
-    async def stub(self) -> AsyncIterator[inference_pb2_grpc.InferenceServiceStub]:
-        async with create_channel(f"127.0.0.1:{self.port}") as channel:
-            with acting_as(principal(), signer=self.keys.signer):
-                yield inference_pb2_grpc.InferenceServiceStub(channel)
+    @contextmanager
+    def stub(self, tenant_id: str = "default") -> Iterator[inference_pb2_grpc.InferenceServiceStub]:
+        with acting_as(principal(tenant_id), signer=self.keys.signer):
+            yield inference_pb2_grpc.InferenceServiceStub(self._channel)
 
     async def run(self, work: Workload, prompts: list[str]) -> int:
-        async with self.stub() as stub:
+        with self.stub() as stub:
             calls = [stub.Generate(self.request(work, prompt), timeout=280) for prompt in prompts]
             answers = await asyncio.gather(*calls)
         return sum(answer.usage.completion_tokens for answer in answers)
@@ -124,6 +127,8 @@ class Service:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
         self.process.terminate()
         await asyncio.to_thread(self.process.wait, 30)
         self._home.cleanup()
@@ -191,6 +196,44 @@ class Transformers:
         with self.torch.inference_mode():
             output = self.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False)
         return int(output.shape[0] * (output.shape[1] - longest))
+
+    async def close(self) -> None:
+        del self.model
+
+
+class TransformersContinuous:
+    """transformers' own continuous batching over a paged cache, which shares no prefix."""
+
+    # What 8 requests of 1,024 tokens need in each group of layers; a step's mask is as wide as all blocks.
+    BLOCKS, TOKENS_A_STEP = 2048, 512
+    MEMORY_BYTES = 8 * 2**30
+
+    def __init__(self, folder: Path, *, bf16: bool) -> None:
+        import torch  # noqa: PLC0415 - only where this peer takes part
+        from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: PLC0415 - as above
+        from transformers.generation.continuous_batching import cache  # noqa: PLC0415 - as above
+
+        # It knows of a GPU's memory only.
+        cache.PagedAttentionMemoryHandler.get_available_memory = lambda *_: self.MEMORY_BYTES
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa_paged")
+        self.model = model.eval()
+        self.config = GenerationConfig(
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            eos_token_id=-1,
+            num_blocks=self.BLOCKS,
+            max_batch_tokens=self.TOKENS_A_STEP,
+        )
+
+    async def run(self, work: Workload, prompts: list[str]) -> int:
+        return await asyncio.to_thread(self._run, [work.ids(prompt) for prompt in prompts])
+
+    def _run(self, rows: list[list[int]]) -> int:
+        told = self.model.generate_batch(rows, generation_config=self.config, progress_bar=False)
+        if len(told) < len(rows):
+            raise RuntimeError("transformers' continuous batching did not answer all")
+        return sum(len(one.generated_tokens) for one in told.values())
 
     async def close(self) -> None:
         del self.model

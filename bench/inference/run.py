@@ -29,17 +29,31 @@ from errand_inference.model_store import open_source, openvino_folder
 from errand_inference.testing.random_model import SHAPES, build_random_model
 from grammar import grammar_figures
 from limits import bounds, footprint
-from peers import BareOpenVino, Engine, LlamaServer, Peer, Places, Service, Transformers, VllmCpu
+from peers import (
+    BareOpenVino,
+    Engine,
+    LlamaServer,
+    Peer,
+    Places,
+    Service,
+    Transformers,
+    TransformersContinuous,
+    VllmCpu,
+)
 from reliability import reliability_figures
 from report import EARLIER, FOOTPRINT, GRAMMAR, LIMITS, PARTS, RELIABILITY, SERVICE, THROUGHPUT, write_report
-from workload import Workload
+from workload import NEW_TOKENS, Workload
 
 CONCURRENCY = (1, 8, 32)
 COLD_AT_ONCE = 8
 ENGINE, BARE, LLAMA, STATIC = "engine", "openvino_genai", "llama_cpp", "transformers_static"
-VLLM = "vllm_cpu"
-PEERS = (ENGINE, BARE, VLLM, LLAMA, STATIC)
+VLLM, CONTINUOUS = "vllm_cpu", "transformers_continuous"
+PEERS = (ENGINE, BARE, VLLM, LLAMA, STATIC, CONTINUOUS)
+# Reading 32 whole prompts takes it minutes.
+MOST_AT_ONCE = {CONTINUOUS: 8}
 IDLE_LOAD = 0.5
+# Threads of the one before may spin on for a while, waiting for more.
+PAUSE_SECONDS = 0.5
 
 
 async def measure(peer: Peer, work: Workload, count: int) -> dict[str, float]:
@@ -47,6 +61,8 @@ async def measure(peer: Peer, work: Workload, count: int) -> dict[str, float]:
     began = time.perf_counter()
     tokens = await peer.run(work, prompts)
     seconds = time.perf_counter() - began
+    if tokens != count * NEW_TOKENS:
+        sys.stderr.write(f"{tokens / count:.1f} tokens a request were generated, not {NEW_TOKENS}\n")
     return {"requests_per_second": count / seconds, "tokens_per_second": tokens / seconds, "tokens": tokens}
 
 
@@ -71,10 +87,11 @@ async def peers(options: argparse.Namespace, places: Places) -> AsyncIterator[di
         BARE: lambda: BareOpenVino(converted, end, hints),
         LLAMA: lambda: LlamaServer(options.peer_python, folder, options.cache / f"{options.shape}-q8_0.gguf"),
         STATIC: lambda: Transformers(folder, bf16=has_bf16()),
+        CONTINUOUS: lambda: TransformersContinuous(folder, bf16=has_bf16()),
         VLLM: lambda: VllmCpu(options.vllm_python, folder),
     }
     async with AsyncExitStack() as stack:
-        service = Service(places)
+        service = Service(places, program=(str(Path(__file__).with_name("once.py")),))
         stack.push_async_callback(service.close)
         await service.ready()
         made: dict[str, Peer] = {SERVICE: service}
@@ -92,15 +109,28 @@ def has_bf16() -> bool:
     return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
 
 
+def in_turns(made: dict[str, Peer], number: int) -> list[tuple[str, Peer]]:
+    """The peers in another order each round: nobody always follows the same one."""
+    order = list(made.items())
+    return order[number % len(order) :] + order[: number % len(order)]
+
+
 async def rounds(options: argparse.Namespace, made: dict[str, Peer], work: Workload) -> dict[str, Any]:
     """Figures by peer and concurrency; "cold" is 8 at once whose shared part nobody has read."""
     raw: dict[str, dict[str, list[dict[str, float]]]] = {name: {} for name in made}
-    for peer in made.values():
-        await peer.run(work, work.prompts(1))
+    for name, peer in list(made.items()):
+        try:
+            await peer.run(work, work.prompts(1))
+        except RuntimeError as error:
+            sys.stderr.write(f"{name} is left out: {error}\n")
+            del made[name]
     for step in (*map(str, options.concurrency), "cold"):
-        for _ in range(options.rounds):
-            for name, peer in made.items():
+        for number in range(options.rounds):
+            for name, peer in in_turns(made, number):
                 asked, count = (work.cold(), COLD_AT_ONCE) if step == "cold" else (work, int(step))
+                if count > MOST_AT_ONCE.get(name, count):
+                    continue
+                await asyncio.sleep(PAUSE_SECONDS)
                 found = await measure(peer, asked, count)
                 raw[name].setdefault(step, []).append(found)
                 sys.stderr.write(f"{name} x{step}: {found['requests_per_second']:.2f} requests/s\n")
