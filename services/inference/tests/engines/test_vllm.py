@@ -36,8 +36,12 @@ class Completions(Provider):
     said: str = SAID + END_TURN
     tells_ids: bool = True
     ending: str = "stop"
+    error: dict[str, Any] | None = None
 
     def events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if self.error:
+            yield {"error": self.error}
+            return
         ids: list[int] = self.tokenizer.encode(self.said, add_special_tokens=False).ids
         made = ids[: body["max_tokens"]]
         for number, id in enumerate(made, start=1):
@@ -93,6 +97,18 @@ async def test_what_the_models_files_recommend_is_not_drawn_by(engine: VllmServe
     await collect(engine, temperature=1.0)
     (body,) = server.asked
     assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "told"),
+    [(400, InvalidArgument, "grammar"), (500, Unavailable, "failed"), (None, Unavailable, "failed")],
+)
+async def test_what_is_refused_within_the_stream_has_its_class_too(
+    engine: VllmServerEngine, server: Completions, code: int | None, error: type[Exception], told: str
+) -> None:
+    server.error = {"message": "Invalid grammar specification.", "type": "BadRequestError", "code": code}
+    with pytest.raises(error, match=told):
+        await collect(engine, grammar=build_grammar(TOOLS))
 
 
 @pytest.mark.parametrize("ending", ["abort", "error"])

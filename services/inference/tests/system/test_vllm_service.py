@@ -178,8 +178,11 @@ async def _running(stub: Stub) -> float:
 
 
 async def test_what_was_generated_until_the_deadline_is_told(stub: Stub, keys: TestKeys) -> None:
+    # Text that the grammar forces, of more tokens than come about in a second, and no end before them.
+    counted = {"type": "array", "items": {"const": " ".join(map(str, range(80)))}, "minItems": 16}
     with acting_as(principal(), signer=keys.signer):
-        answer = await stub.Generate(asked("a story without an end", tokens=900), timeout=1.0)
+        request = asked("count", tokens=900, response_schema_json=json.dumps(counted))
+        answer = await stub.Generate(request, timeout=1.0)
     assert answer.finish_reason == pb.FINISH_REASON_DEADLINE
-    assert answer.text
+    assert answer.text.startswith('["0 1 2 ')
     assert 0 < answer.usage.completion_tokens < 900

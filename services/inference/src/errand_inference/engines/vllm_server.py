@@ -17,6 +17,7 @@ from errand_inference.engines.provider import Address, ProviderConnection, unrea
 from errand_inference.engines.vllm import Asked, Told, VllmEngine
 
 _PATH = "/completions"
+_CLIENT_FAULT, _SERVER_FAULT = 400, 500
 
 
 class VllmServer:
@@ -96,11 +97,18 @@ class VllmServerEngine(VllmEngine):
 
 def _read(event: Any) -> list[Told]:
     try:
-        if event.get("error"):
-            raise Unavailable("model", "The model's server failed while it answered.")
+        if error := event.get("error"):
+            raise _failure(int(error.get("code") or _SERVER_FAULT))
         return [_told(choice) for choice in event.get("choices") or ()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable() from error
+
+
+def _failure(status: int) -> InvalidArgument | Unavailable:
+    """The server reads a request, its grammar too, when it has begun to answer: so it refuses within the stream."""
+    if status in range(_CLIENT_FAULT, _SERVER_FAULT):
+        return InvalidArgument(f"messages: the model's server refused the request (status {status}).", field="messages")
+    return Unavailable("model", "The model's server failed while it answered.")
 
 
 def _cached_tokens(event: Any) -> int:
