@@ -178,7 +178,7 @@ class SqlPassages:
 
 
 def _passage(row: Sequence[Any]) -> Passage:
-    return Passage(*row[:-1], from_json(row[-1]))
+    return Passage(*row[:-1], metadata=from_json(row[-1]))
 
 
 @lru_cache(4)
