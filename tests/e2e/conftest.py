@@ -10,14 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 import pytest
 from errand_common.testing.keys import free_port
+from errand_inference.testing.provider import serving_provider
+
+from tests.e2e.told import Told
 
 DOLLARS_A_MILLION = 10
 """What the suite's tokens cost, read or written."""
@@ -119,9 +124,22 @@ def target() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def suite(tmp_path_factory: pytest.TempPathFactory, target: str) -> Iterator[Suite]:
+def told() -> Iterator[Told]:
+    """A model that says what tests want."""
+    with serving_provider(Told()) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory, target: str, told: Told) -> Iterator[Suite]:
     """One suite for the whole session."""
-    folder = tmp_path_factory.mktemp("suite")
+    with started(tmp_path_factory.mktemp("suite"), target, told.settings()) as running:
+        yield running
+
+
+@contextmanager
+def started(folder: Path, target: str, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[Suite]:
+    """A suite whose tools may reach `target`, with more variables, until the end of the block."""
     port, own_port = target.rpartition(":")[2], free_port()
     metrics_ports = {name: free_port() for name in ("agent", "inference", "rag", "tools")}
     environment = {
@@ -133,13 +151,14 @@ def suite(tmp_path_factory: pytest.TempPathFactory, target: str) -> Iterator[Sui
         "ERRAND_TOOLS_HTTP_PRIVATE_NETWORKS": "127.0.0.0/8",
         "ERRAND_TOOLS_HTTP_PORTS": f"80,443,{port}",
         "ERRAND_TOOLS_HTTP_ALLOW_LIST": f"127.0.0.1:{port}",
+        **more,
     }
     options = ("--detach", "--json", "--data-dir", str(folder), "--port", str(own_port))
-    started = json.loads(errand("up", *options, env=environment))
-    headers = {"X-API-Key": started["admin_key"]}
+    begun = json.loads(errand("up", *options, env=environment))
+    headers = {"X-API-Key": begun["admin_key"]}
     try:
-        with httpx.Client(base_url=started["url"], headers=headers, timeout=150) as client:
+        with httpx.Client(base_url=begun["url"], headers=headers, timeout=150) as client:
             metrics = {name: f"127.0.0.1:{number}" for name, number in {**metrics_ports, "gateway": own_port}.items()}
-            yield Suite(started["url"], started["admin_key"], folder, target, client, environment, metrics)
+            yield Suite(begun["url"], begun["admin_key"], folder, target, client, environment, metrics)
     finally:
         errand("down", "--data-dir", str(folder))

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Suite
+from tests.e2e.traces import is_up
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -49,6 +50,23 @@ def _fill(client: httpx.Client) -> None:
     assert client.post("/api/v1/runs", json={"message": "What is 12 * 12?"}).status_code == 202
 
 
+def _traces(suite: Suite) -> list[str]:
+    """Ids of traces in MLflow that hold the tenant's name anywhere."""
+    with closing(sqlite3.connect(f"file:{suite.data_dir / 'mlflow' / 'mlflow.db'}?mode=ro", uri=True)) as database:
+        query = "SELECT DISTINCT trace_id FROM spans WHERE content LIKE ?"
+        return [trace for (trace,) in database.execute(query, [f"%{TENANT}%"])]
+
+
+def _until_traced(suite: Suite) -> None:
+    """A run's spans come a second after its end, and MLflow starts longer than the suite."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        if is_up(suite) and len(_traces(suite)) >= 2:
+            return
+        time.sleep(0.2)
+    pytest.fail("the tenant's runs are not in MLflow")
+
+
 def _rows(suite: Suite) -> Iterator[tuple[str, str]]:
     """Files and tables in which some column names the tenant."""
     for file in sorted(suite.data_dir.rglob("*.db")):
@@ -65,6 +83,7 @@ def _rows(suite: Suite) -> Iterator[tuple[str, str]]:
 def test_nothing_of_a_deleted_tenant_is_left(suite: Suite) -> None:
     with _client(suite) as client:
         _fill(client)
+        _until_traced(suite)
         assert len(set(_rows(suite)) - KEPT) >= 8
         assert suite.http.delete(f"/api/v1/admin/tenants/{TENANT}").status_code == 202
         assert client.get("/api/v1/runs").status_code in (401, 403)
@@ -77,6 +96,8 @@ def test_nothing_of_a_deleted_tenant_is_left(suite: Suite) -> None:
     assert {"gateway", "agent", "rag", "tools"} == set(deletion["erased"])
     assert deletion["erased"]["rag"]["documents"] == 1
     assert deletion["erased"]["agent"]["runs"] >= 2
+    assert deletion["erased"]["agent"]["traces"] >= 2
+    assert _traces(suite) == []
     assert set(_rows(suite)) <= KEPT
     with closing(sqlite3.connect(f"file:{suite.data_dir / 'rag.db'}?mode=ro", uri=True)) as database:
         kept = database.execute("SELECT DISTINCT kind, principal_id FROM jobs WHERE tenant_id = ?", [TENANT]).fetchall()

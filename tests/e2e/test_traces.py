@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import DOLLARS_A_MILLION, Suite
-from tests.e2e.traces import assert_complete, assert_whole, traces_of
+from tests.e2e.told import MODEL
+from tests.e2e.traces import assert_complete, assert_whole, traces_of, untold_steps, whole_trace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 # `make traces-test` asks for more.
-REQUESTS = int(os.environ.get("ERRAND_TRACES_REQUESTS", "24"))
+REQUESTS = int(os.environ.get("ERRAND_TRACES_REQUESTS", "30"))
 STREAM = {"Accept": "text/event-stream"}
 QUESTIONS = ("What time is it in Lima?", "Convert 3 miles to kilometers", "Hello!", "What is 12 * 12?")
 
@@ -74,6 +75,41 @@ def _leave(suite: Suite, number: int) -> str:
         return _run_id(next(line for line in response.iter_lines() if line.startswith("data:")))
 
 
+def _called(suite: Suite, number: int) -> str:
+    """An agent asks another one, whose run is a run of its own; by both ways to ask."""
+    body = {"message": "delegate it", "agent": "lead"}
+    if number % 20 == 8:
+        run = suite.chat(**body)
+        assert "42" in run["answer"], run
+        return str(run["run_id"])
+    with suite.http.stream("POST", "/api/v1/chat", json=body, headers=STREAM) as response:
+        events = response.read().decode()
+    assert "42" in events
+    return _run_id(events)
+
+
+def _waiting(suite: Suite) -> str:
+    """A run that ended its turn and waits for a person."""
+    run = suite.chat("how much stock", agent="keeper")
+    assert run["stop_reason"] == "needs_approval", run
+    return str(run["run_id"])
+
+
+def _decide(suite: Suite, run_id: str, decision: str) -> None:
+    """The person's word; returns when the run that goes on has ended."""
+    [waiting] = suite.http.get("/api/v1/approvals", params={"run_id": run_id}).json()["items"]
+    decided = suite.http.post(f"/api/v1/approvals/{waiting['id']}/{decision}", json={"reason": "so be it"})
+    assert decided.is_success, decided.text
+    with suite.http.stream("GET", f"/api/v1/runs/{run_id}/events", headers=STREAM) as response:
+        assert "event: ended" in response.read().decode()
+
+
+def _approved(suite: Suite, number: int) -> str:
+    run_id = _waiting(suite)
+    _decide(suite, run_id, "refuse" if number % 20 == 9 else "approve")
+    return run_id
+
+
 WAYS: tuple[Callable[[Suite, int], str], ...] = (
     _chat,
     _stream,
@@ -83,11 +119,29 @@ WAYS: tuple[Callable[[Suite, int], str], ...] = (
     _chat,
     _cancel,
     _leave,
+    _called,
+    _approved,
 )
 
 
 @pytest.fixture(scope="module")
-def run_ids(suite: Suite) -> list[str]:
+def agents(suite: Suite) -> None:
+    """One that asks another, which counts; one whose tool asks people."""
+    stock = {"name": "stock", "description": "Counts.", "policy": "ask", "side_effect": "none"}
+    made = {"tools": [stock | {"http": {"method": "GET", "url_template": f"{suite.target}/stock"}}]}
+    made["agents"] = [
+        {"name": "helper", "model": MODEL, "tools": ["calculator"]},
+        {"name": "lead", "model": MODEL, "agents": ["helper"]},
+        {"name": "keeper", "model": MODEL, "tools": ["stock"]},
+    ]
+    for path, bodies in made.items():
+        for body in bodies:
+            response = suite.http.post(f"/api/v1/{path}", json=body)
+            assert response.status_code == 201, response.text
+
+
+@pytest.fixture(scope="module")
+def run_ids(suite: Suite, agents: None) -> list[str]:
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(lambda number: WAYS[number % len(WAYS)](suite, number), range(REQUESTS)))
 
@@ -95,12 +149,45 @@ def run_ids(suite: Suite) -> list[str]:
 @pytest.mark.timeout(1800)
 def test_every_run_is_one_tree_without_orphans(suite: Suite, run_ids: list[str]) -> None:
     assert len(set(run_ids)) == REQUESTS
-    traces = traces_of(suite, run_ids, seconds=90 + REQUESTS)
+    ended = [run for number, run in enumerate(run_ids) if WAYS[number % len(WAYS)] not in (_cancel, _leave)]
+    traces = traces_of(
+        suite,
+        run_ids,
+        seconds=90 + REQUESTS,
+        is_enough=lambda found: not any(untold_steps(found[run]) for run in ended),
+    )
     assert set(traces) == set(run_ids)
     for number, run_id in enumerate(run_ids):
         assert_whole(traces[run_id])
-        if WAYS[number % len(WAYS)] not in (_cancel, _leave):
+        if run_id in ended:
             assert_complete(traces[run_id])
+        if WAYS[number % len(WAYS)] is _called:
+            above = _above(traces[run_id])
+            assert (above["invoke_agent helper"], above["ask_helper"]) == ("ask_helper", "invoke_agent lead")
+
+
+def _above(trace: Any) -> dict[str, str | None]:
+    """The name of what each span is below."""
+    names = {span.span_id: span.name for span in trace.data.spans}
+    return {span.name: names.get(span.parent_id) for span in trace.data.spans}
+
+
+def test_a_run_that_waits_for_a_person_is_a_whole_trace_before_and_after(suite: Suite, agents: None) -> None:
+    """People take days: what was done before is not to hang below a span that ends after them."""
+    run_id = _waiting(suite)
+    whole_trace(suite, run_id, lambda trace: len(_runs(trace)) == 1)
+    _decide(suite, run_id, "approve")
+    trace = whole_trace(suite, run_id, lambda trace: len(_runs(trace)) == 2)
+    first, second = _runs(trace)
+    assert first.end_time_ns <= second.start_time_ns
+    assert first.parent_id == second.parent_id
+    names = {span.name: span.parent_id for span in trace.data.spans}
+    assert names["stock"] == second.span_id
+
+
+def _runs(trace: Any) -> list[Any]:
+    found = [span for span in trace.data.spans if span.name.startswith("invoke_agent")]
+    return sorted(found, key=lambda span: int(span.start_time_ns))
 
 
 def test_a_run_reads_as_a_story(suite: Suite) -> None:
