@@ -20,13 +20,7 @@ WINDOW_TOKENS = 256
 _BATCH = 32
 # Lengths are padded to these steps: each shape that is new is planned anew, and the plans are kept.
 _LENGTH_STEP = 8
-_OPTIONS = {
-    "NUM_STREAMS": "1",
-    "INFERENCE_PRECISION_HINT": "f32",
-    # Products with int8 weights make int8 of what comes in, with one scale for so many numbers of one token: a text's
-    # vector does not depend on the texts that it is read with.
-    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128",
-}
+_OPTIONS = {"NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
 
 
 class MiniLmEmbedder:

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from errand_common.errors import ModelUnavailable
@@ -162,7 +163,16 @@ def minilm_source() -> Path:
 
 def minilm_folder(cache_dir: Path, precision: str) -> Path:
     """MiniLM converted to OpenVINO, converting it first if need be; raises ModelUnavailable."""
+    make, way = (_quantize_minilm, "int8-calibrated") if precision == "int8" else (_convert_minilm, "fp32")
     # By name: its weights are those of one pinned package, which an image that serves them does not hold.
-    target = cache_dir / "openvino" / f"{MINILM}-{precision}"
+    return made_once(cache_dir / "openvino" / f"{MINILM}-{way}", partial(make, cache_dir))
+
+
+def _convert_minilm(_cache_dir: Path, unfinished: Path) -> None:
     task = ("--task", "feature-extraction", "--library", "transformers", "--disable-convert-tokenizer")
-    return made_once(target, lambda unfinished: _convert(minilm_source(), task, precision, unfinished))
+    _convert(minilm_source(), task, "fp32", unfinished)
+
+
+def _quantize_minilm(cache_dir: Path, unfinished: Path) -> None:
+    command = [sys.executable, "-m", "errand_inference.quantize_encoder", str(minilm_folder(cache_dir, "fp32"))]
+    run_conversion([*command, str(unfinished)], model=MINILM)
