@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sqlite3
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -58,9 +57,6 @@ APPLICATION_VERSION = "agent-3"
 _GRACE_SECONDS = 30
 _COMMIT_SECONDS = 15.0
 _COMMIT_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.02, 1.0
-# The event loop and DBOS's threads hand the interpreter to each other several times a step; by default each waits
-# 5 ms for it, which is longer than the work it has.
-_SWITCH_SECONDS = 0.0005
 _THINK, _ACT = ".think", ".act"
 _QUEUE = "runs"
 _QUEUE_SECONDS = 0.5
@@ -151,7 +147,6 @@ class RunExecutor:
         `held` is waited for before each step: it returns while this replica's runs are its own.
         """
         self._held = held or _nothing
-        sys.setswitchinterval(_SWITCH_SECONDS)
         config: DBOSConfig = {
             "name": "errand-agent",
             "system_database_url": dbos_url,

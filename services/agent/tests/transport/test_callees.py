@@ -32,6 +32,8 @@ async def _own(keys: TestKeys, folder: Path) -> AsyncIterator[tuple[FakeBackend,
 @asynccontextmanager
 async def _connected(process: AgentProcess) -> AsyncIterator[Stub]:
     async with create_channel(process.target) as channel, asyncio.timeout(60):
+        # Connections to one address are shared, and may still rest from the refusals of before.
+        await channel.channel_ready()
         yield Stub(channel)
 
 

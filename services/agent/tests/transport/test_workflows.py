@@ -172,6 +172,8 @@ async def test_a_run_goes_on_after_a_crash(tmp_path: Path, keys: TestKeys) -> No
             backend.inference.release.set()
             await process.start()
             async with create_channel(process.target) as channel:
+                # Connections to one address are shared, and may still rest from the refusals of before.
+                await channel.channel_ready()
                 ended = await _ended(Stub(channel), run.id)
         process.end()
     assert (ended.state, ended.output) == (pb.WORKFLOW_STATE_COMPLETED, "The result is 42.")

@@ -126,8 +126,8 @@ class RunUseCases:
             else:
                 submit = self._executor.submit
                 async with handed_over(run.id, conversation, priority, carried_trace(), submit):
-                    await _put(session, run, named, idempotency_key)
                     await ConversationRepository(session).say(conversation, Role.USER, message, run.id)
+                    await _put(session, run, named, idempotency_key)
         # Whoever executes it waits for the commit.
         self._bell.ring(run.id, rests=True)
         return run.id
