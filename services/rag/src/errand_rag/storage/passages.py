@@ -178,7 +178,8 @@ class SqlPassages:
 
 
 def _passage(row: Sequence[Any]) -> Passage:
-    return Passage(*row[:-1], metadata=from_json(row[-1]))
+    values = [*row[:-1], from_json(row[-1])]
+    return Passage(*values)
 
 
 @lru_cache(4)
