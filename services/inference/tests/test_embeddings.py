@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from errand_inference.model_store import minilm_folder, minilm_source
 from numpy.typing import NDArray
 
 CORPUS = Path(__file__).parents[3] / "services/rag/src/errand_rag/evaluation/corpus"
-# Converting the model takes up to a minute on a busy machine.
+# Where the set-up converted the model; elsewhere that takes minutes on a busy machine.
+CACHE = Path(os.environ.get("ERRAND_INFERENCE_CACHE_DIR", ".cache/errand"))
 pytestmark = pytest.mark.timeout(480)
 
 
 @pytest.fixture(scope="module")
-def embedder(cache_dir: Path) -> Iterator[MiniLmEmbedder]:
-    made = MiniLmEmbedder(minilm_folder(cache_dir, "int8"), threads=1)
+def embedder() -> Iterator[MiniLmEmbedder]:
+    made = MiniLmEmbedder(minilm_folder(CACHE, "int8"), threads=1)
     yield made
     made.close()
 
