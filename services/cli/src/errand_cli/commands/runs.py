@@ -49,8 +49,8 @@ def trace(
     found = find_trace(server, run_id, experiment)
     if found is None:
         raise ApiError(
-            f"MLflow has no trace of {run_id} (yet): spans come a few seconds after a run has ended. When many are asked "
-            "for at once some are only counted; `errand run show` tells of each."
+            f"MLflow has no trace of {run_id} (yet): spans come a few seconds after a run has ended. When many are "
+            "asked for at once some are only counted; `errand run show` tells of each."
         )
     out.print(found.url, soft_wrap=True, highlight=False, markup=False)
     if open_page:
