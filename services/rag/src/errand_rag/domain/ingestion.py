@@ -1,7 +1,10 @@
 """One document's way from bytes to searchable passages."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
 
 from errand_common.errors import NotFound
 
@@ -10,6 +13,7 @@ from errand_rag.domain.errors import DocumentRejected
 from errand_rag.domain.models import (
     Chunk,
     Collection,
+    Embeddings,
     IngestedDocument,
     Job,
     ReadDocument,
@@ -42,6 +46,32 @@ class IngestionLimits:
 
 class _Gone(Exception):  # noqa: N818 - a state, not a fault
     """The document was deleted meanwhile."""
+
+
+class _Behind:
+    """Work that goes on while the next is prepared, one piece at a time. None is left when the block ends, by whatever.
+
+    A document that was deleted meanwhile is purged after that: a vector on its way would come after the purge.
+    """
+
+    def __init__(self) -> None:
+        self._work: asyncio.Task[None] | None = None
+
+    async def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begins it when the one before has ended; raises what that raised."""
+        await self._ended()
+        self._work = asyncio.create_task(work())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._ended()
+
+    async def _ended(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            await work
 
 
 class Ingestion:
@@ -110,21 +140,24 @@ class Ingestion:
         return await self._reader.read(content, request)
 
     async def _embed_all(self, job: Job, collection: Collection, read: ReadDocument) -> str:
-        """Embeds what an earlier attempt did not; returns the model's name."""
+        """Embeds what an earlier attempt did not, a batch while the one before is stored; returns the model's name."""
         model = collection.embedding_model
         chunks, batch = read.chunks, self._limits.embed_batch
-        for start in range(0, len(chunks), batch):
-            part = chunks[start : start + batch]
-            there = await self._vectors.existing(collection.index, [chunk.id for chunk in part]) if model else set()
-            missing = [chunk for chunk in part if chunk.id not in there]
-            if missing:
-                model = await self._embed(job, collection.index, model, read.title, missing)
-            done = (start + len(part)) / len(chunks)
-            span = _EMBEDDED_PERCENT - _READ_PERCENT
-            await self._report(job, _READ_PERCENT + int(span * done))
+        async with _Behind() as storing:
+            for start in range(0, len(chunks), batch):
+                part = chunks[start : start + batch]
+                there = await self._vectors.existing(collection.index, [chunk.id for chunk in part]) if model else set()
+                missing = [chunk for chunk in part if chunk.id not in there]
+                if missing:
+                    made = await self._embed(model, read.title, missing)
+                    model = made.model
+                    await storing.begin(partial(self._store, job, collection.index, missing, made))
+                done = (start + len(part)) / len(chunks)
+                span = _EMBEDDED_PERCENT - _READ_PERCENT
+                await self._report(job, _READ_PERCENT + int(span * done))
         return model
 
-    async def _embed(self, job: Job, index: str, model: str, title: str, chunks: Sequence[Chunk]) -> str:
+    async def _embed(self, model: str, title: str, chunks: Sequence[Chunk]) -> Embeddings:
         texts = [embedding_text(chunk, title, self._counter) for chunk in chunks]
         made = await self._embedder.embed(texts, model=model)
         if model and made.model != model:
@@ -132,6 +165,9 @@ class Ingestion:
                 f"the collection was embedded with '{model}' but '{made.model}' is served now; "
                 "serve the former model, or upload into a new collection"
             )
+        return made
+
+    async def _store(self, job: Job, index: str, chunks: Sequence[Chunk], made: Embeddings) -> None:
         await self._vectors.upsert(
             index,
             [
@@ -139,7 +175,6 @@ class Ingestion:
                 for chunk, vector in zip(chunks, made.vectors, strict=True)
             ],
         )
-        return made.model
 
     async def _report(self, job: Job, percent: int) -> None:
         if not await self._documents.progress(job.tenant_id, job.document_id, percent):
