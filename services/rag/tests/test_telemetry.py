@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from errand_rag.domain.errors import DocumentRejected
-from errand_rag.domain.models import Job
+from errand_rag.domain.models import Job, SearchQuery
 from errand_rag.telemetry import ObservedCache, count_embeddings, observed_ingestion
 from prometheus_client import REGISTRY
 
@@ -21,7 +21,7 @@ def test_hits_and_misses_of_the_query_cache_are_counted() -> None:
     key = ("acme", (("col_1", 1),), "query")
     answer: Any = type("Answer", (), {"degraded": False})()
     assert cache.get(key) is None
-    cache.put(key, answer, epoch=cache.epoch)
+    cache.put(key, SearchQuery("query", ("shelf",)), answer, epoch=cache.epoch)
     assert cache.get(key) is answer
     assert _value("rag_query_cache_total", result="hit") == before[0] + 1
     assert _value("rag_query_cache_total", result="miss") == before[1] + 1

@@ -1,5 +1,7 @@
 """The root of a request's trace."""
 
+import asyncio
+
 import pytest
 from errand_common.errors import Internal, Unavailable
 from errand_common.telemetry import genai
@@ -107,8 +109,12 @@ async def test_what_breaks_in_a_stream_that_began_well_is_an_error(
     with spans.counting():
         headers = {"Accept": "text/event-stream"}
         response = await gateway.http.post("/api/v1/chat", json={"message": message}, headers=headers)
+        # A stream's request ends after its last byte has arrived.
+        async with asyncio.timeout(20):
+            while not (doors := _doors(spans)):  # noqa: ASYNC110 - spans ring no bell
+                await asyncio.sleep(0.01)
     assert response.status_code == 200
-    [told] = _doors(spans)
+    [told] = doors
     attributes = dict(told.attributes or {})
     assert (attributes["http.response.status_code"], attributes["error.type"]) == (200, code)
     assert told.status.status_code.name == "ERROR"
