@@ -120,6 +120,13 @@ def test_whole_numbers_keep_their_bounds(admits, bounds: dict[str, JsonValue]) -
     assert not admits(grammar, "007")
 
 
+def test_a_number_is_never_infinite(admits) -> None:
+    """`1e999` is read as infinity, which is no number of a schema."""
+    grammar = build_json_grammar({"type": "number"})
+    assert admits(grammar, f"-{'9' * 18}.5e+99")
+    assert not admits(grammar, "1e309")
+
+
 def test_bounds_that_hold_nothing_are_widened(admits) -> None:
     assert admits(build_json_grammar({"type": "integer", "minimum": 5, "maximum": 4}), "7")
 

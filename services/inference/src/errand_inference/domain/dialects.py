@@ -28,18 +28,19 @@ _FIRST_LETTERS = {"b": "o", "e": "nos", "m": "a", "p": "a", "s": "t", "u": "n"}
 _NEVERS = (r"\x00", r"\x00-\x20", NEVER_IN_JSON)
 _TEXTS_KEPT = 512
 
+# Two digits of an exponent: what a grammar lets through is a number that a double can hold, never infinity.
 _EBNF_NUMBERS = r"""
 digit ::= [0-9]
 digit_but_zero ::= [1-9]
 natural ::= "0" | [1-9] [0-9]{0,17}
 integer ::= "-"? natural
-positive ::= natural ("." [0-9]{1,17})? ([eE] [+-]? [0-9]{1,3})?
+positive ::= natural ("." [0-9]{1,17})? ([eE] [+-]? [0-9]{1,2})?
 number ::= "-"? positive
 key ::= [A-Za-z_] [A-Za-z0-9_]{0,63}
 json_key ::= "\"" key "\""
 """
 _NATURAL = "(0|[1-9][0-9]{0,17})"
-_POSITIVE = rf"{_NATURAL}(\.[0-9]{{1,17}})?([eE][+-]?[0-9]{{1,3}})?"
+_POSITIVE = rf"{_NATURAL}(\.[0-9]{{1,17}})?([eE][+-]?[0-9]{{1,2}})?"
 _LARK_NUMBERS = rf"""
 digit: /[0-9]/
 digit_but_zero: /[1-9]/
