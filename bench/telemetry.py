@@ -163,7 +163,7 @@ def write_report(figures: dict[str, Any]) -> None:
         for name, found in figures["gateways"].items()
     )
     evenly = "\n".join(
-        f"| {NAMES[name]} | {row['rate']} | {row['p50_ms']:.2f} | {row['p99_ms']:.1f} |"
+        f"| {NAMES[name]} | {row['rate']:g} | {row['p50_ms']:.2f} | {row['p99_ms']:.1f} |"
         for name, found in figures["gateways"].items()
         for row in found["even"]
     )
