@@ -1,5 +1,6 @@
 """The span of a run, over waits for people, forks, and beyond the bound of traces."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,12 @@ from errand_common.telemetry.story import repeatable_id
 from errand_common.testing.spans import RecordedSpans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
+from opentelemetry.util.types import AttributeValue
 
 CHAT = {genai.MLFLOW_INPUTS: "{}"}
 RUN: Mapping[str, Any] = {genai.OPERATION: genai.INVOKE_AGENT}
 ANSWER = Outcome(StopReason.ANSWER, "42.", (), Usage())
+USAGE = Usage(prompt_tokens=1000, completion_tokens=100)
 
 
 def _asked() -> dict[str, str]:
@@ -95,3 +98,23 @@ def test_a_run_that_failed_is_told_of_though_its_trace_is_not(spans: RecordedSpa
     assert (told.name, told.status.status_code) == ("invoke_agent default", StatusCode.ERROR)
     assert "UNAVAILABLE" in str((told.attributes or {})[genai.MLFLOW_OUTPUTS])
     assert told.links, "it leads to the trace of its request, whose id logs have"
+
+
+def _told(spans: RecordedSpans, outcome: Outcome, prices: Prices) -> Mapping[str, AttributeValue]:
+    with entered_trace({}), _run() as span:
+        span.describe(outcome, prices)
+    return _runs(spans)[0].attributes or {}
+
+
+def test_answer_tokens_and_cost_are_told(spans: RecordedSpans) -> None:
+    prices = Prices(prompt=0.5, completion=2.0)
+    outcome = Outcome(StopReason.ANSWER, "42.", (), USAGE, cost_micros=prices.cost_micros(USAGE))
+    told = _told(spans, outcome, prices)
+    assert json.loads(str(told[genai.MLFLOW_OUTPUTS])) == {"answer": "42.", "stop": "ANSWER"}
+    assert (told[genai.INPUT_TOKENS], told[genai.OUTPUT_TOKENS]) == (1000, 100)
+    cost = json.loads(str(told[genai.MLFLOW_COST]))
+    assert cost == {"input_cost": 0.0005, "output_cost": 0.0002, "total_cost": 0.0007}
+
+
+def test_without_prices_no_cost_is_told(spans: RecordedSpans) -> None:
+    assert genai.MLFLOW_COST not in _told(spans, Outcome(StopReason.ANSWER, "42.", (), USAGE), Prices())

@@ -1,37 +1,8 @@
-"""What a run's span tells at its end."""
-
-import json
+"""What is counted of a run's context."""
 
 from errand_agent.domain.context import Plan
-from errand_agent.domain.runs import Outcome, Prices, StopReason, Usage
-from errand_agent.telemetry import RunSpan, TracingObserver, describe_run
-from errand_common.telemetry import genai
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.util.types import AttributeValue
+from errand_agent.telemetry import RunSpan, TracingObserver
 from prometheus_client import REGISTRY
-
-USAGE = Usage(prompt_tokens=1000, completion_tokens=100)
-
-
-def _told(outcome: Outcome, prices: Prices) -> dict[str, AttributeValue]:
-    span = TracerProvider().get_tracer("test").start_span("run")
-    describe_run(span, outcome, prices)
-    span.end()
-    return dict(span.attributes or {})  # type: ignore[attr-defined]
-
-
-def test_answer_tokens_and_cost_are_told() -> None:
-    prices = Prices(prompt=0.5, completion=2.0)
-    outcome = Outcome(StopReason.ANSWER, "42.", (), USAGE, cost_micros=prices.cost_micros(USAGE))
-    told = _told(outcome, prices)
-    assert json.loads(str(told[genai.MLFLOW_OUTPUTS])) == {"answer": "42.", "stop": "ANSWER"}
-    assert (told[genai.INPUT_TOKENS], told[genai.OUTPUT_TOKENS]) == (1000, 100)
-    cost = json.loads(str(told[genai.MLFLOW_COST]))
-    assert cost == {"input_cost": 0.0005, "output_cost": 0.0002, "total_cost": 0.0007}
-
-
-def test_without_prices_no_cost_is_told() -> None:
-    assert genai.MLFLOW_COST not in _told(Outcome(StopReason.ANSWER, "42.", (), USAGE), Prices())
 
 
 def _value(name: str) -> float:

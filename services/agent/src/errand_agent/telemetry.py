@@ -122,8 +122,19 @@ class RunSpan:
             self._begin(key, [Link(self._span.get_span_context())])
 
     def describe(self, outcome: Outcome, prices: Prices) -> None:
-        """What is told at the run's end."""
-        describe_run(self._span, outcome, prices)
+        """What is told at the run's end: answer, tokens, cost in US dollars where there are prices."""
+        usage = outcome.usage
+        said = {"answer": outcome.answer, "stop": outcome.stop_reason}
+        self._span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute(said))
+        self._span.set_attribute(genai.INPUT_TOKENS, usage.prompt_tokens)
+        self._span.set_attribute(genai.OUTPUT_TOKENS, usage.completion_tokens)
+        if outcome.stop_reason in _FAILED:
+            self._span.set_status(StatusCode.ERROR, outcome.stop_reason.value)
+        if outcome.cost_micros:
+            read = prices.cost_micros(Usage(prompt_tokens=usage.prompt_tokens)) / 1e6
+            whole = outcome.cost_micros / 1e6
+            parts = {"input_cost": read, "output_cost": round(whole - read, 6), "total_cost": whole}
+            self._span.set_attribute(genai.MLFLOW_COST, genai.as_attribute(parts))
 
 
 class TracingObserver:
@@ -284,22 +295,6 @@ def _result(span: Span, result: Any) -> None:
         span.set_attribute(genai.OUTPUT_TOKENS, result.usage.completion_tokens)
         result = {"text": result.text, "calls": [f"{call.name}({call.arguments_json})" for call in result.calls]}
     span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute(result))
-
-
-def describe_run(span: Span, outcome: Outcome, prices: Prices) -> None:
-    """What a run's span tells at its end: answer, tokens, cost in US dollars where there are prices."""
-    usage = outcome.usage
-    said = {"answer": outcome.answer, "stop": outcome.stop_reason}
-    span.set_attribute(genai.MLFLOW_OUTPUTS, genai.as_attribute(said))
-    span.set_attribute(genai.INPUT_TOKENS, usage.prompt_tokens)
-    span.set_attribute(genai.OUTPUT_TOKENS, usage.completion_tokens)
-    if outcome.stop_reason in _FAILED:
-        span.set_status(StatusCode.ERROR, outcome.stop_reason.value)
-    if outcome.cost_micros:
-        read = prices.cost_micros(Usage(prompt_tokens=usage.prompt_tokens)) / 1e6
-        whole = outcome.cost_micros / 1e6
-        parts = {"input_cost": read, "output_cost": round(whole - read, 6), "total_cost": whole}
-        span.set_attribute(genai.MLFLOW_COST, genai.as_attribute(parts))
 
 
 def count_run(outcome: Outcome, steps: int) -> None:

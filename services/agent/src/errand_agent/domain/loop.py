@@ -214,9 +214,9 @@ class ReActLoop:
         await self._record_away(
             "retrieve", "The documents are not available; the run goes on without.", stored.get("away")
         )
-        found = remembered.passages(stored)
+        found, duration_ms = remembered.passages(stored)
         if found:
-            await self.journal.record("retrieve", [steps.found(found, stored.get("duration_ms", 0.0))])
+            await self.journal.record("retrieve", [steps.found(found, duration_ms)])
         return found
 
     async def _assemble(self, passages: list[Passage], tools: list[ToolSpec]) -> None:

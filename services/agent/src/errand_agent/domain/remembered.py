@@ -25,10 +25,11 @@ def tools(stored: Mapping[str, Any]) -> list[ToolSpec]:
         return [ToolSpec(**tool) for tool in stored["tools"]]
 
 
-def passages(stored: Mapping[str, Any]) -> list[Passage]:
-    """What was found; raises UnreadableStep."""
+def passages(stored: Mapping[str, Any]) -> tuple[list[Passage], float]:
+    """What was found, and the milliseconds it took; raises UnreadableStep."""
     with reading("retrieve"):
-        return [Passage(**passage) for passage in stored["passages"]]
+        found = [Passage(**passage) for passage in stored["passages"]]
+        return found, float(stored.get("duration_ms", 0.0))
 
 
 def context(stored: Mapping[str, Any]) -> tuple[int, int, str]:
