@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -83,6 +83,14 @@ class TraceBound(Sampler):
         return may_begin
 
 
+class SpanOptions(TypedDict, total=False):
+    """What a span may begin with; by default it is internal and has neither attributes nor links."""
+
+    kind: SpanKind
+    attributes: Mapping[str, Any]
+    links: Sequence[Link]
+
+
 class LateSpan(trace.NonRecordingSpan):
     """Stands for a span of a trace that is not told; one that ends with an error or late is told after all.
 
@@ -91,18 +99,11 @@ class LateSpan(trace.NonRecordingSpan):
     """
 
     def __init__(
-        self,
-        context: SpanContext,
-        above: SpanContext,
-        tracer: trace.Tracer,
-        name: str,
-        kind: SpanKind,
-        attributes: Mapping[str, Any] | None,
-        links: Sequence[Link],
+        self, context: SpanContext, above: SpanContext, tracer: trace.Tracer, name: str, options: SpanOptions
     ) -> None:
         super().__init__(context)
-        self._above, self._tracer, self._name, self._kind, self._links = above, tracer, name, kind, links
-        self._attributes: dict[str, Any] = dict(attributes or {})
+        self._above, self._tracer, self._name, self._options = above, tracer, name, options
+        self._attributes: dict[str, Any] = dict(options.get("attributes", {}))
         self._status: Status | None = None
         self._error: BaseException | None = None
         self._began, self._is_over = time.time_ns(), False
@@ -135,7 +136,7 @@ class LateSpan(trace.NonRecordingSpan):
 
     def _tell(self, reason: str, ended: int) -> None:
         _BY_REASON[reason].inc()
-        context, links = otel_context.set_value(_MUST_BE_TOLD, True, Context()), [*self._links]
+        context, links = otel_context.set_value(_MUST_BE_TOLD, True, Context()), [*self._options.get("links", ())]
         if self._above.is_valid:
             links.append(Link(self._above))
             span = self._start(context, links)
@@ -149,7 +150,8 @@ class LateSpan(trace.NonRecordingSpan):
         span.end(ended)
 
     def _start(self, context: Context, links: Sequence[Link]) -> trace.Span:
-        return self._tracer.start_span(self._name, context, self._kind, self._attributes, links, start_time=self._began)
+        kind = self._options.get("kind", SpanKind.INTERNAL)
+        return self._tracer.start_span(self._name, context, kind, self._attributes, links, start_time=self._began)
 
 
 def _slow_seconds() -> float:
@@ -164,34 +166,22 @@ def is_counted(span: trace.Span) -> bool:
 
 
 def start_kept_span(
-    tracer: trace.Tracer,
-    name: str,
-    context: Context | None = None,
-    *,
-    kind: SpanKind = SpanKind.INTERNAL,
-    attributes: Mapping[str, Any] | None = None,
-    links: Sequence[Link] = (),
+    tracer: trace.Tracer, name: str, context: Context | None = None, **options: Unpack[SpanOptions]
 ) -> trace.Span:
     """A span that is told of at its end, though its trace is not, when it has failed or was slow."""
-    span = tracer.start_span(name, context, kind, attributes, links)
+    span = tracer.start_span(name, context, **options)
     if span.is_recording() or not is_counted(span):
         return span
     above = trace.get_current_span(context).get_span_context()
-    return LateSpan(span.get_span_context(), above, tracer, name, kind, attributes, links)
+    return LateSpan(span.get_span_context(), above, tracer, name, options)
 
 
 @contextmanager
 def kept_span(
-    tracer: trace.Tracer,
-    name: str,
-    context: Context | None = None,
-    *,
-    kind: SpanKind = SpanKind.INTERNAL,
-    attributes: Mapping[str, Any] | None = None,
-    links: Sequence[Link] = (),
+    tracer: trace.Tracer, name: str, context: Context | None = None, **options: Unpack[SpanOptions]
 ) -> Iterator[trace.Span]:
     """The same around a block, as the current span; an exception is its error, but for a mistake of the caller's."""
-    span = start_kept_span(tracer, name, context, kind=kind, attributes=attributes, links=links)
+    span = start_kept_span(tracer, name, context, **options)
     token = otel_context.attach(trace.set_span_in_context(span))
     try:
         yield span
