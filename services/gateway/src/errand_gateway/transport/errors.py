@@ -105,19 +105,26 @@ def error_response(
     details: Mapping[str, Any],
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer that tells an error."""
-    body = error_body(request_id, path, status=status, code=code, message=message, details=details)
+    """The answer that tells an error; a fault of ours is told to the request's trace too."""
+    if status >= 500:
+        describe_failure(code)
+    body = _body(request_id, path, status=status, code=code, message=message, details=details)
     if path.startswith(OPENAI_PREFIX):
         status = _OPENAI_STATUS.get(code, _OPENAI_STATUS.get(str(status), status))
     return Response(orjson.dumps(body), status, media_type="application/json", headers=dict(headers or {}))
 
 
-def error_body(
-    request_id: str, path: str, *, status: int, code: str, message: str, details: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """What is told of an error at this path; a fault of ours is told to the request's trace too."""
+def late_error(request_id: str, path: str, error: ErrandError) -> Mapping[str, Any]:
+    """What a stream that began well tells of an error; a fault of ours is told to the request's trace too."""
+    status, code, details, _ = _error_parts(error)
     if status >= 500:
         describe_failure(code)
+    return _body(request_id, path, status=status, code=code, message=error.message, details=details)
+
+
+def _body(
+    request_id: str, path: str, *, status: int, code: str, message: str, details: Mapping[str, Any]
+) -> Mapping[str, Any]:
     if path.startswith(OPENAI_PREFIX):
         return _openai_body(status, code, message, details)
     return {"code": code, "message": message, "details": details, "request_id": request_id}
@@ -136,7 +143,7 @@ def _openai_body(status: int, code: str, message: str, details: Mapping[str, Any
     }
 
 
-def errand_error_parts(error: ErrandError) -> tuple[int, str, dict[str, Any], dict[str, str]]:
+def _error_parts(error: ErrandError) -> tuple[int, str, dict[str, Any], dict[str, str]]:
     """HTTP status, code, details and headers of a domain error."""
     details: dict[str, Any] = dict(error.metadata)
     headers: dict[str, str] = {}
@@ -154,7 +161,7 @@ def errand_error_parts(error: ErrandError) -> tuple[int, str, dict[str, Any], di
 
 def answer_errand_error(request_id: str, path: str, error: ErrandError, *, status: int | None = None) -> Response:
     """A domain error as an answer, with its own status unless another is given."""
-    own, code, details, headers = errand_error_parts(error)
+    own, code, details, headers = _error_parts(error)
     return error_response(
         request_id,
         path,

@@ -7,10 +7,10 @@ from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
-from errand_common.errors import ErrandError
+from errand_common.errors import ErrandError, Internal
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from errand_gateway.transport.errors import errand_error_parts, error_body
+from errand_gateway.transport.errors import late_error
 
 T = TypeVar("T")
 
@@ -90,10 +90,7 @@ async def _told(events: AsyncIterator[ServerSentEvent], request_id: str, path: s
             async for item in open_events:
                 yield item
     except ErrandError as error:
-        status, code, details, _ = errand_error_parts(error)
-        body = error_body(request_id, path, status=status, code=code, message=error.message, details=details)
-        yield event("error", body)
+        yield event("error", late_error(request_id, path, error))
     except Exception:
         _log.exception("stream_failed")
-        text = "something went wrong on our side"
-        yield event("error", error_body(request_id, path, status=500, code="INTERNAL", message=text, details={}))
+        yield event("error", late_error(request_id, path, Internal("something went wrong on our side")))

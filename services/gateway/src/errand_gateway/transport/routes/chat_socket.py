@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from errand_gateway.domain.permissions import Permission
 from errand_gateway.transport.access import Requires
 from errand_gateway.transport.context import RequestContext, bind_context
-from errand_gateway.transport.errors import answer_errand_error, errand_error_parts, error_body
+from errand_gateway.transport.errors import answer_errand_error, late_error
 from errand_gateway.transport.routes.chat import ChatRequest
 from errand_gateway.transport.run_events import ENDED, run_events
 from errand_gateway.transport.services import Services
@@ -119,8 +119,7 @@ class _Conversation:
         await self._socket.send_text(f'{head[:-1]},"data":{data}}}')
 
     async def _tell_error(self, request_id: str, error: ErrandError) -> None:
-        status, code, details, _ = errand_error_parts(error)
-        body = error_body(request_id, PATH, status=status, code=code, message=error.message, details=details)
+        body = late_error(request_id, PATH, error)
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             await self._tell("error", orjson.dumps(body).decode(), None)
 
