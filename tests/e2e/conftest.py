@@ -78,7 +78,7 @@ def errand(*arguments: str, timeout: float = 240, env: dict[str, str] | None = N
     return done.stdout
 
 
-class _Target(http.server.BaseHTTPRequestHandler):
+class Target(http.server.BaseHTTPRequestHandler):
     """What tenants' HTTP tools reach: one path answers, one hangs, one floods, one fails."""
 
     def do_GET(self) -> None:
@@ -114,7 +114,7 @@ def _free_among(ports: Sequence[int]) -> int:
 @pytest.fixture(scope="session")
 def target() -> Iterator[str]:
     """Address of the HTTP server that tools reach."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", _free_among(_TARGET_PORTS)), _Target)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", _free_among(_TARGET_PORTS)), Target)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

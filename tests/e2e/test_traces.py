@@ -5,139 +5,24 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import DOLLARS_A_MILLION, Suite
-from tests.e2e.told import MODEL
 from tests.e2e.traces import assert_complete, assert_whole, traces_of, untold_steps, whole_trace
+from tests.e2e.ways import WAYS, called, cancel, decide, leave, make_agents, waiting
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 # `make traces-test` asks for more.
 REQUESTS = int(os.environ.get("ERRAND_TRACES_REQUESTS", "30"))
-STREAM = {"Accept": "text/event-stream"}
-QUESTIONS = ("What time is it in Lima?", "Convert 3 miles to kilometers", "Hello!", "What is 12 * 12?")
-
-
-def _chat(suite: Suite, number: int) -> str:
-    return str(suite.chat(QUESTIONS[number % len(QUESTIONS)])["run_id"])
-
-
-def _stream(suite: Suite, number: int) -> str:
-    body = {"message": QUESTIONS[number % len(QUESTIONS)]}
-    with suite.http.stream("POST", "/api/v1/chat", json=body, headers=STREAM) as response:
-        return _run_id(response.read().decode())
-
-
-def _run_id(events: str) -> str:
-    return events.partition('"run_id":"')[2].partition('"')[0]
-
-
-def _tool_fails(suite: Suite, number: int) -> str:
-    return str(suite.chat(("What is 10 / 0?", "Fetch http://10.0.0.1/secret")[number % 2])["run_id"])
-
-
-def _follow_up(suite: Suite, number: int) -> str:
-    first = suite.chat("What time is it in Oslo?")
-    return str(suite.chat("What is 2 + 3?", conversation_id=first["conversation_id"])["run_id"])
-
-
-def _started(suite: Suite) -> str:
-    started = suite.http.post("/api/v1/runs", json={"message": QUESTIONS[0]})
-    assert started.is_success, started.text
-    return str(started.json()["id"])
-
-
-def _resume(suite: Suite, number: int) -> str:
-    """A run in the background, its events read in two parts."""
-    run_id = _started(suite)
-    with suite.http.stream("GET", f"/api/v1/runs/{run_id}/events", headers=STREAM) as response:
-        seen = next(line for line in response.iter_lines() if line.startswith("id:"))
-    headers = {**STREAM, "Last-Event-ID": seen.removeprefix("id:").strip()}
-    with suite.http.stream("GET", f"/api/v1/runs/{run_id}/events", headers=headers) as response:
-        assert "event: ended" in response.read().decode()
-    return run_id
-
-
-def _cancel(suite: Suite, number: int) -> str:
-    run_id = _started(suite)
-    assert suite.http.post(f"/api/v1/runs/{run_id}/cancel").is_success
-    return run_id
-
-
-def _leave(suite: Suite, number: int) -> str:
-    """A client that goes away in the middle of its stream."""
-    with suite.http.stream("POST", "/api/v1/chat", json={"message": QUESTIONS[0]}, headers=STREAM) as response:
-        return _run_id(next(line for line in response.iter_lines() if line.startswith("data:")))
-
-
-def _called(suite: Suite, number: int) -> str:
-    """An agent asks another one, whose run is a run of its own; by both ways to ask."""
-    body = {"message": "delegate it", "agent": "lead"}
-    if number % 20 == 8:
-        run = suite.chat(**body)
-        assert "42" in run["answer"], run
-        return str(run["run_id"])
-    with suite.http.stream("POST", "/api/v1/chat", json=body, headers=STREAM) as response:
-        events = response.read().decode()
-    assert "42" in events
-    return _run_id(events)
-
-
-def _waiting(suite: Suite) -> str:
-    """A run that ended its turn and waits for a person."""
-    run = suite.chat("how much stock", agent="keeper")
-    assert run["stop_reason"] == "needs_approval", run
-    return str(run["run_id"])
-
-
-def _decide(suite: Suite, run_id: str, decision: str) -> None:
-    """The person's word; returns when the run that goes on has ended."""
-    [waiting] = suite.http.get("/api/v1/approvals", params={"run_id": run_id}).json()["items"]
-    decided = suite.http.post(f"/api/v1/approvals/{waiting['id']}/{decision}", json={"reason": "so be it"})
-    assert decided.is_success, decided.text
-    with suite.http.stream("GET", f"/api/v1/runs/{run_id}/events", headers=STREAM) as response:
-        assert "event: ended" in response.read().decode()
-
-
-def _approved(suite: Suite, number: int) -> str:
-    run_id = _waiting(suite)
-    _decide(suite, run_id, "refuse" if number % 20 == 9 else "approve")
-    return run_id
-
-
-WAYS: tuple[Callable[[Suite, int], str], ...] = (
-    _chat,
-    _stream,
-    _tool_fails,
-    _follow_up,
-    _resume,
-    _chat,
-    _cancel,
-    _leave,
-    _called,
-    _approved,
-)
 
 
 @pytest.fixture(scope="module")
 def agents(suite: Suite) -> None:
-    """One that asks another, which counts; one whose tool asks people."""
-    stock = {"name": "stock", "description": "Counts.", "policy": "ask", "side_effect": "none"}
-    made = {"tools": [stock | {"http": {"method": "GET", "url_template": f"{suite.target}/stock"}}]}
-    made["agents"] = [
-        {"name": "helper", "model": MODEL, "tools": ["calculator"]},
-        {"name": "lead", "model": MODEL, "agents": ["helper"]},
-        {"name": "keeper", "model": MODEL, "tools": ["stock"]},
-    ]
-    for path, bodies in made.items():
-        for body in bodies:
-            response = suite.http.post(f"/api/v1/{path}", json=body)
-            assert response.status_code == 201, response.text
+    make_agents(suite)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +34,7 @@ def run_ids(suite: Suite, agents: None) -> list[str]:
 @pytest.mark.timeout(1800)
 def test_every_run_is_one_tree_without_orphans(suite: Suite, run_ids: list[str]) -> None:
     assert len(set(run_ids)) == REQUESTS
-    ended = [run for number, run in enumerate(run_ids) if WAYS[number % len(WAYS)] not in (_cancel, _leave)]
+    ended = [run for number, run in enumerate(run_ids) if WAYS[number % len(WAYS)] not in (cancel, leave)]
     traces = traces_of(
         suite,
         run_ids,
@@ -161,7 +46,7 @@ def test_every_run_is_one_tree_without_orphans(suite: Suite, run_ids: list[str])
         assert_whole(traces[run_id])
         if run_id in ended:
             assert_complete(traces[run_id])
-        if WAYS[number % len(WAYS)] is _called:
+        if WAYS[number % len(WAYS)] is called:
             above = _above(traces[run_id])
             assert (above["invoke_agent helper"], above["ask_helper"]) == ("ask_helper", "invoke_agent lead")
 
@@ -174,9 +59,9 @@ def _above(trace: Any) -> dict[str, str | None]:
 
 def test_a_run_that_waits_for_a_person_is_a_whole_trace_before_and_after(suite: Suite, agents: None) -> None:
     """People take days: what was done before is not to hang below a span that ends after them."""
-    run_id = _waiting(suite)
+    run_id = waiting(suite)
     whole_trace(suite, run_id, lambda trace: len(_runs(trace)) == 1)
-    _decide(suite, run_id, "approve")
+    decide(suite, run_id, "approve")
     trace = whole_trace(suite, run_id, lambda trace: len(_runs(trace)) == 2)
     first, second = _runs(trace)
     assert first.end_time_ns <= second.start_time_ns
