@@ -102,3 +102,13 @@ async def test_the_page_comes_in_the_format_that_is_asked_for(gateway: RunningGa
     modern = await gateway.http.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert modern.headers["content-type"].startswith("application/openmetrics-text")
     assert modern.text.endswith("# EOF\n")
+
+
+async def test_a_route_s_first_fault_counts_against_the_objective(gateway: RunningGateway) -> None:
+    """A series that is born with its first event has no rate of it, so it is there before."""
+    assert (await gateway.http.get("/api/v1/agents")).is_success
+    labels = {"method": "GET", "route": "/api/v1/agents"}
+    shown = [
+        REGISTRY.get_sample_value("http_requests_total", {**labels, "status": status}) for status in ("503", "501")
+    ]
+    assert shown == [0, None]

@@ -15,6 +15,7 @@ from errand_common.telemetry.metrics import (
     counter,
     counting_llm_failures,
     exemplar,
+    from_zero,
     gauge,
     histogram,
 )
@@ -38,6 +39,7 @@ from errand_agent.domain.runs import Outcome, Prices, StepKind, StopReason, Usag
 from errand_agent.use_cases.memory import MemoryUseCases
 
 RUNS = counter("agent_runs_total", "Runs that ended, by stop reason", "stop_reason")
+from_zero(RUNS, StopReason)
 STEPS = histogram("agent_steps_per_run", "Steps of a run", buckets=(1, 2, 3, 4, 6, 8, 12, 16, 32, 64))
 REQUESTS = counter(
     "requests_total", "Steps that agents took, by agent (the first 50 names, then other) and kind", "agent", "node"

@@ -12,6 +12,7 @@ from errand_common.telemetry.metrics import (
     counter,
     counting_llm_failures,
     exemplar,
+    from_zero,
     serve_metrics,
     set_serving,
 )
@@ -36,6 +37,19 @@ def test_the_page_shows_the_table_s_rows_and_health() -> None:
         server.server_close()
     for row in METRICS.values():
         assert f"# HELP {row.name} {row.meaning}" in page
+
+
+def test_what_is_shown_from_zero_is_there_before_it_happens() -> None:
+    registry = CollectorRegistry()
+    faults = counter("test_faults_total", "Faults", "method", "code", registry=registry)
+    from_zero(faults, ["Get", "Put"], ["INTERNAL"])
+    faults.labels("Get", "INTERNAL").inc()
+    from_zero(faults, ["Get"], ["INTERNAL"])
+    shown = {
+        method: registry.get_sample_value("test_faults_total", {"method": method, "code": "INTERNAL"})
+        for method in ("Get", "Put", "Del")
+    }
+    assert shown == {"Get": 1, "Put": 0, "Del": None}
 
 
 def test_off_means_off() -> None:

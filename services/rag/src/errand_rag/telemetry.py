@@ -4,23 +4,26 @@ import time
 from collections.abc import Awaitable, Callable
 
 from errand_common.telemetry import configure_logging, configure_tracing
-from errand_common.telemetry.metrics import counter, exemplar, histogram, serve_metrics
+from errand_common.telemetry.metrics import counter, exemplar, from_zero, histogram, serve_metrics
 
 from errand_rag.domain.errors import DocumentRejected
-from errand_rag.domain.models import Job, SearchQuery, SearchResult
+from errand_rag.domain.models import Job, SearchMode, SearchQuery, SearchResult
 from errand_rag.domain.query_cache import Key, QueryCache
 from errand_rag.domain.search import SearchService
 from errand_rag.settings import RagSettings
 
 SEARCHES = counter("rag_searches_total", "Searches answered, by mode and whether vectors were away", "mode", "degraded")
+from_zero(SEARCHES, SearchMode, ("true", "false"))
 SEARCH_DURATION = histogram("rag_search_duration_seconds", "Time of a search with the query's embedding", "mode")
 CACHE = counter("rag_query_cache_total", "Searches looked up among earlier answers, by result (hit, miss)", "result")
+from_zero(CACHE, ("hit", "miss"))
 EMBEDDINGS = counter(
     "rag_shared_embeddings_total",
     "Texts looked up in the shared embedding cache, by result (hit, miss, away)",
     "result",
 )
 INGESTIONS = counter("rag_ingestion_attempts_total", "Attempts to ingest a document, by how they ended", "outcome")
+from_zero(INGESTIONS, ("done", "rejected", "fault", "interrupted"))
 INGESTION_DURATION = histogram("rag_ingestion_duration_seconds", "Time of an attempt to ingest a document", "outcome")
 
 
@@ -45,12 +48,6 @@ class ObservedSearch(SearchService):
 
 class ObservedCache(QueryCache):
     """A query cache whose look-ups are counted."""
-
-    def __init__(self, *, max_entries: int) -> None:
-        super().__init__(max_entries=max_entries)
-        # A series that is there from the start has a rate at its first hit.
-        for result in ("hit", "miss"):
-            CACHE.labels(result)
 
     def get(self, key: Key) -> SearchResult | None:
         """As the cache's own."""

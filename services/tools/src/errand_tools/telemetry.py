@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 from errand_common.telemetry import configure_logging, configure_tracing, genai, tracer
-from errand_common.telemetry.metrics import CIRCUITS_OPEN, counter, exemplar, histogram, serve_metrics
+from errand_common.telemetry.metrics import CIRCUITS_OPEN, counter, exemplar, from_zero, histogram, serve_metrics
 from opentelemetry.trace import Span, Status, StatusCode
 
 from errand_tools.domain.execution import Call, ToolExecutor
@@ -43,6 +43,8 @@ class ObservedExecutor:
     def __init__(self, executor: ToolExecutor, builtin_names: frozenset[str]) -> None:
         self._executor = executor
         self._builtin_names = builtin_names
+        # One that is unsettled wakes somebody, and the first one is not to be missed.
+        from_zero(CALLS, {*builtin_names, _CUSTOM}, [ExecutionStatus.UNSETTLED])
 
     async def execute(self, tenant_id: str, call: Call, tell: Tell = unheard) -> Outcome:
         """The call's outcome; raises what the executor raises."""

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import cache
 from typing import Any, cast
 
 import grpc
@@ -27,9 +28,9 @@ from errand_common.errors import (
 )
 from errand_common.principal import Principal, become
 from errand_common.rpc.context import AUTHORIZATION, REQUEST_ID, enter_call
-from errand_common.rpc.spans import end_span, enter_server_span
+from errand_common.rpc.spans import FAULTS, end_span, enter_server_span
 from errand_common.rpc.status import bounded, status_code, trailing_metadata
-from errand_common.telemetry.metrics import RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS, exemplar
+from errand_common.telemetry.metrics import RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS, exemplar, from_zero
 from errand_common.tokens import TokenVerifier
 
 # A call without a deadline of its own would hold its slot for ever.
@@ -176,6 +177,7 @@ class _Call:
         self._code = grpc.StatusCode.OK
         self._span: trace.Span = trace.INVALID_SPAN
         self.ends_at: float | None = None
+        _show_faults(self._method)
         RPC_IN_FLIGHT.labels(self._method).inc()
 
     def enter(self, principal: Principal, token: str) -> None:
@@ -233,6 +235,12 @@ class _Call:
         RPC_REQUESTS.labels(self._method, self._code.name).inc()
         RPC_DURATION.labels(self._method).observe(seconds, exemplar(self._span))
         _log.debug("call served", method=self._method, code=self._code.name, seconds=round(seconds, 4))
+
+
+@cache
+def _show_faults(method: str) -> None:
+    """The first fault of a method counts against its objective, as it was seen to be called before."""
+    from_zero(RPC_REQUESTS, [method], [code.name for code in FAULTS])
 
 
 def _is_cancelled() -> bool:

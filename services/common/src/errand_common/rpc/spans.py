@@ -12,8 +12,7 @@ from errand_common.telemetry.bound import is_counted, start_kept_span
 from errand_common.telemetry.tracing import enter_span, received_trace, tracer
 
 _STATUS_CODE: Final = "rpc.grpc.status_code"
-# Of a call whose trace is beyond the bound, what the caller did wrong is not worth telling.
-_FAULTS: Final = frozenset(
+FAULTS: Final = frozenset(
     {
         grpc.StatusCode.UNKNOWN,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -22,6 +21,7 @@ _FAULTS: Final = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
+"""Codes by which a service says that it failed; all others tell of the caller, or of a limit."""
 _tracer = tracer(__name__)
 
 
@@ -40,7 +40,8 @@ def enter_server_span(method: str, metadata: Mapping[str, str | bytes], attribut
 
 def end_span(span: trace.Span, code: grpc.StatusCode) -> None:
     """Ends it with the status of its call."""
-    if span.is_recording() or code in _FAULTS:
+    # Of a call whose trace is beyond the bound, what the caller did wrong is not worth telling.
+    if span.is_recording() or code in FAULTS:
         span.set_attribute(_STATUS_CODE, code.value[0])
         if code is not grpc.StatusCode.OK:
             span.set_status(trace.StatusCode.ERROR, code.name)

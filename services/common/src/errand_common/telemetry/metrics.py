@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -67,6 +68,12 @@ def counter(name: str, meaning: str, *labels: str, registry: CollectorRegistry =
     return Counter(name, meaning, labels, registry=registry)
 
 
+def from_zero(counter: Counter, *values: Iterable[str]) -> None:
+    """Shows the series of all these labels' values now: of one that is born with its first event no rate tells."""
+    for labels in itertools.product(*values):
+        counter.labels(*labels)
+
+
 def gauge(name: str, meaning: str, *labels: str, registry: CollectorRegistry = REGISTRY) -> Gauge:
     """A gauge and its row."""
     _register(MetricRow(name, "gauge", meaning, labels))
@@ -127,6 +134,7 @@ _NO_FAILURE = (InvalidArgument, NotFound, Cancelled)
 @contextmanager
 def counting_llm_failures(component: str) -> Iterator[None]:
     """Counts an ErrandError of a request to a model inside the block, and lets it through."""
+    from_zero(LLM_FAILURES, [component])
     try:
         yield
     except ErrandError as error:

@@ -5,7 +5,8 @@ from functools import lru_cache
 from typing import Final
 
 from errand_common.db import new_id, utc_now
-from errand_common.telemetry.metrics import counter, exemplar, histogram
+from errand_common.errors import ERROR_TABLE
+from errand_common.telemetry.metrics import counter, exemplar, from_zero, histogram
 from prometheus_client import Counter, Histogram
 from starlette.types import Scope
 
@@ -29,6 +30,13 @@ RECORDS_RECOVERED: Final = counter(
 _PAID: Final = frozenset({Permission.RUNS_CREATE.value, Permission.MODELS_USE.value})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _CLIENT_GONE: Final = 499
+_FAULTS: Final = sorted({str(status.http) for status in ERROR_TABLE.values() if status.http >= 500} - {"501"})
+
+
+@lru_cache(maxsize=1024)
+def _show_faults(method: str, route: str) -> None:
+    """The first fault of a route counts against the objective, as it was seen to be asked before."""
+    from_zero(REQUESTS, [method], [route], _FAULTS)
 
 
 # Looking a series up by its labels costs more than counting; their number is bounded by the routes.
@@ -49,6 +57,7 @@ def record_request(recorder: Recorder, scope: Scope, context: RequestContext, st
     route = getattr(scope.get("route"), "path", "none")
     method = scope["method"] if scope["method"] in _METHODS else "other"
     status = status or _CLIENT_GONE
+    _show_faults(method, route)
     _requests(method, route, status).inc()
     _duration(route).observe(seconds, exemplar())
     context.settle()
