@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from errand_inference.domain.format import ESCAPE
@@ -29,41 +29,67 @@ _NEVERS = (r"\x00", r"\x00-\x20", NEVER_IN_JSON)
 _TEXTS_KEPT = 512
 
 # Two digits of an exponent: what a grammar lets through is a number that a double can hold, never infinity.
-_EBNF_NUMBERS = r"""
-digit ::= [0-9]
-digit_but_zero ::= [1-9]
-natural ::= "0" | [1-9] [0-9]{0,17}
-integer ::= "-"? natural
-positive ::= natural ("." [0-9]{1,17})? ([eE] [+-]? [0-9]{1,2})?
-number ::= "-"? positive
-key ::= [A-Za-z_] [A-Za-z0-9_]{0,63}
-json_key ::= "\"" key "\""
-"""
-_NATURAL = "(0|[1-9][0-9]{0,17})"
-_POSITIVE = rf"{_NATURAL}(\.[0-9]{{1,17}})?([eE][+-]?[0-9]{{1,2}})?"
-_LARK_NUMBERS = rf"""
-digit: /[0-9]/
-digit_but_zero: /[1-9]/
-integer: /-?{_NATURAL}/
-positive: /{_POSITIVE}/
-number: /-?{_POSITIVE}/
-key: /[A-Za-z_][A-Za-z0-9_]{{0,63}}/
-json_key: /"[A-Za-z_][A-Za-z0-9_]{{0,63}}"/
-"""
+_EBNF_NATURAL = '("0" | [1-9] [0-9]{0,17})'
+_EBNF_POSITIVE = f'{_EBNF_NATURAL} ("." [0-9]{{1,17}})? ([eE] [+-]? [0-9]{{1,2}})?'
+_EBNF_KEY = "[A-Za-z_] [A-Za-z0-9_]{0,63}"
+_EBNF_PLAIN = {
+    "digit": "[0-9]",
+    "digit_but_zero": "[1-9]",
+    "integer": f'"-"? {_EBNF_NATURAL}',
+    "positive": _EBNF_POSITIVE,
+    "number": f'"-"? {_EBNF_POSITIVE}',
+    "key": _EBNF_KEY,
+    "json_key": rf'"\"" {_EBNF_KEY} "\""',
+}
+_LARK_NATURAL = "(0|[1-9][0-9]{0,17})"
+_LARK_POSITIVE = rf"{_LARK_NATURAL}(\.[0-9]{{1,17}})?([eE][+-]?[0-9]{{1,2}})?"
+_LARK_KEY = "[A-Za-z_][A-Za-z0-9_]{0,63}"
+_LARK_PLAIN = {
+    "digit": "/[0-9]/",
+    "digit_but_zero": "/[1-9]/",
+    "integer": f"/-?{_LARK_NATURAL}/",
+    "positive": f"/{_LARK_POSITIVE}/",
+    "number": f"/-?{_LARK_POSITIVE}/",
+    "key": f"/{_LARK_KEY}/",
+    "json_key": f'/"{_LARK_KEY}"/',
+}
 
 
 @lru_cache(maxsize=_TEXTS_KEPT)
 def to_ebnf(grammar: Grammar) -> str:
     """EBNF as xgrammar reads it; a control token is its text, which the token itself matches too."""
-    rules = [f"{name} ::= {_ebnf(node)}" for name, node in _root_first(grammar)]
-    return "\n".join(rules) + _EBNF_TERMINALS
+    return "\n".join(f"{name} ::= {rule}" for name, rule in _rules(grammar, _ebnf, _EBNF_TERMINALS))
 
 
 @lru_cache(maxsize=_TEXTS_KEPT)
 def to_lark(grammar: Grammar) -> str:
     """Lark as llguidance reads it; control tokens stand for themselves."""
-    rules = [f"{'start' if name == 'root' else name}: {_lark(node)}" for name, node in _root_first(grammar)]
-    return "\n".join(rules) + _LARK_TERMINALS
+    rules = _rules(grammar, _lark, _LARK_TERMINALS)
+    return "\n".join(f"{'start' if name == 'root' else name}: {rule}" for name, rule in rules)
+
+
+def _rules(grammar: Grammar, written: Callable[[Node], str], terminals: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The rules that `root` leads to, itself first: an engine reads all that it is given, for every request."""
+    names = ["root"]
+    for name in names:
+        if name in grammar.rules:
+            node = grammar.rules[name]
+            yield name, written(node)
+            names += dict.fromkeys(rule for rule in _named(node) if rule not in names)
+        elif name in terminals:
+            yield name, terminals[name]
+
+
+def _named(node: Node) -> Iterator[str]:
+    """The names of the rules in a node."""
+    match node:
+        case Rule(name):
+            yield name
+        case Series(inner) | Choice(inner):
+            for part in inner:
+                yield from _named(part)
+        case Repeat(part):
+            yield from _named(part)
 
 
 def _text_pieces(never: str) -> list[list[str]]:
@@ -77,31 +103,28 @@ def _text_pieces(never: str) -> list[list[str]]:
     return [[f"[^<{never}]"], ["[<]", f"[^<{first}{never}]"], *begun]
 
 
-def _ebnf_terminals() -> str:
+def _ebnf_terminals() -> dict[str, str]:
     piece, begin, json_piece = (" | ".join(" ".join(piece) for piece in _text_pieces(never)) for never in _NEVERS)
-    return f"""
-string ::= "{ESCAPE}" ({piece})* "{ESCAPE}"
-free_text ::= ({begin}) ({piece})*
-json_string ::= "\\"" ({json_piece} | "\\\\" (["\\\\/bfnrt] | "u" [0-9a-f]{{4}}))* "\\""
-{_EBNF_NUMBERS}"""
+    return {
+        "string": f'"{ESCAPE}" ({piece})* "{ESCAPE}"',
+        "free_text": f"({begin}) ({piece})*",
+        "json_string": rf'"\"" ({json_piece} | "\\" (["\\/bfnrt] | "u" [0-9a-f]{{4}}))* "\""',
+        **_EBNF_PLAIN,
+    }
 
 
-def _lark_terminals() -> str:
+def _lark_terminals() -> dict[str, str]:
     piece, begin, json_piece = ("|".join("".join(piece) for piece in _text_pieces(never)) for never in _NEVERS)
-    return f"""
-string: {ESCAPE} STRING_TEXT? {ESCAPE}
-STRING_TEXT: /({piece})+/
-free_text: /({begin})({piece})*/
-json_string: /"({json_piece}|\\\\(["\\\\\\/bfnrt]|u[0-9a-f]{{4}}))*"/
-{_LARK_NUMBERS}"""
+    return {
+        "string": f"{ESCAPE} /({piece})+/? {ESCAPE}",
+        "free_text": f"/({begin})({piece})*/",
+        "json_string": rf'/"({json_piece}|\\(["\\\/bfnrt]|u[0-9a-f]{{4}}))*"/',
+        **_LARK_PLAIN,
+    }
 
 
 _EBNF_TERMINALS = _ebnf_terminals()
 _LARK_TERMINALS = _lark_terminals()
-
-
-def _root_first(grammar: Grammar) -> list[tuple[str, Node]]:
-    return sorted(grammar.rules.items(), key=lambda rule: rule[0] != "root")
 
 
 @lru_cache(maxsize=_TEXTS_KEPT)
