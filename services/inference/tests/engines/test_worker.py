@@ -65,15 +65,20 @@ class EndedError(Exception):
 
 
 class Wire:
-    """Gives all commands before the first step, more when it has nothing else; ends when all is done."""
+    """Gives all commands before the first step, more when it has nothing else; ends when all is done.
 
-    def __init__(self, *commands: Command) -> None:
+    With a `gap` a command is only there for who waits for it.
+    """
+
+    def __init__(self, *commands: Command, gap: bool = False) -> None:
         self.commands, self.events = list(commands), list[Event]()
+        self.gap, self.waits = gap, list[float]()
 
     def poll(self, timeout: float | None) -> bool:
         if timeout is None and not self.commands:
             raise EndedError
-        return bool(self.commands)
+        self.waits.append(timeout or 0.0)
+        return bool(self.commands) and (timeout != 0 or not self.gap)
 
     def recv(self) -> Command:
         return self.commands.pop(0)
@@ -86,8 +91,8 @@ def start(id: int, prompt: tuple[int, ...]) -> Start:
     return Start(id, prompt, (1,), 4, 0.0, 1.0, 0)
 
 
-def run(*commands: Command) -> tuple[Pipeline, Wire]:
-    pipeline, wire = Pipeline(), Wire(*commands)
+def run(*commands: Command, gap: bool = False) -> tuple[Pipeline, Wire]:
+    pipeline, wire = Pipeline(), Wire(*commands, gap=gap)
     with pytest.raises(EndedError):
         Worker(pipeline, wire).run()  # type: ignore[arg-type]
     return pipeline, wire
@@ -109,6 +114,14 @@ def test_of_many_cold_requests_with_one_prefix_the_first_reads_it_and_the_others
 def test_who_would_save_little_does_not_wait(first: tuple[int, ...], second: tuple[int, ...]) -> None:
     pipeline, _ = run(start(1, first), start(2, second))
     assert pipeline.begun == [(1, 0), (2, 0)]
+
+
+def test_who_comes_a_moment_after_the_first_begins_with_it() -> None:
+    pipeline, wire = run(*(start(number, (number,)) for number in range(8)), gap=True)
+    assert pipeline.begun == [(number, 0) for number in range(8)]
+    # Nobody waits long for those who may come, and not at all beside one that runs.
+    assert max(wire.waits) <= 0.03
+    assert wire.waits.count(0.0) >= pipeline.steps - 1
 
 
 def test_who_waits_may_leave_and_is_never_begun() -> None:
