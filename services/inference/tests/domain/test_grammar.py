@@ -139,9 +139,10 @@ def test_choices_of_calling(admits) -> None:
     assert not admits(free, one * 9 + END)
     assert not admits(free, "Hello" + one + END)
     must = build_grammar([WEATHER], choice=ToolChoice.REQUIRED, single_call=True)
-    assert admits(must, one + END)
+    assert admits(must, one)
+    assert not admits(must, one + END)
     assert not admits(must, "Hello")
-    assert not admits(must, one * 2 + END)
+    assert not admits(must, one * 2)
     never = build_grammar([WEATHER], choice=ToolChoice.NONE)
     assert admits(never, "Hello")
     assert not admits(never, one + END)
@@ -161,20 +162,20 @@ def test_free_text_begins_with_something_to_read(admits, text: str) -> None:
 
 def test_limits_bound_a_call(admits) -> None:
     tight = build_grammar([WEATHER], limits=Limits(5, 1, optional=True))
-    assert admits(tight, call(city="", hours=[1]) + END)
-    assert admits(tight, call(city="Tokyo", note=None) + END)
-    assert not admits(tight, call(city="Berlin") + END)
-    assert not admits(tight, call(city="x", hours=[1, 2]) + END)
-    assert not admits(tight, call(city="x") * 2 + END)
+    assert admits(tight, call(city="", hours=[1]))
+    assert admits(tight, call(city="Tokyo", note=None))
+    assert not admits(tight, call(city="Berlin"))
+    assert not admits(tight, call(city="x", hours=[1, 2]))
+    assert not admits(tight, call(city="x") * 2)
     least = build_grammar([WEATHER], limits=Limits(5, 1, optional=False))
-    assert admits(least, call(city="天気") + END)
-    assert not admits(least, call(city="x", exact=True) + END)
+    assert admits(least, call(city="天気"))
+    assert not admits(least, call(city="x", exact=True))
 
 
 def test_limits_keep_what_a_schema_says_of_length(admits) -> None:
     lengths = {"properties": {"code": {"type": "string", "minLength": 2, "maxLength": 3}}, "required": ["code"]}
     grammar = build_grammar([ToolDeclaration("weather", "", lengths)], limits=Limits(9, 1, optional=True))
-    assert [admits(grammar, call(code="x" * length) + END) for length in (1, 2, 3, 4)] == [False, True, True, False]
+    assert [admits(grammar, call(code="x" * length)) for length in (1, 2, 3, 4)] == [False, True, True, False]
 
 
 def test_limits_bound_json_and_values_of_any_type(admits) -> None:

@@ -9,12 +9,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from errand_common.errors import Unavailable
-from errand_inference.domain.engine import Delta, EngineRequest
+from errand_inference.domain.chat import ToolDeclaration
+from errand_inference.domain.engine import Delta, EngineRequest, Finish
 from errand_inference.domain.format import STOP_TOKENS
+from errand_inference.domain.grammar import ToolChoice, build_grammar
+from errand_inference.domain.parser import parse_turn
 from errand_inference.engines import launch
 from errand_inference.engines.openvino import OpenVinoEngine
 from errand_inference.engines.wire import Load, OpenVinoOptions
@@ -176,3 +180,31 @@ async def test_tokens_that_nobody_reads_along_are_told_some_at_a_time(engine: Op
     assert sum(delta.tokens for delta in gathered) == 64
     assert gathered[0].tokens == 1
     assert len(gathered) < len(told) / 2
+
+
+def _must_call(*names: str, **asked: int) -> EngineRequest:
+    tools = [ToolDeclaration(name, "", {}) for name in names]
+    grammar = build_grammar(tools, choice=ToolChoice.REQUIRED, single_call=True)
+    return EngineRequest("<bos>long", 60, grammar=grammar, **asked)
+
+
+async def test_what_the_grammar_forces_at_the_beginning_is_read_with_the_prompt(engine: OpenVinoEngine) -> None:
+    """And it is told and counted as the rest is."""
+    first, *others = [delta async for delta in engine.generate(_must_call("forecast", "forget", logprobs=True))]
+    assert first.text.startswith("<start_function_call>call:for")
+    told = [entry for delta in (first, *others) for entry in delta.logprobs]
+    assert len(told) == sum(delta.tokens for delta in (first, *others))
+    forced = told[: first.tokens - 1]
+    assert "<start_function_call>call:forecast".startswith("".join(entry.token for entry in forced))
+    assert {entry.logprob for entry in forced} == {0.0}
+    assert first.prompt_tokens == engine.count_tokens(["<bos>long"])[0]
+    call = parse_turn("".join(delta.text for delta in (first, *others)))
+    assert call.calls[0].name in {"forecast", "forget"}
+    assert others[-1].finish is Finish.STOP
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+async def test_what_is_forced_counts_among_the_most_tokens(engine: OpenVinoEngine, most: int) -> None:
+    deltas = [delta async for delta in engine.generate(replace(_must_call("forecast"), max_tokens=most))]
+    assert sum(delta.tokens for delta in deltas) == most
+    assert deltas[-1].finish is Finish.LENGTH

@@ -144,9 +144,13 @@ JSON_SYNTAX = Syntax(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grammar:
-    """Named rules, `root` among them. Equal to itself only, so that what is made of it can be cached by it."""
+    """Named rules, `root` among them. Equal to itself only, so that what is made of it can be cached by it.
+
+    Nothing follows the control token `last`, and no turn ends without it: an engine may stop there. Empty is none.
+    """
 
     rules: Mapping[str, Node]
+    last: str = ""
 
 
 def build_grammar(
@@ -167,10 +171,13 @@ def build_grammar(
     rules: dict[str, Node] = {}
     rules["call"] = Choice(tuple(_call(rules, tool, limits) for tool in tools))
     most = 1 if single_call or limits else MOST_CALLS
-    turn = Series((Repeat(Rule("call"), 1, most), Marker(START_RESPONSE)))
-    rules["root"] = turn if choice is ToolChoice.REQUIRED else Choice((turn, FREE_TEXT))
+    calls = Repeat(Rule("call"), 1, most)
+    # After the only call nothing is left to say.
+    turn = calls if most == 1 else Series((calls, Marker(START_RESPONSE)))
     rules["value"] = _any_value(CALL_SYNTAX, limits)
-    return Grammar(rules)
+    if choice is ToolChoice.REQUIRED:
+        return Grammar({**rules, "root": turn}, last=END_CALL if most == 1 else "")
+    return Grammar({**rules, "root": Choice((turn, FREE_TEXT))})
 
 
 def build_json_grammar(schema: Mapping[str, JsonValue], *, limits: Limits | None = None) -> Grammar:

@@ -73,6 +73,13 @@ class PromptTokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def opening(self, text: str, most: int) -> list[int]:
+        """At most so many ids that `text` surely begins with, whatever follows it: its last token may go on."""
+        ids = self._read(text)[:-1][: max(0, most)] if self._may_split else []
+        while ids and not text.startswith(self.decode(ids)):
+            ids.pop()
+        return ids
+
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
         return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]

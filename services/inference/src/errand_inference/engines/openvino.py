@@ -24,6 +24,8 @@ from tokenizers import Tokenizer
 
 from errand_inference.domain.dialects import to_ebnf
 from errand_inference.domain.engine import Capability, Delta, EngineRequest, Finish, room_for
+from errand_inference.domain.grammar import Grammar
+from errand_inference.domain.opening import after, opening
 from errand_inference.engines.decoding import DeltaReader
 from errand_inference.engines.encoding import PromptTokenizer
 from errand_inference.engines.launch import launch
@@ -268,7 +270,7 @@ class OpenVinoEngine:
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Raises InvalidArgument when the prompt leaves no room or the grammar is not accepted."""
         ids = await self._tokenizer.ids(request.prompt)
-        start = self._start(request, ids)
+        start, begun = self._start(request, ids)
         if start.ebnf in self._rejected:
             raise _rejection(self._rejected[start.ebnf])
         reader = _Reader(asyncio.get_running_loop(), asyncio.Queue())
@@ -280,26 +282,44 @@ class OpenVinoEngine:
                 if isinstance(event, Failed):
                     raise self._error(event, start.ebnf)
                 finish = Finish(event.finish) if event.finish else None
-                delta = deltas.delta(event.ids, finish, cached_tokens=event.cached_tokens, logprobs=event.logprobs)
+                told, logprobs = (*begun, *event.ids), event.logprobs and (*(0.0 for _ in begun), *event.logprobs)
+                begun = ()
+                delta = deltas.delta(told, finish, cached_tokens=event.cached_tokens, logprobs=logprobs)
                 yield delta
                 if delta.finish:
                     return
         finally:
             self._worker.cancel(start.id)
 
-    def _start(self, request: EngineRequest, ids: list[int]) -> Start:
-        return Start(
+    def _start(self, request: EngineRequest, ids: list[int]) -> tuple[Start, tuple[int, ...]]:
+        """What the process is asked, and the tokens that the turn begins with: they are read with the prompt."""
+        room = room_for(request, len(ids), self.context_tokens)
+        begun, grammar = self._begun(request.grammar, room)
+        start = Start(
             id=next(self._numbers),
-            prompt_ids=tuple(ids),
-            stop_ids=self._stop_ids,
-            max_tokens=room_for(request, len(ids), self.context_tokens),
+            prompt_ids=(*ids, *begun),
+            stop_ids=self._stop_ids_of(grammar),
+            max_tokens=room - len(begun),
             temperature=request.temperature,
             top_p=request.top_p,
             seed=(request.seed or 0) % 2**31,
-            ebnf=to_ebnf(request.grammar) if request.grammar else "",
+            ebnf=to_ebnf(grammar) if grammar else "",
             streamed=request.streamed,
             logprobs=request.logprobs,
         )
+        return start, begun
+
+    def _begun(self, grammar: Grammar | None, room: int) -> tuple[tuple[int, ...], Grammar | None]:
+        """The tokens that a grammar leaves no choice about at the beginning, and the grammar of what follows."""
+        if grammar is None or not (text := opening(grammar).text):
+            return (), grammar
+        ids = self._tokenizer.opening(text, room - 1)
+        rest = after(grammar, self._tokenizer.decode(ids))
+        return (tuple(ids), rest) if rest else ((), grammar)
+
+    def _stop_ids_of(self, grammar: Grammar | None) -> tuple[int, ...]:
+        last = self._tokenizer.id_of(grammar.last) if grammar and grammar.last else None
+        return self._stop_ids if last is None else (*self._stop_ids, last)
 
     def _error(self, event: Failed, ebnf: str) -> ErrandError:
         if not event.rejected:
