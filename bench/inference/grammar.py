@@ -52,6 +52,7 @@ async def grammar_figures(places: Places, rounds: int, tool_sets: int) -> dict[s
         **_written(),
         "engine_compile_ms": _median(compiled),
         **{f"ms_per_token_{name}": _per_token(answers) for name, answers in told.items()},
+        "tokens_per_call": _median([answer.usage.completion_tokens for answer in told["calls"]]),
         "ms_per_call": _median([answer.timing.total_ms for answer in told["calls"] if answer.calls]),
         "calls_without_grammar": sum(bool(answer.calls) for answer in told["off_calls"]),
         "tool_sets": tool_sets,
@@ -83,19 +84,20 @@ def _written() -> dict[str, float]:
 
 
 async def _on_and_off(on: Service, off: Service, rounds: int) -> dict[str, list[Answer]]:
-    """Answers by what was asked, in turns; the first round compiles grammars and reads prefixes, and is left out."""
-    asked = {
-        "calls": (on, REQUIRED, CALL_TOKENS),
-        "text": (on, TEXT, TEXT_TOKENS),
-        "off_calls": (off, REQUIRED, TEXT_TOKENS),
-        "off_text": (off, TEXT, TEXT_TOKENS),
-    }
+    """Answers by what was asked, in turns; the first round compiles grammars and reads prefixes, and is left out.
+
+    Without a grammar nothing ends a call: it is as long as those with one were, as a longer text is slower a token.
+    """
+    asked = {"calls": (on, REQUIRED), "off_calls": (off, REQUIRED), "text": (on, TEXT), "off_text": (off, TEXT)}
+    most = {"calls": CALL_TOKENS, "text": TEXT_TOKENS, "off_text": TEXT_TOKENS}
     told: dict[str, list[Answer]] = {name: [] for name in asked}
+    tools = [(f"tool_{index}", SCHEMA) for index in range(DECLARED)]
     for number in range(rounds + 1):
-        for name, (service, mode, tokens) in asked.items():
-            tools = [(f"tool_{index}", SCHEMA) for index in range(DECLARED)]
-            requests = [_request(f"{number} {index}", tools, mode, tokens) for index in range(AT_ONCE)]
+        for name, (service, mode) in asked.items():
+            requests = [_request(f"{number} {index}", tools, mode, most[name]) for index in range(AT_ONCE)]
             answers = await _ask(service, requests)
+            if name == "calls":
+                most["off_calls"] = round(_median([answer.usage.completion_tokens for answer in answers]))
             told[name] += answers if number else []
     return told
 
