@@ -56,6 +56,11 @@ def call(**arguments: JsonValue) -> str:
     return render_call(ToolCall("weather", arguments))
 
 
+def only(**arguments: JsonValue) -> str:
+    """A call that must be the only one: its end is the end of the turn."""
+    return call(**arguments).removesuffix("<end_function_call>")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -139,7 +144,7 @@ def test_choices_of_calling(admits) -> None:
     assert not admits(free, one * 9 + END)
     assert not admits(free, "Hello" + one + END)
     must = build_grammar([WEATHER], choice=ToolChoice.REQUIRED, single_call=True)
-    assert admits(must, one)
+    assert admits(must, only(city="x"))
     assert not admits(must, one + END)
     assert not admits(must, "Hello")
     assert not admits(must, one * 2)
@@ -162,20 +167,20 @@ def test_free_text_begins_with_something_to_read(admits, text: str) -> None:
 
 def test_limits_bound_a_call(admits) -> None:
     tight = build_grammar([WEATHER], limits=Limits(5, 1, optional=True))
-    assert admits(tight, call(city="", hours=[1]))
-    assert admits(tight, call(city="Tokyo", note=None))
-    assert not admits(tight, call(city="Berlin"))
-    assert not admits(tight, call(city="x", hours=[1, 2]))
+    assert admits(tight, only(city="", hours=[1]))
+    assert admits(tight, only(city="Tokyo", note=None))
+    assert not admits(tight, only(city="Berlin"))
+    assert not admits(tight, only(city="x", hours=[1, 2]))
     assert not admits(tight, call(city="x") * 2)
     least = build_grammar([WEATHER], limits=Limits(5, 1, optional=False))
-    assert admits(least, call(city="天気"))
-    assert not admits(least, call(city="x", exact=True))
+    assert admits(least, only(city="天気"))
+    assert not admits(least, only(city="x", exact=True))
 
 
 def test_limits_keep_what_a_schema_says_of_length(admits) -> None:
     lengths = {"properties": {"code": {"type": "string", "minLength": 2, "maxLength": 3}}, "required": ["code"]}
     grammar = build_grammar([ToolDeclaration("weather", "", lengths)], limits=Limits(9, 1, optional=True))
-    assert [admits(grammar, call(code="x" * length)) for length in (1, 2, 3, 4)] == [False, True, True, False]
+    assert [admits(grammar, only(code="x" * length)) for length in (1, 2, 3, 4)] == [False, True, True, False]
 
 
 def test_limits_bound_json_and_values_of_any_type(admits) -> None:

@@ -90,6 +90,11 @@ def test_what_is_no_call_is_counted_and_left_out(body: str) -> None:
     assert (parsed.calls, parsed.malformed, parsed.text) == ((), 1, "after")
 
 
+def test_a_call_that_lacks_only_the_marker_of_its_end_is_whole() -> None:
+    whole = render_call(ToolCall("f", {"a": "}"}))
+    assert parse_turn(whole + whole.removesuffix("<end_function_call>")) == parse_turn(whole * 2)
+
+
 def test_a_call_that_was_cut_off_is_malformed_and_earlier_ones_stay() -> None:
     whole = render_call(ToolCall("f", {"a": 1}))
     assert parse_turn(whole + whole[:-10]) == ParsedTurn("", (ToolCall("f", {"a": 1}),), malformed=1)

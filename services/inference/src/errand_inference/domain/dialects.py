@@ -75,21 +75,22 @@ def _rules(grammar: Grammar, written: Callable[[Node], str], terminals: Mapping[
         if name in grammar.rules:
             node = grammar.rules[name]
             yield name, written(node)
-            names += dict.fromkeys(rule for rule in _named(node) if rule not in names)
+            names += [found for found in dict.fromkeys(_named(node)) if found not in names]
         elif name in terminals:
             yield name, terminals[name]
 
 
-def _named(node: Node) -> Iterator[str]:
+def _named(node: Node) -> list[str]:
     """The names of the rules in a node."""
     match node:
         case Rule(name):
-            yield name
+            return [name]
         case Series(inner) | Choice(inner):
-            for part in inner:
-                yield from _named(part)
+            return [name for part in inner for name in _named(part)]
         case Repeat(part):
-            yield from _named(part)
+            return _named(part)
+        case _:
+            return []
 
 
 def _text_pieces(never: str) -> list[list[str]]:

@@ -144,13 +144,9 @@ JSON_SYNTAX = Syntax(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grammar:
-    """Named rules, `root` among them. Equal to itself only, so that what is made of it can be cached by it.
-
-    Nothing follows the control token `last`, and no turn ends without it: an engine may stop there. Empty is none.
-    """
+    """Named rules, `root` among them. Equal to itself only, so that what is made of it can be cached by it."""
 
     rules: Mapping[str, Node]
-    last: str = ""
 
 
 def build_grammar(
@@ -170,14 +166,13 @@ def build_grammar(
         return Grammar({"root": FREE_TEXT})
     rules: dict[str, Node] = {}
     rules["call"] = Choice(tuple(_call(rules, tool, limits) for tool in tools))
-    most = 1 if single_call or limits else MOST_CALLS
-    calls = Repeat(Rule("call"), 1, most)
-    # After the only call nothing is left to say.
-    turn = calls if most == 1 else Series((calls, Marker(START_RESPONSE)))
+    # The end of an only call is the end of the turn: its marker would be one token more.
+    turn: Node = Rule("call")
+    if not (single_call or limits):
+        turn = Series((Repeat(Series((turn, Marker(END_CALL))), 1, MOST_CALLS), Marker(START_RESPONSE)))
+    rules["root"] = turn if choice is ToolChoice.REQUIRED else Choice((turn, FREE_TEXT))
     rules["value"] = _any_value(CALL_SYNTAX, limits)
-    if choice is ToolChoice.REQUIRED:
-        return Grammar({**rules, "root": turn}, last=END_CALL if most == 1 else "")
-    return Grammar({**rules, "root": Choice((turn, FREE_TEXT))})
+    return Grammar(rules)
 
 
 def build_json_grammar(schema: Mapping[str, JsonValue], *, limits: Limits | None = None) -> Grammar:
@@ -192,7 +187,7 @@ def build_json_grammar(schema: Mapping[str, JsonValue], *, limits: Limits | None
 def _call(rules: dict[str, Node], tool: ToolDeclaration, limits: Limits | None) -> Node:
     builder = _Builder(CALL_SYNTAX, tool.parameters, rules, limits)
     arguments = builder.arguments()
-    return Series((Marker(START_CALL), Text(f"call:{tool.name}"), arguments, Marker(END_CALL)))
+    return Series((Marker(START_CALL), Text(f"call:{tool.name}"), arguments))
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 
@@ -55,7 +55,7 @@ def after(grammar: Grammar, text: str) -> Grammar | None:
     for taken, atom in enumerate((*begun.atoms, "")):
         if characters == len(text) and begun.text.startswith(text):
             root = _series((_written(begun.atoms[taken:]), begun.rest))
-            return replace(grammar, rules={**grammar.rules, "root": root})
+            return Grammar({**grammar.rules, "root": root})
         characters += len(_spelled(atom))
     return None
 
@@ -71,8 +71,8 @@ def _of(node: Node, rules: Mapping[str, Node]) -> Opening:
             return _of(rules[name], {other: rule for other, rule in rules.items() if other != name})
         case Series(parts):
             return _of_series(parts, rules)
-        case Choice(options):
-            return _of_choice(node, [_of(option, rules) for option in options])
+        case Choice():
+            return _of_choice(node, rules)
         case Repeat(part, least, most) if least:
             begun = _of(part, rules)
             rest = NOTHING if most == 1 else Repeat(part, least - 1, None if most is None else most - 1)
@@ -91,14 +91,24 @@ def _of_series(parts: Sequence[Node], rules: Mapping[str, Node]) -> Opening:
     return Opening(atoms, NOTHING)
 
 
-def _of_choice(choice: Node, begun: Sequence[Opening]) -> Opening:
-    """What all begin with; without that the choice stays as it is."""
-    columns = zip(*(one.atoms for one in begun), strict=False)
-    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+def _of_choice(choice: Choice, rules: Mapping[str, Node]) -> Opening:
+    """What all options begin with; without that the choice stays as it is."""
+    begun = [_of(choice.options[0], rules)]
+    shared = begun[0].atoms
+    for option in choice.options[1:]:
+        if not shared:
+            break
+        begun.append(_of(option, rules))
+        shared = _common(shared, begun[-1].atoms)
     if not shared:
         return Opening((), choice)
-    rests = tuple(_series((_written(one.atoms[shared:]), one.rest)) for one in begun)
-    return Opening(begun[0].atoms[:shared], Choice(rests))
+    rests = tuple(_series((_written(one.atoms[len(shared) :]), one.rest)) for one in begun)
+    return Opening(shared, rests[0] if len(rests) == 1 else Choice(rests))
+
+
+def _common(left: tuple[_Atom, ...], right: tuple[_Atom, ...]) -> tuple[_Atom, ...]:
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
+    return tuple(atom for atom, _ in pairs)
 
 
 def _written(atoms: Sequence[_Atom]) -> Node:

@@ -166,20 +166,26 @@ class StreamParser:
             return False
         body = self._pending[len(START_CALL) : end]
         self._pending = self._pending[end + len(END_CALL) :]
+        self._read_call(body, events)
+        return True
+
+    def _read_call(self, body: str, events: list[str | ToolCall]) -> None:
         try:
             call = parse_call(body)
         except (MalformedCallError, ValueError):
             self.malformed += 1
-            return True
+            return
         self.calls.append(call)
         events.append(call)
-        return True
 
     def finish(self) -> tuple[list[str | ToolCall], ParsedTurn]:
-        """What was still held back, and the whole turn. A call that was cut off is malformed."""
+        """What was still held back, and the whole turn.
+
+        A call that was cut off is malformed; one that lacks only the marker of its end is whole.
+        """
         events: list[str | ToolCall] = []
-        if not self._ended and self._pending.startswith(START_CALL):
-            self.malformed += 1
+        if call := self.open_call:
+            self._read_call(call.removeprefix(START_CALL), events)
         elif not self._ended:
             self._emit(events, len(self._pending))
         return events, ParsedTurn("".join(self._text).strip(), tuple(self.calls), self.malformed)

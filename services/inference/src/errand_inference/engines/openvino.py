@@ -298,7 +298,7 @@ class OpenVinoEngine:
         start = Start(
             id=next(self._numbers),
             prompt_ids=(*ids, *begun),
-            stop_ids=self._stop_ids_of(grammar),
+            stop_ids=self._stop_ids,
             max_tokens=room - len(begun),
             temperature=request.temperature,
             top_p=request.top_p,
@@ -316,10 +316,6 @@ class OpenVinoEngine:
         ids = self._tokenizer.opening(text, room - 1)
         rest = after(grammar, self._tokenizer.decode(ids))
         return (tuple(ids), rest) if rest else ((), grammar)
-
-    def _stop_ids_of(self, grammar: Grammar | None) -> tuple[int, ...]:
-        last = self._tokenizer.id_of(grammar.last) if grammar and grammar.last else None
-        return self._stop_ids if last is None else (*self._stop_ids, last)
 
     def _error(self, event: Failed, ebnf: str) -> ErrandError:
         if not event.rejected:
