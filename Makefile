@@ -21,7 +21,7 @@ export HF_HUB_OFFLINE := 1
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(STAMP) ## install everything into .venv and convert the bundled models
 
@@ -85,6 +85,9 @@ buf-lint: protos-check $(BUF) ## lint the contracts
 
 docs: setup ## write the metric page, alert rules and dashboards from the code
 	@$(BIN)/python -m charts.observability
+
+dashboards-pictures: setup $(PROMTOOL) ## draw the dashboards over a busy suite, a real Prometheus and a real Postgres (three minutes)
+	@$(BIN)/python -m tests.e2e.pictures $(PICTURES_ARGS)
 
 # Debian's package unpacked, no root needed where package lists are there; the tests of the alert rules run it.
 $(PROMTOOL):

@@ -9,6 +9,13 @@ from typing import Any
 from charts.observability.table import SERVICES
 
 _WIDTH, _HEIGHT = 8, 8
+# A table's figures are of several kinds.
+COLUMN_UNITS = {
+    "cost": "currencyUSD",
+    "cost_today": "currencyUSD",
+    "usual_cost": "currencyUSD",
+    "seconds": "s",
+}
 # A budget that is overdrawn is below zero.
 _RANGE: dict[str, dict[str, Any]] = {"bargauge": {"max": 1}}
 _PROMETHEUS = {"type": "prometheus", "uid": "${datasource}"}
@@ -55,9 +62,12 @@ def _p95(title: str, histogram: str, label: str, unit: str = "s") -> Panel:
     return Panel(title, unit, ((f"histogram_quantile(0.95, {buckets})", f"{{{{{label}}}}}"),))
 
 
-def _share(title: str, counter: str, chosen: str, legend: str) -> Panel:
-    part, whole = (f"sum(rate({counter}{labels}[$__rate_interval]))" for labels in (f"{{{chosen}}}", ""))
-    return Panel(title, "percentunit", ((f"{part} / {whole}", legend),))
+def _share(title: str, counter: str, chosen: str, legend: str, of: str = "") -> Panel:
+    """How much of a counter is the chosen part: none where nothing was chosen yet, and so no series is."""
+    labels = f"{of},{chosen}" if of else chosen
+    part = f"sum(rate({counter}{{{labels}}}[$__rate_interval]))"
+    whole = f"sum(rate({counter}{f'{{{of}}}' if of else ''}[$__rate_interval]))"
+    return Panel(title, "percentunit", ((f"({part} or vector(0)) / {whole}", legend),))
 
 
 def _golden(service: str) -> tuple[Panel, ...]:
@@ -79,13 +89,7 @@ _GATEWAY = (
     _rate(
         "Answers by status", f"sum by (status) (rate(http_requests_total{{{_HTTP}}}[$__rate_interval]))", "{{status}}"
     ),
-    _rate(
-        "Share of 5xx",
-        f'sum(rate(http_requests_total{{{_HTTP},status=~"5.."}}[$__rate_interval]))'
-        f" / sum(rate(http_requests_total{{{_HTTP}}}[$__rate_interval]))",
-        "5xx",
-        "percentunit",
-    ),
+    _share("Share of 5xx", "http_requests_total", 'status=~"5.."', "5xx", of=_HTTP),
     _quantiles(
         "Time of a request, event streams left out",
         "http_request_duration_seconds",
@@ -298,7 +302,7 @@ _COST = (
     Panel("Spend out of the usual range today", "short", ((_UNUSUAL, ""),), "table", sql=True),
     _usage(
         "Cost by tenant",
-        "currencyUSD",
+        "short",
         f"tenant_id, {_COST_USD}, count(*) AS requests",
         "GROUP BY tenant_id ORDER BY cost DESC LIMIT 100",
     ),
@@ -310,15 +314,17 @@ _COST = (
     ),
     _usage(
         "Cost by tenant and model",
-        "currencyUSD",
-        f"tenant_id, model, {_COST_USD}, sum(prompt_tokens + completion_tokens) AS tokens",
-        "GROUP BY tenant_id, model ORDER BY cost DESC LIMIT 100",
+        "short",
+        f"tenant_id, coalesce(nullif(model, ''), 'of agents') AS model, {_COST_USD},"
+        " sum(prompt_tokens + completion_tokens) AS tokens",
+        "GROUP BY 1, 2 ORDER BY cost DESC LIMIT 100",
     ),
     _usage(
         "Seconds of work by tenant and agent",
-        "s",
-        "tenant_id, agent, sum(duration_ms) / 1000 AS seconds, count(*) AS requests",
-        "GROUP BY tenant_id, agent ORDER BY seconds DESC LIMIT 100",
+        "short",
+        "tenant_id, coalesce(nullif(agent, ''), 'without') AS agent, sum(duration_ms) / 1000 AS seconds,"
+        " count(*) AS requests",
+        "GROUP BY 1, 2 ORDER BY seconds DESC LIMIT 100",
     ),
     _usage(
         "Cost a day by tenant",
@@ -381,10 +387,20 @@ def _panel(panel: Panel, number: int) -> dict[str, Any]:
         "title": panel.title,
         "datasource": source,
         "gridPos": {"x": number % per_row * _WIDTH, "y": number // per_row * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
-        "fieldConfig": {"defaults": {"unit": panel.unit, **_RANGE.get(panel.kind, {"min": 0})}, "overrides": []},
+        "fieldConfig": {
+            "defaults": {"unit": panel.unit, **_RANGE.get(panel.kind, {"min": 0})},
+            "overrides": _column_units() if panel.kind == "table" else [],
+        },
         "options": {},
         "targets": [_target(panel, query, legend, index) for index, (query, legend) in enumerate(panel.queries)],
     }
+
+
+def _column_units() -> list[dict[str, Any]]:
+    return [
+        {"matcher": {"id": "byName", "options": column}, "properties": [{"id": "unit", "value": unit}]}
+        for column, unit in COLUMN_UNITS.items()
+    ]
 
 
 def _target(panel: Panel, query: str, legend: str, index: int) -> dict[str, Any]:

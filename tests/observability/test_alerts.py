@@ -42,8 +42,9 @@ CASES = (
     Case(_FAST, _OK_500, "70m", _GATEWAY_WORDS, _GATEWAY),
     # One bad request in 2,000 is within the budget of one in 1,000.
     Case(_FAST, {key: value.replace("+95", "+1999").replace("+5x", "+1x") for key, value in _OK_500.items()}, "70m"),
-    # The caller's own mistakes cost no budget; neither do streams that last.
+    # The caller's own mistakes cost no budget, nor what is not offered; neither do streams that last.
     Case(_FAST, {key.replace("500", "422"): value for key, value in _OK_500.items()}, "70m"),
+    Case(_FAST, {key.replace("500", "501"): value for key, value in _OK_500.items()}, "70m"),
     Case(_FAST, {key.replace("/chat", "/runs/{run_id}/events"): value for key, value in _OK_500.items()}, "70m"),
     Case(_FAST, {f'{_SEARCH}"NOT_FOUND"}}': "0+5x180", f'{_SEARCH}"OK"}}': "0+95x180"}, "70m"),
     # It ended 40 minutes ago: the short windows are clean again, though the long ones are not.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,13 @@ def test_queries_ask_for_what_is_exported(path: Path) -> None:
     assert {query: found for query in queries if (found := faults(query))} == {}
 
 
+def test_each_dashboard_is_shown_to_those_who_choose() -> None:
+    page = PROJECT / "docs" / "operations" / "dashboards.md"
+    shown = {page.parent / picture for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text())}
+    assert shown == {page.parent / "dashboards" / f"{board.name}.png" for board in DASHBOARDS}
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in shown)
+
+
 async def test_queries_of_cost_run_on_the_gateway_s_tables(postgres_url: str) -> None:
     await asyncio.to_thread(migrate, postgres_url, package="errand_gateway.storage.migrations", schema="gateway")
     database = Database(postgres_url, schema="gateway")
@@ -85,8 +93,18 @@ async def test_queries_of_cost_run_on_the_gateway_s_tables(postgres_url: str) ->
                 rows = await session.execute(sa.text(query.replace("$__timeTo()", "now()")))
                 columns = list(rows.keys())
                 assert (columns[:2] == ["time", "metric"]) == (panel["type"] == "timeseries")
+                if panel["type"] == "table":
+                    assert _money(panel) & set(columns) == {column for column in columns if "cost" in column}
     finally:
         await database.close()
+
+
+def _money(panel: dict[str, Any]) -> set[str]:
+    """The columns that a table shows as dollars; a count of requests among them would be one too."""
+    config = panel["fieldConfig"]
+    assert config["defaults"]["unit"] == "short"
+    units = {rule["matcher"]["options"]: rule["properties"][0]["value"] for rule in config["overrides"]}
+    return {column for column, unit in units.items() if unit == "currencyUSD"}
 
 
 async def test_a_tenant_that_leaves_its_usual_spend_is_noted_and_no_other(
