@@ -2,9 +2,11 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -29,6 +31,7 @@ from errand_gateway.storage.models import SCHEMA
 from errand_gateway.storage.quotas import SqlQuotaRepository
 from errand_gateway.storage.tenants import SqlTenantRepository
 
+T = TypeVar("T")
 ADA = Principal("acme", "key_ada", frozenset({"user"}), frozenset({"chat"}), "req_1")
 
 
@@ -220,3 +223,78 @@ def test_cost_is_by_the_price_table_and_rounded_up(usage: Usage, micros: int) ->
     assert table.spend("tiny", usage).cost_micros == micros
     assert table.spend("other", usage).cost_micros == 0
     assert PriceTable({"*": Price(1.0)}).spend("other", Usage(7)).cost_micros == 7
+
+
+class SlowLedger(SqlQuotaRepository):
+    """A database that takes its time, as long as the test holds it up."""
+
+    def __init__(self, ledger: SqlQuotaRepository) -> None:
+        super().__init__(ledger._database)
+        self.free = asyncio.Event()
+        self.free.set()
+        self.waiting = asyncio.Event()
+
+    async def _held_up(self) -> None:
+        self.waiting.set()
+        await self.free.wait()
+
+    async def report(self, quota: Quota, start: str, **more: Any) -> None:
+        await self._held_up()
+        await super().report(quota, start, **more)
+
+    async def lease(self, quota: Quota, start: str, need: int, **more: Any) -> int:
+        await self._held_up()
+        return await super().lease(quota, start, need, **more)
+
+    @asynccontextmanager
+    async def slow(self, work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+        """Holds up what the work asks of the database, until the end of the block."""
+        self.free.clear()
+        self.waiting.clear()
+        task = asyncio.create_task(work)
+        await self.waiting.wait()
+        yield task
+        self.free.set()
+        await asyncio.wait([task])
+
+
+async def test_who_finds_enough_waits_for_no_report(ledger: SqlQuotaRepository) -> None:
+    quota = await set_quota(ledger, 100_000)
+    clock, slow = Clock(), SlowLedger(ledger)
+    mine = keeper(slow, clock)
+    (await mine.reserve(ADA, Spend(tokens=10))).settle(Spend(tokens=10))
+    async with slow.slow(mine.report()) as report:
+        (await asyncio.wait_for(mine.reserve(ADA, Spend(tokens=10)), 10)).settle(Spend(tokens=7))
+        assert not report.done()
+    report.result()
+    await mine.close(seconds=5)
+    state = await ledger.get("acme", quota.id, clock.now)
+    assert (state.spent, state.held) == (17, 0)
+
+
+async def test_work_that_ends_while_a_lease_is_asked_for_gives_back_what_it_held(ledger: SqlQuotaRepository) -> None:
+    quota = await set_quota(ledger, 100)
+    clock, slow = Clock(), SlowLedger(ledger)
+    mine = keeper(slow, clock)
+    first = await mine.reserve(ADA, Spend(tokens=50))
+    async with slow.slow(mine.reserve(ADA, Spend(tokens=50))) as second:
+        first.settle(Spend(tokens=10))
+    assert (await mine.reserve(ADA, Spend(tokens=40))) is not None
+    second.result().settle(Spend(tokens=50))
+    with pytest.raises(QuotaExceeded):
+        await mine.reserve(ADA, Spend(tokens=1))
+    await mine.report()
+    assert (await ledger.get("acme", quota.id, clock.now)).spent == 60
+
+
+async def test_what_is_taken_while_a_lease_is_asked_for_is_not_granted_twice(ledger: SqlQuotaRepository) -> None:
+    await set_quota(ledger, 100)
+    clock, slow = Clock(), SlowLedger(ledger)
+    mine = keeper(slow, clock)
+    (await mine.reserve(ADA, Spend(tokens=60))).settle(Spend())
+    async with slow.slow(mine.reserve(ADA, Spend(tokens=80))) as large:
+        small = await asyncio.wait_for(mine.reserve(ADA, Spend(tokens=60)), 10)
+    with pytest.raises(QuotaExceeded):
+        large.result()
+    small.settle(Spend(tokens=60))
+    assert (await mine.reserve(ADA, Spend(tokens=40))) is not None

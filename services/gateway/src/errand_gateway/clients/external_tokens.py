@@ -12,8 +12,9 @@ from errand_common.principal import Principal
 from errand_common.tokens import KeySet
 
 from errand_gateway.clients.access_tokens import issuer_of
-from errand_gateway.domain.auth import Caller, Recent, TenantState
+from errand_gateway.domain.auth import Caller, TenantState
 from errand_gateway.domain.permissions import OPERATOR_TENANT
+from errand_gateway.domain.recent import Recent
 from errand_gateway.domain.tenants import Tenant
 from errand_gateway.domain.users import ALL_SCOPES
 

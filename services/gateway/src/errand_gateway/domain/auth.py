@@ -1,20 +1,17 @@
 """Who is calling: an API key or a token becomes a principal."""
 
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol
 
 from errand_common.errors import PermissionDenied, Unauthenticated
 from errand_common.principal import Principal
 
 from errand_gateway.domain.keys import ApiKey, KeyText, Pepper, parse_key
-
-K = TypeVar("K")
-V = TypeVar("V")
+from errand_gateway.domain.recent import Recent
 
 _UNKNOWN: Final = "the API key is not valid; send a key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
 # A JSON web token has three parts; a key has no dot.
@@ -61,45 +58,6 @@ class CredentialStore(Protocol):
     async def find(self, prefix: str) -> Credential | None:
         """The key with this public prefix."""
         ...
-
-
-class Recent(Generic[K, V]):
-    """Keeps what was looked up for a few seconds; a change in this process is seen at once."""
-
-    def __init__(
-        self,
-        load: Callable[[K], Awaitable[V | None]],
-        *,
-        ttl_seconds: float = 5.0,
-        max_entries: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._load = load
-        self._ttl_seconds = ttl_seconds
-        self._max_entries = max_entries
-        self._clock = clock
-        self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
-        self._generation = 0
-
-    async def find(self, key: K) -> V | None:
-        """What there is, at most `ttl_seconds` old."""
-        entry = self._entries.get(key)
-        if entry is not None and self._clock() - entry[0] < self._ttl_seconds:
-            return entry[1]
-        generation = self._generation
-        found = await self._load(key)
-        self._entries.pop(key, None)
-        # What was changed while we read must not come back into the cache.
-        if found is not None and generation == self._generation:
-            self._entries[key] = (self._clock(), found)
-            if len(self._entries) > self._max_entries:
-                self._entries.popitem(last=False)
-        return found
-
-    def forget(self) -> None:
-        """Drops everything: keys, users or tenants were changed."""
-        self._generation += 1
-        self._entries.clear()
 
 
 class CredentialCache(Recent[str, Credential]):

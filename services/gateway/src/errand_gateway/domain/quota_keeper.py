@@ -17,6 +17,7 @@ from errand_common.errors import QuotaExceeded
 from errand_common.principal import Principal
 
 from errand_gateway.domain.quotas import Quota, QuotaLedger, Spend, period_start, seconds_left
+from errand_gateway.domain.recent import Recent
 
 LEASE_SECONDS: Final = 60.0
 _RENEW_SECONDS: Final = 20.0
@@ -78,9 +79,8 @@ class QuotaKeeper:
         self._holder = holder
         self._now = now
         self._on_failure = on_failure
-        self._cache_seconds = cache_seconds
         self._clock = clock
-        self._quotas: dict[str, tuple[float, Sequence[Quota]]] = {}
+        self._quotas = Recent[str, Sequence[Quota]](ledger.of_tenant, ttl_seconds=cache_seconds, clock=clock)
         self._slices: dict[tuple[str, str], _Slice] = {}
 
     async def reserve(self, principal: Principal, bound: Spend) -> Reservation:
@@ -100,16 +100,11 @@ class QuotaKeeper:
 
     def forget(self) -> None:
         """Quotas were changed: they are read anew."""
-        self._quotas.clear()
+        self._quotas.forget()
 
     async def _of(self, principal: Principal) -> list[Quota]:
-        cached = self._quotas.get(principal.tenant_id)
-        if cached is None or self._clock() - cached[0] >= self._cache_seconds:
-            if len(self._quotas) >= 10_000:
-                self._quotas.clear()
-            cached = (self._clock(), await self._ledger.of_tenant(principal.tenant_id))
-            self._quotas[principal.tenant_id] = cached
-        return [quota for quota in cached[1] if quota.concerns(principal)]
+        quotas = await self._quotas.find(principal.tenant_id) or ()
+        return [quota for quota in quotas if quota.concerns(principal)]
 
     def _slice(self, quota: Quota) -> _Slice:
         start = period_start(quota.period, self._now())
@@ -120,11 +115,15 @@ class QuotaKeeper:
         return part
 
     async def _take(self, part: _Slice, amount: int) -> None:
-        async with part.lock:
-            if part.free < amount:
-                part.free += await self._lease(part, amount - part.free)
-            part.free -= amount
-            part.held += amount
+        if part.free < amount:
+            # Who finds enough here waits neither for the database nor for a report to it.
+            async with part.lock:
+                while part.free < amount:
+                    granted = await self._lease(part, amount - part.free)
+                    # Added to what is free by now: work may have ended or begun meanwhile.
+                    part.free += granted
+        part.free -= amount
+        part.held += amount
 
     async def _lease(self, part: _Slice, need: int) -> int:
         now = self._now()

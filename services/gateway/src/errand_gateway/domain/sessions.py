@@ -18,7 +18,8 @@ from typing import Final, Protocol
 from errand_common.errors import InvalidArgument, NotFound, Unauthenticated
 from errand_common.principal import Principal
 
-from errand_gateway.domain.auth import Caller, Recent, check_active
+from errand_gateway.domain.auth import Caller, check_active
+from errand_gateway.domain.recent import Recent
 from errand_gateway.domain.users import (
     ALL_SCOPES,
     OpenSession,
