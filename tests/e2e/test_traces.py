@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -77,7 +76,7 @@ def _runs(trace: Any) -> list[Any]:
 
 def test_a_run_reads_as_a_story(suite: Suite) -> None:
     run = suite.chat("Convert 3 miles to kilometers")
-    trace = traces_of(suite, [run["run_id"]])[run["run_id"]]
+    trace = whole_trace(suite, run["run_id"], lambda trace: not untold_steps(trace))
     spans = {span.span_id: span for span in trace.data.spans}
     step = next(span for span in spans.values() if span.name == "convert_units")
     assert spans[step.parent_id].name == "invoke_agent default"
@@ -99,12 +98,13 @@ def test_what_a_person_says_of_an_answer_stands_on_its_trace(suite: Suite) -> No
     for body in ({"helpful": True}, {"helpful": False, "comment": "too short", "correction": "12 * 12 is 144."}):
         said = suite.http.post("/api/v1/feedback", json={"run_id": run["run_id"], **body})
         assert said.is_success, said.text
-    until = time.monotonic() + 120
-    found: dict[str, Any] = {}
-    while "expected_response" not in found and time.monotonic() < until:
-        trace = traces_of(suite, [run["run_id"]])[run["run_id"]]
-        found = {item.name: item for item in trace.info.assessments}
+    trace = whole_trace(suite, run["run_id"], lambda trace: "expected_response" in _said(trace))
+    found = _said(trace)
     assert found["helpful"].value is False
     assert found["helpful"].rationale == "too short"
     assert found["expected_response"].value == "12 * 12 is 144."
     assert len(trace.info.assessments) == 2, "the second opinion replaces the first"
+
+
+def _said(trace: Any) -> dict[str, Any]:
+    return {item.name: item for item in trace.info.assessments}

@@ -15,6 +15,8 @@ from tests.e2e.conftest import Suite
 
 # A process that found MLflow away looks again after five seconds at most.
 _QUIET_SECONDS = 6.0
+# Each is read with all its spans, which takes MLflow 15 ms.
+_OF_OTHERS = 100
 
 
 def traces_of(
@@ -83,7 +85,7 @@ def _search(suite: Suite, at_least: int) -> list[Any]:
     if not is_up(suite):
         return []
     mlflow.set_tracking_uri(suite.mlflow_url)
-    return list(mlflow.search_traces(locations=["0"], return_type="list", max_results=500 + 2 * at_least))
+    return list(mlflow.search_traces(locations=["0"], return_type="list", max_results=_OF_OTHERS + 2 * at_least))
 
 
 def _runs_of(trace: Any) -> set[str]:
