@@ -27,6 +27,7 @@ _FIRST_LETTERS = {"b": "o", "e": "nos", "m": "a", "p": "a", "s": "t", "u": "n"}
 # What is in no text, in no text's first character (it would be an answer that nobody sees), in no JSON string.
 _NEVERS = (r"\x00", r"\x00-\x20", NEVER_IN_JSON)
 _TEXTS_KEPT = 512
+_EMPTY = '""'
 
 # Two digits of an exponent: what a grammar lets through is a number that a double can hold, never infinity.
 _EBNF_NATURAL = '("0" | [1-9] [0-9]{0,17})'
@@ -58,39 +59,50 @@ _LARK_PLAIN = {
 @lru_cache(maxsize=_TEXTS_KEPT)
 def to_ebnf(grammar: Grammar) -> str:
     """EBNF as xgrammar reads it; a control token is its text, which the token itself matches too."""
-    return "\n".join(f"{name} ::= {rule}" for name, rule in _rules(grammar, _ebnf, _EBNF_TERMINALS))
+    rules = _Writer(_quoted, _ebnf_letters).rules(grammar, _EBNF_TERMINALS)
+    return "\n".join([f"{name} ::= {rule}" for name, rule in rules])
 
 
 @lru_cache(maxsize=_TEXTS_KEPT)
 def to_lark(grammar: Grammar) -> str:
     """Lark as llguidance reads it; control tokens stand for themselves."""
-    rules = _rules(grammar, _lark, _LARK_TERMINALS)
-    return "\n".join(f"{'start' if name == 'root' else name}: {rule}" for name, rule in rules)
+    rules = _Writer(str, _lark_letters).rules(grammar, _LARK_TERMINALS)
+    return "\n".join([f"{'start' if name == 'root' else name}: {rule}" for name, rule in rules])
 
 
-def _rules(grammar: Grammar, written: Callable[[Node], str], terminals: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The rules that `root` leads to, itself first: an engine reads all that it is given, for every request."""
-    names = ["root"]
-    for name in names:
-        if name in grammar.rules:
-            node = grammar.rules[name]
-            yield name, written(node)
-            names += [found for found in dict.fromkeys(_named(node)) if found not in names]
-        elif name in terminals:
-            yield name, terminals[name]
+class _Writer:
+    """Writes what two dialects have in common, and follows the names of rules."""
 
+    def __init__(self, marker: Callable[[str], str], letters: Callable[[str, int, int], str]) -> None:
+        self._marker, self._letters = marker, letters
+        self._names = ["root"]
 
-def _named(node: Node) -> list[str]:
-    """The names of the rules in a node."""
-    match node:
-        case Rule(name):
-            return [name]
-        case Series(inner) | Choice(inner):
-            return [name for part in inner for name in _named(part)]
-        case Repeat(part):
-            return _named(part)
-        case _:
-            return []
+    def rules(self, grammar: Grammar, terminals: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """The rules that `root` leads to, itself first: an engine reads all that it is given, for every request."""
+        for name in self._names:
+            if name in grammar.rules:
+                yield name, self._written(grammar.rules[name])
+            elif name in terminals:
+                yield name, terminals[name]
+
+    def _written(self, node: Node) -> str:
+        match node:
+            case Text(value):
+                return _quoted(value)
+            case Series(parts):
+                return " ".join([text for part in parts if (text := self._written(part)) != _EMPTY]) or _EMPTY
+            case Choice(options):
+                return "(" + " | ".join([self._written(option) for option in options]) + ")"
+            case Rule(name):
+                if name not in self._names:
+                    self._names.append(name)
+                return name
+            case Marker(token):
+                return self._marker(token)
+            case Repeat(part, least, most):
+                return f"({self._written(part)}){_times(least, most)}"
+            case Letters(never, least, most):
+                return self._letters(f"[^<{never}]", least, most)
 
 
 def _text_pieces(never: str) -> list[list[str]]:
@@ -139,34 +151,12 @@ def _times(least: int, most: int | None) -> str:
     return "?" if (least, most) == (0, 1) else f"{{{least},{'' if most is None else most}}}"
 
 
-def _written(node: Node, marker: Callable[[str], str], letters: Callable[[str, int, int], str]) -> str:
-    match node:
-        case Letters(never, least, most):
-            return letters(f"[^<{never}]", least, most)
-        case Text(value):
-            return _quoted(value)
-        case Marker(token):
-            return marker(token)
-        case Rule(name):
-            return name
-        case Series(parts):
-            return " ".join(_written(part, marker, letters) for part in parts if part != Text("")) or '""'
-        case Choice(options):
-            return "(" + " | ".join(_written(option, marker, letters) for option in options) + ")"
-        case Repeat(part, least, most):
-            return f"({_written(part, marker, letters)}){_times(least, most)}"
-
-
-def _ebnf(node: Node) -> str:
-    return _written(node, _quoted, lambda letter, least, most: f"{letter}{{{least},{most}}}")
-
-
-def _lark(node: Node) -> str:
-    return _written(node, str, _lark_letters)
+def _ebnf_letters(letter: str, least: int, most: int) -> str:
+    return f"{letter}{{{least},{most}}}"
 
 
 def _lark_letters(letter: str, least: int, most: int) -> str:
     """A terminal matches one character at least; that there may be none is said outside of it."""
     if most == 0:
-        return '""'
+        return _EMPTY
     return f"/{letter}{{{max(least, 1)},{most}}}/{'' if least else '?'}"
