@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("svg")
+# The same figures are the same file.
+mpl.rcParams["svg.hashsalt"] = "inference"
 import matplotlib.pyplot as plt
 
 SERVICE = "service"
@@ -136,8 +138,8 @@ def grammar_section(part: dict[str, Any], _: str) -> str:
 8 at once with 4 tools declared; "off" is the same service whose engine is bound by no grammar, for as many tokens as
 the calls took. On a step the grammar costs what xgrammar takes to strike out a vocabulary of 262,144 tokens one by one:
 1.9 ms of one core for each call in the batch, where to find out which are allowed takes 0.1 ms. So what the grammar
-forces at a turn's beginning is read with the prompt, and the end of an only call is the end of its turn: these calls are
-such. Where a turn may also be text nothing is forced at its beginning, and a call's steps cost those 1.9 ms.
+forces at a turn's beginning is read with the prompt, and the end of an only call is the end of its turn. These calls
+are such; where a turn may also be text nothing is forced at its beginning, and a call's steps cost those 1.9 ms.
 
 | what | figure | goal |
 |---|---:|---:|
