@@ -10,10 +10,10 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("svg")
-# The same figures are the same file.
-mpl.rcParams["svg.hashsalt"] = "inference"
 import matplotlib.pyplot as plt
 
+# The same figures are the same file.
+plt.rcParams["svg.hashsalt"] = "inference"
 SERVICE = "service"
 PARTS = THROUGHPUT, FOOTPRINT, GRAMMAR, RELIABILITY, LIMITS = (
     "throughput",
