@@ -206,6 +206,17 @@ async def test_a_cancelled_document_is_neither_finished_nor_failed_until_it_is_r
     assert (await library.documents.retry("acme", document.id, principal_id="u")).state is DocumentState.PENDING
 
 
+async def test_an_attempt_that_goes_on_leaves_what_another_finished(library: Library) -> None:
+    document, _ = await library.add("a.txt", "hello")
+    await library.finish(document, "hello")
+    assert await library.documents.progress("acme", document.id, 20)
+    await library.documents.fail("acme", document.id, "late")
+    await library.finish(document, "hello")
+    found = await library.documents.get("acme", document.id)
+    assert (found.state, found.progress_percent, found.failure) == (DocumentState.READY, 100, "")
+    assert await library.words("hello") == ["hello"]
+
+
 async def test_documents_are_listed_by_state(library: Library) -> None:
     bad, _ = await library.add("a.txt", "one")
     await library.add("b.txt", "two")

@@ -110,28 +110,31 @@ class SqlDocuments:
         return row
 
     async def progress(self, tenant_id: str, document_id: str, percent: int) -> bool:
-        """Marks it PROCESSING; False when it is gone or was cancelled."""
+        """Marks it PROCESSING, unless it is READY; False when it is gone or was cancelled."""
+        ready = DocumentRow.state == DocumentState.READY.value
         return await self._set(
             tenant_id,
             document_id,
-            state=DocumentState.PROCESSING.value,
-            progress_percent=percent,
+            # One that was cancelled and tried again has two attempts, and the other may have been first.
+            state=sa.case((ready, DocumentRow.state), else_=DocumentState.PROCESSING.value),
+            progress_percent=sa.case((ready, DocumentRow.progress_percent), else_=percent),
         )
 
     async def fail(self, tenant_id: str, document_id: str, reason: str) -> None:
-        """Marks it FAILED, unless it was cancelled."""
+        """Marks it FAILED, unless it was cancelled or is READY."""
         await self._set(
             tenant_id,
             document_id,
+            DocumentRow.state != DocumentState.READY.value,
             state=DocumentState.FAILED.value,
             failure=reason[:_MAX_FAILURE_CHARACTERS],
         )
 
-    async def _set(self, tenant_id: str, document_id: str, **values: object) -> bool:
+    async def _set(self, tenant_id: str, document_id: str, *where: sa.ColumnElement[bool], **values: object) -> bool:
         change = (
             sa.update(DocumentRow)
             .where(DocumentRow.id == document_id, DocumentRow.tenant_id == tenant_id)
-            .where(DocumentRow.state != DocumentState.CANCELLED.value)
+            .where(DocumentRow.state != DocumentState.CANCELLED.value, *where)
             .values(**values)
         )
         async with self._database.transaction(tenant_id) as session:
