@@ -1,13 +1,16 @@
 """Collections are a tenant's own."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from errand_common.db import Database
 from errand_common.errors import AlreadyExists, NotFound, QuotaExceeded
-from errand_rag.domain.models import Job, JobKind, NewCollection, Quota
+from errand_rag.domain.models import CollectionChange, Job, JobKind, NewCollection, Quota
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.jobs import SqlJobs
+from errand_rag.storage.reading import Queries, Rows
 from errand_rag.testing.records import ingested, make_collection, upload_of
 
 
@@ -53,6 +56,31 @@ async def test_resolving_names_the_unknown_one(collections: SqlCollections) -> N
     with pytest.raises(NotFound) as raised:
         await collections.resolve("acme", ["one", "three"])
     assert raised.value.metadata["id"] == "three"
+
+
+async def test_what_is_remembered_of_them_ends_with_the_next_commit_of_any_process(
+    database: Database, collections: SqlCollections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await make_collection(collections, "one")
+    read: list[str] = []
+    rows = Queries.rows
+
+    async def counted(self: Queries, tenant_id: str, *query: Any) -> Rows:
+        read.append(tenant_id)
+        return await rows(self, tenant_id, *query)
+
+    monkeypatch.setattr(Queries, "rows", counted)
+    for _ in range(3):
+        assert (await collections.resolve("acme", ["one"]))[0].id == made.id
+    with pytest.raises(NotFound):
+        await collections.resolve("other", ["one"])
+    assert len(read) == (4 if database.is_postgres else 2)
+    elsewhere = SqlCollections(database, owner="elsewhere")
+    await elsewhere.update("acme", made.id, CollectionChange(reader_roles=frozenset({"chief"})))
+    assert (await collections.resolve("acme", ["one"]))[0].reader_roles == {"chief"}
+    await elsewhere.delete("acme", made.id, principal_id="u")
+    with pytest.raises(NotFound):
+        await collections.resolve("acme", ["one"])
 
 
 async def test_only_ready_documents_are_counted(collections: SqlCollections, documents: SqlDocuments) -> None:

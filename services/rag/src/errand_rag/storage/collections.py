@@ -34,6 +34,8 @@ QUOTA_RETRY_SECONDS = 3600.0
 _OLD_INDEX_SECONDS = 60.0
 # Longer than a call may take: only a crash leaves it to others.
 _RECONCILE_LEASE_SECONDS = 3600.0
+# Searches for the same collections of a tenant, remembered until the next commit.
+_MAX_KNOWN = 256
 # What a search needs to know of a collection.
 _SEARCHED = (
     "id",
@@ -64,6 +66,8 @@ class SqlCollections:
         self._database = database
         self._queries = Queries(database)
         self._owner = owner
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[Collection, ...]] = {}
+        self._known_at: int | None = None
 
     async def create(self, tenant_id: str, new: NewCollection, *, limit: int) -> Collection:
         """Raises AlreadyExists for a taken name, QuotaExceeded past `limit` collections."""
@@ -108,15 +112,27 @@ class SqlCollections:
             return (await _named(session, tenant_id, [name_or_id]))[0]
 
     async def resolve(self, tenant_id: str, names_or_ids: Sequence[str]) -> tuple[Collection, ...]:
-        """The named ones, or all for none named, their counts left at 0. Raises NotFound for an unknown one."""
+        """The named ones, or all for none named, their counts left at 0. Raises NotFound for an unknown one.
+
+        On SQLite they are read again only when something was committed since: every search asks.
+        """
         names = _sendable(names_or_ids)
+        version, key = self._queries.version(), (tenant_id, tuple(names_or_ids))
+        if version is None or version != self._known_at or len(self._known) > _MAX_KNOWN:
+            self._known, self._known_at = {}, version
+        known = self._known
+        if key not in known:
+            known[key] = await self._read(tenant_id, names, every=not names_or_ids)
+        return known[key]
+
+    async def _read(self, tenant_id: str, names: Sequence[str], *, every: bool) -> tuple[Collection, ...]:
         postgres = self._database.is_postgres
         values: dict[str, Any] = {"tenant": tenant_id}
         if names:
             values |= {"names": listed(names, postgres=postgres)}
         rows = await self._queries.rows(tenant_id, _bare(named=bool(names), postgres=postgres), values)
         found = [_found(row) for row in rows]
-        return tuple(_in_order(found, names) if names_or_ids else found)
+        return tuple(found if every else _in_order(found, names))
 
     async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Collection]:
         """Oldest first."""

@@ -15,16 +15,16 @@ from errand_rag.domain.filters import Filter
 from errand_rag.domain.models import Passage
 from errand_rag.storage.filtering import where as matching
 from errand_rag.storage.models import ChunkRow, DocumentRow
-from errand_rag.storage.reading import Queries, Work, among, from_json, listed
+from errand_rag.storage.reading import Queries, Rows, Work, among, from_json, listed
 
 # Bound variables of one statement, below SQLite's and asyncpg's limits.
 _MAX_IDS = 5000
 # Ranking costs 4 us a passage on SQLite.
 _MAX_RANKED = 1000
 _MAX_COUNTS, _COUNT_SECONDS = 20_000, 60.0
-_WORDS = sa.table("chunk_words", sa.column("rowid", sa.Integer), sa.column("rank", sa.Float))
-# Title and heading tell more of a passage than a word of its text.
-_WEIGHED: sa.ColumnElement[str] = sa.literal_column("'bm25(2.0, 2.0, 1.0)'", sa.Text)
+_WORDS = sa.table("chunk_words", sa.column("rowid", sa.Integer))
+# Title and heading tell more of a passage than a word of its text. bm25 is better when smaller.
+_BM25: sa.ColumnElement[float] = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
 _VECTOR: sa.ColumnElement[Any] = sa.literal_column("chunks.words")
 _COLUMNS = (
     ChunkRow.id,
@@ -65,7 +65,12 @@ class SqlPassages:
         are ranked all. Only while they are too few do the common words count, together, then each
         alone, and of the passages that hold them only the newest are ranked.
         """
-        values = {"tenant": tenant_id, "collections": self._listed(collection_ids), "limit": limit}
+        values = {
+            "tenant": tenant_id,
+            "collections": self._listed(collection_ids),
+            "limit": limit,
+            "ranked": _MAX_RANKED,
+        }
         return await self._queries.follow(tenant_id, self._best(tenant_id, terms, where, values))
 
     def _best(
@@ -77,7 +82,7 @@ class SqlPassages:
         for words, every, newest in ((rare, False, False), (common, True, True), (common, False, True)):
             if words and len(found) < limit:
                 worst = min(found.values(), default=math.inf)
-                match = {"match": self._match(words, every=every)} | ({"newest": _MAX_RANKED} if newest else {})
+                match = {"match": self._match(words, every=every)}
                 for chunk_id, score in (yield self._ranking(where, newest_first=newest), {**values, **match}):
                     found.setdefault(chunk_id, min(score, worst))
         return dict(islice(found.items(), limit))
@@ -126,7 +131,7 @@ class SqlPassages:
         query: Statement | sa.Select[Any] = _named_statement(postgres=self._is_postgres)
         if where is not None:
             query = _named(postgres=self._is_postgres).where(*self._matching(where))
-        return {row[0]: _passage(row) for row in await self._queries.rows(tenant_id, query, values)}
+        return {found.chunk_id: found for found in _passages(await self._queries.rows(tenant_id, query, values))}
 
     async def documents_matching(
         self, tenant_id: str, collection_ids: Sequence[str], where: Filter, limit: int
@@ -160,7 +165,7 @@ class SqlPassages:
             )
         )
         rows = await self._queries.rows(tenant_id, _select().where(ChunkRow.tenant_id == tenant_id, near))
-        return [_passage(row) for row in rows]
+        return _passages(rows)
 
     def _match(self, terms: Sequence[str], *, every: bool) -> str:
         """What asks the keyword index for any or every one of the terms."""
@@ -177,9 +182,11 @@ class SqlPassages:
         return () if where is None else (matching(where, postgres=self._is_postgres),)
 
 
-def _passage(row: Sequence[Any]) -> Passage:
-    values = [*row[:-1], from_json(row[-1])]
-    return Passage(*values)
+def _passages(rows: Rows) -> list[Passage]:
+    # Passages of one document have its metadata in common: read once.
+    read = {row[1]: row[-1] for row in rows}
+    metadata = {document: from_json(stored) for document, stored in read.items()}
+    return [Passage(*[*row[:-1], metadata[row[1]]]) for row in rows]
 
 
 @lru_cache(4)
@@ -188,37 +195,50 @@ def _ranked_statement(*, postgres: bool, newest_first: bool) -> Statement:
 
 
 def _ranked(matching: Sequence[sa.ColumnElement[bool]], *, postgres: bool, newest_first: bool) -> sa.Select[Any]:
-    """Ids and scores of the best `limit` chunks that match, or of the `newest` of them."""
-    limit: sa.BindParameter[int] = sa.bindparam("limit", type_=sa.Integer)
-    query = _scored(postgres=postgres).where(*_searched(postgres=postgres))
+    """Ids and scores of the best `limit` chunks that match, of at most `ranked`: the best, or the newest of them."""
+    if postgres or newest_first:
+        query = _scored(postgres=postgres).where(*_searched(postgres=postgres))
+    else:
+        query = _scored_first().where(*_searched(postgres=postgres))
     if matching:
         query = query.join(DocumentRow, DocumentRow.id == ChunkRow.document_id).where(*matching)
     if newest_first:
         # In the keyword index's own order it stops there; in another all would be ranked first.
         order = ChunkRow.serial if postgres else _WORDS.c.rowid
-        query = query.order_by(order.desc()).limit(sa.bindparam("newest", type_=sa.Integer))
+        query = query.order_by(order.desc()).limit(_bound("ranked"))
     if newest_first or postgres:
         scored = query.subquery("scored")
         query = sa.select(scored).order_by(scored.c.score.desc(), scored.c.serial)
-    else:
-        # The keyword index gives the best first, and the rows of the others are not read to see whose they are.
-        query = query.where(_WORDS.c.rank.op("MATCH", is_comparison=True)(_WEIGHED)).order_by(_WORDS.c.rank)
-    best = query.limit(limit).subquery("best")
+    best = query.limit(_bound("limit")).subquery("best")
     return sa.select(best.c.id, best.c.score).order_by(best.c.score.desc(), best.c.serial)
 
 
 def _scored(*, postgres: bool) -> sa.Select[Any]:
     """Id, serial and rank score of the chunks that match."""
-    score: sa.ColumnElement[float]
+    score = _BM25
     if postgres:
         # 1: divided by 1 + log of the length, so that long passages do not win by length.
         score = sa.func.ts_rank_cd(_VECTOR, _wanted("match"), 1, type_=sa.Float)
-    else:
-        # bm25 is better when smaller.
-        score = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
     columns: list[Any] = [ChunkRow.id, ChunkRow.serial, score.label("score")]
     query = sa.select(*columns).where(_holds("match", postgres=postgres))
     return query if postgres else query.join(_WORDS, _WORDS.c.rowid == ChunkRow.serial)
+
+
+def _scored_first() -> sa.Select[Any]:
+    """The same on SQLite, best first, by the keyword index alone: of the others no row is read to see whose it is.
+
+    The index's own `rank` gives this order too, for half as much time again.
+    """
+    match = _holds("match", postgres=False)
+    score = _BM25.label("score")
+    words = sa.select(_WORDS.c.rowid.label("serial"), score).where(match).order_by(score.desc())
+    found = words.limit(_bound("ranked")).subquery("found")
+    columns: list[Any] = [ChunkRow.id, ChunkRow.serial, found.c.score]
+    return sa.select(*columns).join_from(found, ChunkRow, ChunkRow.serial == found.c.serial)
+
+
+def _bound(name: str) -> sa.BindParameter[int]:
+    return sa.bindparam(name, type_=sa.Integer)
 
 
 @lru_cache(64)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from errand.rag.v1 import rag_pb2, rag_pb2_grpc
@@ -22,12 +22,17 @@ class RagClient:
     channel: grpc.aio.Channel
     principal: Principal
     signer: TokenSigner
+    _stub: "rag_pb2_grpc.RagServiceAsyncStub" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Makes the stub once: it has an object for each method."""
+        object.__setattr__(self, "_stub", rag_pb2_grpc.RagServiceStub(self.channel))
 
     @contextmanager
     def calling(self) -> Iterator["rag_pb2_grpc.RagServiceAsyncStub"]:
         """The stub, with the principal's token."""
         with acting_as(self.principal, signer=self.signer), translate_errors("rag"):
-            yield rag_pb2_grpc.RagServiceStub(self.channel)
+            yield self._stub
 
     async def collection(self, name: str, *, chunk_tokens: int = 0, overlap_tokens: int = 0) -> rag_pb2.Collection:
         """Makes a collection."""
