@@ -1,6 +1,6 @@
 """`make bench-telemetry`: what telling of requests costs the gateway, and what happens when nobody listens.
 
-    python -m bench.telemetry --wrk PATH [--seconds 4] [--rounds 6]
+    python -m bench.telemetry --wrk PATH [--seconds 4] [--rounds 6] [--pairs 20]
 
 Four gateways before the same agent, asked in turns: one that sends no spans ("off"), one as it comes, that sends them
 to a collector and the story to MLflow and tells of so many requests a second ("on"), one that tells of each ("all"),
@@ -30,7 +30,7 @@ from errand_common.testing.keys import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.gateway.run import HERE as GATEWAY
-from bench.gateway.run import MESSAGE, REPORT, Peer, load, median, process, set_quota, settings, steady, warm
+from bench.gateway.run import MESSAGE, REPORT, Peer, ask, load, median, process, set_quota, settings, steady, warm
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
@@ -39,6 +39,10 @@ CONNECTIONS = (1, 10, 50)
 BOUND = ServiceSettings().traces_per_second
 # Below the bound, so that each is told; and a load that a busy machine of two cores still answers without a queue.
 EVEN_RATES = (15, 100)
+# Three seconds' worth of traces may begin at once; here full load is meant to last.
+BURST_USED_SECONDS = 1
+# Short, so that what else the machine does disturbs both rounds of a pair.
+EVEN_SECONDS = 2
 NAMES = {
     "off": "no spans",
     "on": f"spans to a collector and MLflow, {BOUND:g} traces a second",
@@ -106,29 +110,42 @@ def counted(peer: Peer) -> dict[str, int]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Medians of interleaved rounds; each round begins with another gateway."""
     rounds: dict[tuple[str, int], list[dict[str, float]]] = {}
-    even: dict[tuple[str, int], list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name, gateways(Path(name)) as found:
         for number in range(options.rounds):
             first = number % len(found)
             turn = found[first:] + found[:first]
             for connections in CONNECTIONS:
                 for peer in turn:
+                    ask(peer, options.wrk, connections, BURST_USED_SECONDS)
                     figures = load(peer, options.wrk, connections, options.seconds)
                     rounds.setdefault((peer.name, connections), []).append(figures)
-            for rate in EVEN_RATES:
-                for peer in turn:
-                    figures = asyncio.run(steady(peer, rate, options.seconds))
-                    even.setdefault((peer.name, rate), []).append(figures)
-        result: dict[str, Any] = {"cores": os.cpu_count(), "bound": BOUND, "gateways": {}}
+        even = [paired(found[0], found[1], rate, options.pairs) for rate in EVEN_RATES]
+        result: dict[str, Any] = {"cores": os.cpu_count(), "bound": BOUND, "even": even, "gateways": {}}
         for peer in found:
             result["gateways"][peer.name] = {
                 "loads": [{"connections": count} | median(rounds[peer.name, count]) for count in CONNECTIONS],
-                "even": [{"rate": rate} | median(even[peer.name, rate]) for rate in EVEN_RATES],
                 "megabytes": peer.megabytes(),
                 **counted(peer),
             }
     costs = {name: [cost(rounds["off", count], rounds[name, count]) for count in CONNECTIONS] for name in ("on", "all")}
     return result | {"cost": costs}
+
+
+def paired(off: Peer, on: Peer, rate: int, pairs: int) -> dict[str, Any]:
+    """Requests at even distance, in short rounds of the one and the other; the difference of each pair."""
+    rounds: dict[str, list[dict[str, float]]] = {off.name: [], on.name: []}
+    for number in range(pairs):
+        for peer in (off, on) if number % 2 else (on, off):
+            rounds[peer.name].append(asyncio.run(steady(peer, rate, EVEN_SECONDS)))
+    more = sorted(y["p50_ms"] - x["p50_ms"] for x, y in zip(*rounds.values(), strict=True))
+    # Order statistics: in 19 of 20 runs the median of all pairs there could be lies between these two.
+    aside = max(0, int((pairs - 1.96 * pairs**0.5) / 2))
+    return {
+        "rate": rate,
+        "pairs": pairs,
+        **{name: median(found) for name, found in rounds.items()},
+        "p50_ms_more": [round(figure, 2) for figure in (statistics.median(more), more[aside], more[-1 - aside])],
+    }
 
 
 def cost(off: list[dict[str, float]], on: list[dict[str, float]]) -> dict[str, float]:
@@ -162,10 +179,12 @@ def write_report(figures: dict[str, Any]) -> None:
         f"| {found['spans_dropped']:,} |"
         for name, found in figures["gateways"].items()
     )
+    pairs = figures["even"][0]["pairs"]
     evenly = "\n".join(
-        f"| {NAMES[name]} | {row['rate']:g} | {row['p50_ms']:.2f} | {row['p99_ms']:.1f} |"
-        for name, found in figures["gateways"].items()
-        for row in found["even"]
+        f"| {row['rate']:g} | {row['off']['p50_ms']:.2f} | {row['on']['p50_ms']:.2f} | {row['off']['p99_ms']:.1f} "
+        f"| {row['on']['p99_ms']:.1f} | {row['p50_ms_more'][0]:.2f} | {row['p50_ms_more'][1]:.2f} to "
+        f"{row['p50_ms_more'][2]:.2f} |"
+        for row in figures["even"]
     )
     costs = "\n".join(
         f"| {NAMES[name]} | {count} | {row['throughput_percent']} % | {row['throughput_percent_low']} to "
@@ -181,7 +200,8 @@ rounds. The gateway does its whole work, as in [gateway.md](gateway.md). Sent ar
 story to MLflow, words masked. A process begins at most {figures["bound"]:g} traces of a kind a second, three seconds'
 worth at once; of what is beyond, errors and slow requests alone are told ([ADR 38](../adr/0038-telling-is-bounded.md)).
 So what telling costs is this: below the bound each request is told and pays for it; at full load few are, and the
-loss of throughput is that of the second row. The third row tells of every request, which no setting forbids.
+loss of throughput is that of the first rows. The others tell of every request, which no setting forbids. A round begins
+with {BURST_USED_SECONDS} s that is not counted, in which those three seconds' worth are used up.
 
 ![requests a second](telemetry.svg)
 
@@ -192,11 +212,12 @@ process's own time for a request: unlike the other figures it hardly depends on 
 |---|---:|---:|---:|---:|---:|---:|
 {costs}
 
-Under loads that leave the gateway time, requests at even distance, timed from when each was due. At {EVEN_RATES[0]} a
-second each is told, at {EVEN_RATES[1]} a part of them:
+Under loads that leave the gateway time: requests at even distance, timed from when each was due, {EVEN_SECONDS} s
+without telemetry and {EVEN_SECONDS} s with it in turns, {pairs} pairs. At {EVEN_RATES[0]} a second each is told, at
+{EVEN_RATES[1]} a part of them. In 19 of 20 runs the last column holds what the median of ever more pairs would be:
 
-| gateway | requests/s | p50 ms | p99 ms |
-|---|---:|---:|---:|
+| requests/s | p50 ms without | with | p99 ms without | with | p50 ms more | surely |
+|---:|---:|---:|---:|---:|---:|---:|
 {evenly}
 
 | gateway | connections | requests/s | p50 ms | p99 ms | CPU ms |
@@ -234,6 +255,7 @@ def main() -> None:
     parser.add_argument("--wrk", type=Path)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--sink", type=int)
     parser.add_argument("--dry", action="store_true", help="write no report")
     options = parser.parse_args()
