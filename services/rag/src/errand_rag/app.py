@@ -96,6 +96,7 @@ def build(
     collections = SqlCollections(database, owner=owner)
     documents = SqlDocuments(database, owner=owner)
     jobs = SqlJobs(database)
+    certificates = SqlCertificates(database)
     cache = ObservedCache(max_entries=settings.query_cache_entries)
     purger = Purger(
         collections,
@@ -126,6 +127,7 @@ def build(
         collections=collections,
         jobs=jobs,
         passages=passages,
+        certificates=certificates,
         vectors=vectors,
         embedder=embedder,
         counter=default_counter(),
@@ -177,7 +179,7 @@ def build(
         deletion=DeletionService(
             collections=collections,
             documents=documents,
-            certificates=SqlCertificates(database),
+            certificates=certificates,
             vectors=vectors,
             purger=purger,
             cache=cache,

@@ -116,11 +116,11 @@ async def test_all_generations_of_an_index_are_listed_and_no_other(store: Vector
     names = (COLLECTION, f"{COLLECTION}-g1", f"{COLLECTION}-g12", "col_other", f"{COLLECTION}8-g1")
     for name in names:
         await store.upsert(name, [entry("a", "red")])
-    assert await store.indexes(COLLECTION) == frozenset(names[:3])
+    assert await store.indexes({COLLECTION}) == frozenset(names[:3])
     for name in names[1:]:
         await store.drop(name)
-    assert await store.indexes(COLLECTION) == {COLLECTION}
-    assert await store.indexes("col_other") == frozenset()
+    assert await store.indexes({COLLECTION}) == {COLLECTION}
+    assert await store.indexes({"col_other"}) == frozenset()
 
 
 async def test_the_same_id_again_replaces(store: VectorStore) -> None:

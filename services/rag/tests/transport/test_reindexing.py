@@ -196,11 +196,29 @@ async def test_reconciling_drops_indexes_that_a_restored_store_has_back(
     assert (await reconcile(client)).dead_vectors == 1
 
     async def dropped() -> bool:
-        return await vectors.indexes(index) == {index}
+        return await vectors.indexes({index}) == {index}
 
     await until(dropped)
     assert (await reconcile(client, dry_run=True)).consistent
     assert await vectors.count(f"{index}0-g1") == 1
+    assert (await client.search("hotel", "shelf", mode=VECTOR)).hits
+
+
+async def test_reconciling_drops_indexes_of_deleted_collections_that_a_restored_store_has_back(
+    client: RagClient, vectors: ChromaVectorStore
+) -> None:
+    await client.ingest("shelf", "a.txt", "A hotel.")
+    deleted = await client.collection("attic")
+    with client.calling() as stub:
+        await stub.DeleteCollection(rag_pb2.DeleteCollectionRequest(id="attic"))
+    other = "col_of_another_tenant"
+    for name in (deleted.id, f"{deleted.id}-g1", other):
+        await vectors.upsert(name, [VectorEntry("chk_ghost", "doc_ghost", HashingEmbedder(64).vector("ghost"))])
+    assert (await reconcile(client, dry_run=True)).dead_vectors == 2
+    assert await vectors.indexes({deleted.id}) == {deleted.id, f"{deleted.id}-g1"}
+    assert (await reconcile(client)).dead_vectors == 2
+    assert await vectors.indexes({deleted.id, other}) == {other}
+    assert (await reconcile(client, dry_run=True)).consistent
     assert (await client.search("hotel", "shelf", mode=VECTOR)).hits
 
 

@@ -89,9 +89,9 @@ def index_name(collection_id: str, generation: int) -> str:
     return f"{collection_id}-g{generation}" if generation else collection_id
 
 
-def is_index_of(name: str, collection_id: str) -> bool:
-    """Whether an index is some generation of a collection's."""
-    return name == collection_id or name.startswith(f"{collection_id}-g")
+def collection_of(index: str) -> str:
+    """Id of the collection that an index is some generation of."""
+    return index.partition("-g")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,8 +113,8 @@ class VectorStore(Protocol):
     async def count(self, collection_id: str) -> int:
         """Vectors in the collection."""
 
-    async def indexes(self, collection_id: str) -> frozenset[str]:
-        """Names of all generations of a collection's index that are stored."""
+    async def indexes(self, collection_ids: Group[str]) -> frozenset[str]:
+        """Names of all generations of these collections' indexes that are stored."""
 
     async def ping(self) -> None:
         """Raises Unavailable when the store cannot answer."""
@@ -277,6 +277,9 @@ class Certificates(Protocol):
 
     async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Certificate]:
         """Newest first."""
+
+    async def deleted_collections(self, tenant_id: str) -> frozenset[str]:
+        """Ids of all collections whose deletion was ever asked for."""
 
     async def rows_left(self, tenant_id: str, traces: Traces) -> int:
         """Rows of documents, contents, chunks and collections that should be gone."""

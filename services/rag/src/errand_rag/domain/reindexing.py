@@ -9,7 +9,7 @@ from errand_common.errors import Conflict, ModelUnavailable, NotFound
 from errand_rag.domain.access import check_writable, may_use_documents
 from errand_rag.domain.chunking import embedding_text
 from errand_rag.domain.models import Chunk, Collection, Job, Passage, Reconciliation, Vector, VectorEntry
-from errand_rag.domain.ports import Collections, Embedder, Jobs, Passages, TokenCounter, VectorStore
+from errand_rag.domain.ports import Certificates, Collections, Embedder, Jobs, Passages, TokenCounter, VectorStore
 
 _logger = getLogger(__name__)
 _PAGE = 500
@@ -28,6 +28,7 @@ class Reindexing:
         collections: Collections,
         jobs: Jobs,
         passages: Passages,
+        certificates: Certificates,
         vectors: VectorStore,
         embedder: Embedder,
         counter: TokenCounter,
@@ -37,6 +38,7 @@ class Reindexing:
         self._collections = collections
         self._jobs = jobs
         self._passages = passages
+        self._certificates = certificates
         self._vectors = vectors
         self._embedder = embedder
         self._counter = counter
@@ -85,13 +87,16 @@ class Reindexing:
                 return
 
     async def reconcile(self, name_or_id: str, *, dry_run: bool) -> Reconciliation:
-        """Compares rows and vectors; embeds what is missing, removes what is dead, with indexes left over."""
+        """Compares rows and vectors; embeds what is missing, removes what is dead, with indexes left over.
+
+        Those of collections that the tenant deleted are among these.
+        """
         principal = may_use_documents()
         collection = check_writable(principal, await self._collections.get(principal.tenant_id, name_or_id))
         if dry_run:
             missing, dead = await self._differences(collection)
-            left_over = await self._count(await self._left_over(collection))
-            return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead) + left_over)
+            left_over = await self._left_over(collection) | await self._of_deleted(collection.tenant_id)
+            return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead) + await self._count(left_over))
         job = await self._collections.start_reconciling(collection.tenant_id, collection.id, principal_id=principal.id)
         try:
             return await self._repair(collection, principal.id)
@@ -110,14 +115,24 @@ class Reindexing:
             left_over = await self._collections.drop_unknown(
                 collection.tenant_id, collection.id, left_over, principal_id=principal_id
             )
-        in_others = await self._count(left_over)
+        of_deleted = await self._of_deleted(collection.tenant_id)
+        in_others = await self._count(left_over | of_deleted)
+        for index in of_deleted:
+            await self._vectors.drop(index)
         return Reconciliation(missing_vectors=len(missing), dead_vectors=len(dead) + in_others)
 
     async def _left_over(self, collection: Collection) -> frozenset[str]:
         """Indexes that nothing refers to: a store that was restored to an earlier time has them back."""
         # The store first: an index that is made after this is of a generation that is known by then.
-        stored = await self._vectors.indexes(collection.id)
+        stored = await self._vectors.indexes({collection.id})
         return stored - await self._collections.indexes(collection.tenant_id, collection.id)
+
+    async def _of_deleted(self, tenant_id: str) -> frozenset[str]:
+        """Indexes of collections that are deleted, as such a store has them back too."""
+        deleted = await self._certificates.deleted_collections(tenant_id)
+        # A certificate is stored before its collection goes; an id that is gone never comes back.
+        there = {collection.id for collection in await self._collections.resolve(tenant_id, ())}
+        return await self._vectors.indexes(deleted - there)
 
     async def _count(self, indexes: Iterable[str]) -> int:
         return sum([await self._vectors.count(index) for index in indexes])

@@ -149,6 +149,14 @@ class SqlCertificates:
             found = [row.to_domain() for row in (await session.execute(query)).scalars()]
         return page_of(found, size)
 
+    async def deleted_collections(self, tenant_id: str) -> frozenset[str]:
+        """Ids of all collections whose deletion was ever asked for."""
+        query = sa.select(CertificateRow.traces["collections"]).where(
+            CertificateRow.tenant_id == tenant_id, CertificateRow.kind.in_(("collection", "tenant"))
+        )
+        async with self._database.transaction(tenant_id, read_only=True) as session:
+            return frozenset(id_ for ids in (await session.execute(query)).scalars() for id_ in ids)
+
     async def rows_left(self, tenant_id: str, traces: Traces) -> int:
         """Rows of documents, contents, chunks and collections that should be gone."""
         documents = [document for _, document in traces.documents]

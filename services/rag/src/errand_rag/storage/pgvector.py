@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from errand_rag.domain.models import Vector, VectorEntry, VectorMatch, is_index_of
+from errand_rag.domain.models import Vector, VectorEntry, VectorMatch, collection_of
 from errand_rag.storage.similarity import bounded
 
 _logger = getLogger(__name__)
@@ -137,11 +137,11 @@ class PgVectorStore:
         """Vectors in the collection."""
         return await self._count(sa.select(sa.func.count()).select_from(_table(collection_id)))
 
-    async def indexes(self, collection_id: str) -> frozenset[str]:
-        """Names of all generations of a collection's index that are stored."""
-        rows = await self._rows(_tables(sa.func.starts_with(_RELATIONS.c.relname, _PREFIX + collection_id)))
+    async def indexes(self, collection_ids: Group[str]) -> frozenset[str]:
+        """Names of all generations of these collections' indexes that are stored."""
+        rows = await self._rows(_tables(sa.func.starts_with(_RELATIONS.c.relname, _PREFIX)))
         names = (name.removeprefix(_PREFIX) for (name,) in rows)
-        return frozenset(name for name in names if is_index_of(name, collection_id))
+        return frozenset(name for name in names if collection_of(name) in collection_ids)
 
     async def ping(self) -> None:
         """Raises Unavailable when the store cannot answer."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from errand_rag.domain.models import Vector, VectorEntry, VectorMatch, is_index_of
+from errand_rag.domain.models import Vector, VectorEntry, VectorMatch, collection_of
 from errand_rag.storage.similarity import cosines
 
 
@@ -78,10 +78,10 @@ class InMemoryVectorStore:
         """Vectors in the collection."""
         return len(self._entries(collection_id))
 
-    async def indexes(self, collection_id: str) -> frozenset[str]:
-        """Names of all generations of a collection's index that are stored."""
-        self._entries(collection_id)
-        return frozenset(name for name in self._collections if is_index_of(name, collection_id))
+    async def indexes(self, collection_ids: Collection[str]) -> frozenset[str]:
+        """Names of all generations of these collections' indexes that are stored."""
+        self._entries("")
+        return frozenset(name for name in self._collections if collection_of(name) in collection_ids)
 
     async def ping(self) -> None:
         """Raises `fault`."""
