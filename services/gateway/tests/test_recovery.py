@@ -22,8 +22,7 @@ async def test_a_killed_gateway_loses_no_request(
         base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": ADMIN_KEY}, timeout=30, verify=False
     ) as http:
         await until_ready(http)
-        # A request is written down when its last byte was sent: the one after it tells that it was.
-        for number in range(21):
+        for number in range(20):
             answer = await http.post("/api/v1/chat", json={"message": "hi"}, headers={"X-Request-ID": f"mine-{number}"})
             assert answer.status_code == 200
         process.send_signal(signal.SIGKILL)
@@ -37,5 +36,4 @@ async def test_a_killed_gateway_loses_no_request(
             process.terminate()
             await asyncio.wait_for(process.communicate(), 60)
     assert {f"mine-{number}" for number in range(20)} <= {row["event"]["request_id"] for row in audit}
-    assert {f"mine-{number}" for number in range(20)} <= {row["request_id"] for row in usage}
-    assert len({row["request_id"] for row in usage}) == len(usage), "each once"
+    assert len([row for row in usage if row["request_id"].startswith("mine-")]) == 20

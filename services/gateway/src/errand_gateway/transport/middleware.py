@@ -63,7 +63,10 @@ class BodyLimits:
 
 
 class EdgeMiddleware:
-    """Wraps the whole app; `record` is called once for every request that has ended."""
+    """Wraps the whole app; `record` is called once for every request, before the last bytes of its answer.
+
+    Who has an answer finds it written down, whatever happens to this process the moment after.
+    """
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class EdgeMiddleware:
         headers = Headers(scope=scope)
         context = RequestContext(request_id=_request_id(headers))
         bind_context(scope, context)
-        exchange = _Exchange(context, scope, receive, send)
+        exchange = _Exchange(context, scope, receive, send, self._record)
         limit = self._limits.of(scope["path"])
         with (
             structlog.contextvars.bound_contextvars(request_id=context.request_id),
@@ -97,8 +100,7 @@ class EdgeMiddleware:
                 else:
                     await self._answer(scope, _bounded(receive, limit, self._limits.seconds(scope["path"])), exchange)
             finally:
-                describe_end(scope, exchange.status)
-                self._record(scope, context, exchange.status)
+                exchange.end()
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
         try:
@@ -115,8 +117,18 @@ class EdgeMiddleware:
 class _Exchange:
     """Sends the answer with the headers every answer has."""
 
-    def __init__(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        context: RequestContext,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        record: Callable[[Scope, RequestContext, int], None],
+    ) -> None:
         self.context = context
+        self._scope = scope
+        self._record = record
+        self._has_ended = False
         self._is_secure = scope.get("scheme") == "https"
         self._readiness: ReadinessMonitor = scope["app"].state.services.readiness
         self.status = 0
@@ -131,7 +143,16 @@ class _Exchange:
             await self._send({**message, "more_body": True})
             await _linger(self._receive)
             message = {"type": "http.response.body", "body": b"", "more_body": False}
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.end()
         await self._send(message)
+
+    def end(self) -> None:
+        """Writes the request down, once."""
+        if not self._has_ended:
+            self._has_ended = True
+            describe_end(self._scope, self.status)
+            self._record(self._scope, self.context, self.status)
 
     def _headers(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = list(given)
