@@ -282,9 +282,10 @@ class OpenVinoEngine:
                 if isinstance(event, Failed):
                     raise self._error(event, start.ebnf)
                 finish = Finish(event.finish) if event.finish else None
-                told, logprobs = (*begun, *event.ids), event.logprobs and (*(0.0 for _ in begun), *event.logprobs)
+                # What is forced is certain.
+                logprobs = [0.0] * len(begun) + [*event.logprobs] if request.logprobs else ()
+                delta = deltas.delta((*begun, *event.ids), finish, cached_tokens=event.cached_tokens, logprobs=logprobs)
                 begun = ()
-                delta = deltas.delta(told, finish, cached_tokens=event.cached_tokens, logprobs=logprobs)
                 yield delta
                 if delta.finish:
                     return
@@ -311,10 +312,8 @@ class OpenVinoEngine:
 
     def _begun(self, grammar: Grammar | None, room: int) -> tuple[tuple[int, ...], Grammar | None]:
         """The tokens that a grammar leaves no choice about at the beginning, and the grammar of what follows."""
-        if grammar is None or not (text := opening(grammar).text):
-            return (), grammar
-        ids = self._tokenizer.opening(text, room - 1)
-        rest = after(grammar, self._tokenizer.decode(ids))
+        ids = self._tokenizer.opening(opening(grammar).text, room - 1) if grammar else []
+        rest = after(grammar, self._tokenizer.decode(ids)) if grammar and ids else None
         return (tuple(ids), rest) if rest else ((), grammar)
 
     def _error(self, event: Failed, ebnf: str) -> ErrandError:
