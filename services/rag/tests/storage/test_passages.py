@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from errand_common.db import Database
+from errand_common.errors import Unavailable
 from errand_rag.domain.keywords import query_terms
 from errand_rag.domain.models import Quota
 from errand_rag.storage import passages as stored_passages
+from errand_rag.storage import reading
 from errand_rag.storage.collections import SqlCollections
 from errand_rag.storage.documents import SqlDocuments
 from errand_rag.storage.passages import SqlPassages
@@ -132,3 +134,21 @@ async def test_no_search_reads_a_whole_collection(
     with closing(sqlite3.connect(sa.make_url(database.url).database or "")) as connection:
         plans = [str(connection.execute(f"EXPLAIN QUERY PLAN {one}").fetchall()) for one in asked]
     assert not [plan for plan in plans if "ix_chunks_collection_id" in plan or "SCAN chunks" in plan]
+
+
+async def test_a_database_that_is_locked_is_away_and_a_broken_one_is_not(
+    database: Database, passages: SqlPassages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.is_postgres:
+        pytest.skip("of SQLite's own connections")
+    monkeypatch.setattr(reading, "_WAIT_SECONDS", 0.0)
+    with closing(sqlite3.connect(sa.make_url(database.url).database or "", isolation_level=None)) as other:
+        await database.close()
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("CREATE TABLE taken (id INTEGER)")
+        locked = SqlPassages(Database(database.url, schema="errand_rag"))
+        with pytest.raises(Unavailable):
+            await locked.by_ids("acme", ["one"], ["chk"])
+        other.execute("DROP TABLE chunk_words")
+    with pytest.raises(sqlite3.OperationalError, match="chunk_words"):
+        await passages.by_keywords("acme", ["one"], ["oslo"], 10)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import getLogger
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -15,7 +16,11 @@ from errand_common.statements import Statement
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import make_url
 
+_logger = getLogger(__name__)
 _WAIT_SECONDS = 5.0
+# What may work later; a wrong statement never will. The low byte of a code tells its kind.
+_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+_PRIMARY = 0xFF
 # SQLite's own 2 MiB hold little of a large keyword index: every search would read it from the file again.
 _CACHE_KIB = 16 * 1024
 # Pages that are mapped are read without a call and a copy each: half of the time of reading a search's rows. The
@@ -169,4 +174,8 @@ def _waiting() -> Iterator[None]:
     try:
         yield
     except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
+        cause: Any = getattr(error, "orig", error)
+        if cause.sqlite_errorcode & _PRIMARY not in _AWAY:
+            raise
+        _logger.warning("the database is not available: %s", cause)
         raise Unavailable("database", "The database is busy; try again.") from error
