@@ -112,6 +112,17 @@ async def test_a_word_that_other_collections_use_much_is_found_where_it_is_rare(
     assert {passage.text for passage in found} == {"Invoice of May.", "Zanzibar."}
 
 
+async def test_what_others_store_in_the_minute_after_a_word_was_counted_takes_nobodys_place(
+    collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
+) -> None:
+    mine = await store(
+        collections, documents, "mine", "Somewhere in this rather long text stands Oslo. " + "More. " * 50
+    )
+    assert len(await passages.by_keywords("acme", [mine], ["oslo"], 10)) == 1
+    await store(collections, documents, "theirs", *["Oslo, Oslo."] * 1500)
+    assert len(await passages.by_keywords("acme", [mine], ["oslo"], 10)) == 1
+
+
 async def test_no_search_reads_a_whole_collection(
     database: Database, collections: SqlCollections, documents: SqlDocuments, passages: SqlPassages
 ) -> None:

@@ -25,6 +25,8 @@ _MAX_COUNTS, _COUNT_SECONDS = 20_000, 60.0
 _WORDS = sa.table("chunk_words", sa.column("rowid", sa.Integer))
 # Title and heading tell more of a passage than a word of its text. bm25 is better when smaller.
 _BM25: sa.ColumnElement[float] = sa.literal_column("-bm25(chunk_words, 2.0, 2.0, 1.0)", sa.Float)
+# SQLite's limit that is none.
+_ALL: sa.ColumnElement[int] = sa.literal_column("-1", sa.Integer)
 _VECTOR: sa.ColumnElement[Any] = sa.literal_column("chunks.words")
 _COLUMNS = (
     ChunkRow.id,
@@ -195,7 +197,7 @@ def _ranked_statement(*, postgres: bool, newest_first: bool) -> Statement:
 
 
 def _ranked(matching: Sequence[sa.ColumnElement[bool]], *, postgres: bool, newest_first: bool) -> sa.Select[Any]:
-    """Ids and scores of the best `limit` chunks that match, of at most `ranked`: the best, or the newest of them."""
+    """Ids and scores of the best `limit` chunks that match, or of the `ranked` newest of them."""
     if postgres or newest_first:
         query = _scored(postgres=postgres).where(*_searched(postgres=postgres))
     else:
@@ -232,7 +234,9 @@ def _scored_first() -> sa.Select[Any]:
     match = _holds("match", postgres=False)
     score = _BM25.label("score")
     words = sa.select(_WORDS.c.rowid.label("serial"), score).where(match).order_by(score.desc())
-    found = words.limit(_bound("ranked")).subquery("found")
+    # Without a limit SQLite would join before it sorts; with less than all, what others stored since the words were
+    # counted could take the place of what is looked for.
+    found = words.limit(_ALL).subquery("found")
     columns: list[Any] = [ChunkRow.id, ChunkRow.serial, found.c.score]
     return sa.select(*columns).join_from(found, ChunkRow, ChunkRow.serial == found.c.serial)
 
