@@ -29,7 +29,7 @@ GOALS = {
     "llama_cpp": {"1": 1.15, "32": 3.0},
     "transformers_static": {"32": 12.0},
 }
-# The throughput of an earlier run, with peers that the latest one lacks.
+# The throughput of earlier runs, the latest first, with peers that those after them lack.
 EARLIER = "earlier"
 NAMES = {
     "service": "this service over gRPC",
@@ -76,8 +76,8 @@ Load of the machine before each part: {measured}.
 
 
 def throughput_section(part: dict[str, Any], name: str) -> str:
-    earlier = f"\nIn an earlier run, with other peers:\n\n{_table(part[EARLIER])}\n" if EARLIER in part else ""
-    runs = [part, *([part[EARLIER]] if EARLIER in part else [])]
+    before = part.get(EARLIER, [])
+    earlier = "".join(f"\nIn an earlier run, with other peers:\n\n{_table(run)}\n" for run in before)
     return f"""## Requests a second
 
 Medians of rounds in which the peers took turns. 800 shared and 60 own prompt tokens, 48 generated, all requests at
@@ -86,7 +86,7 @@ peer's in the same round, the median of that.
 
 {_table(part)}
 {earlier}
-{_goals(runs)}
+{_goals([part, *before])}
 
 The engine's row is the service without scheduler, parser and gRPC; the bare row has no process of its own and no
 grammar either.

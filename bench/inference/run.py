@@ -205,11 +205,14 @@ def result_with(earlier: Path, options: argparse.Namespace, parts: dict[str, Any
 
 
 def with_earlier(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """A run, and the latest one that had peers which this one lacks: ratios are of one run always."""
-    for run in (before, before.get(EARLIER, {})):
-        if run.get("ratios", {}).keys() - now["ratios"].keys():
-            return {**now, EARLIER: {key: value for key, value in run.items() if key != EARLIER}}
-    return now
+    """A run, and the latest ones that had peers which those after them lack: ratios are of one run always."""
+    seen = set(now["ratios"])
+    kept = []
+    for run in (before, *before.get(EARLIER, ())):
+        if run.get("ratios", {}).keys() - seen:
+            seen |= run["ratios"].keys()
+            kept.append({key: value for key, value in run.items() if key != EARLIER})
+    return {**now, EARLIER: kept}
 
 
 def main() -> None:
