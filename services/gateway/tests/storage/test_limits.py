@@ -12,6 +12,7 @@ from errand_common.testing.keys import free_port, principal
 from errand_gateway.domain.admission import Admission
 from errand_gateway.domain.quota_keeper import QuotaKeeper, Reservation
 from errand_gateway.domain.quotas import Spend
+from errand_gateway.storage import limits
 from errand_gateway.storage.concurrency import ConcurrencyLimits, LocalConcurrencyLimiter, ValkeyConcurrencyLimiter
 from errand_gateway.storage.limits import (
     Fallback,
@@ -28,8 +29,11 @@ EVE = principal("other", "key_eve")
 
 
 @pytest_asyncio.fixture(loop_scope="session", params=["redis", "valkey"])
-async def storage(request: pytest.FixtureRequest, redis_server: str) -> AsyncIterator[LimitStorage]:
-    """It as storage, by either name, empty."""
+async def storage(
+    request: pytest.FixtureRequest, redis_server: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[LimitStorage]:
+    """It as storage, by either name, empty; on a busy machine it is not away for being slow."""
+    monkeypatch.setattr(limits, "_STORAGE_SECONDS", 30.0)
     async with limit_storage(f"{request.param}://{redis_server}/0") as opened:
         await valkey.Valkey(connection_pool=opened.pool).flushall()
         yield opened
