@@ -205,6 +205,33 @@ async def test_an_answer_that_is_none_ends_in_time(
     assert await call(connections, hostile, 10) == {"text": "fine"}
 
 
+async def test_a_call_that_was_given_up_does_not_end_the_next_one(
+    connections: SdkMcpConnections, hostile: Hostile
+) -> None:
+    flooded, calls = asyncio.Event(), asyncio.Event()
+
+    async def flood(_: Any, write: Write) -> None:
+        await write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+        await calls.wait()
+        try:
+            while True:
+                await write(b"10000\r\n" + b"[" * 0x10000 + b"\r\n")
+        finally:
+            flooded.set()
+
+    async def patient(id_: Any, write: Write) -> None:
+        calls.set()
+        await flooded.wait()
+        await asyncio.sleep(0.1)
+        await write(said(id_, {"content": [{"type": "text", "text": "fine"}]}))
+
+    hostile.attack["tools/call"] = flood
+    with pytest.raises(TimeoutError):
+        await call(connections, hostile, SECONDS)
+    hostile.attack["tools/call"] = patient
+    assert await call(connections, hostile, 10) == {"text": "fine"}
+
+
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_a_list_that_is_none_ends_in_time(
     connections: SdkMcpConnections, hostile: Hostile, name: str, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -51,11 +51,15 @@ class SdkMcpConnections:
         self._reach = reach
         self._stdio = dict(stdio)
         self._open: OrderedDict[Remote, _Connection] = OrderedDict()
+        # Those that calls still go on over, and that no new call gets.
+        self._retired: set[_Connection] = set()
 
     async def close(self) -> None:
         """Ends all connections and the processes behind them."""
         while self._open:
             _, connection = self._open.popitem()
+            await connection.close()
+        for connection in list(self._retired):
             await connection.close()
 
     def stdio_servers(self) -> frozenset[str]:
@@ -82,6 +86,9 @@ class SdkMcpConnections:
         connection = await self._pinned(remote, tool, pinned_hash)
         try:
             result = await connection.call(tool, arguments, context)
+        except asyncio.CancelledError:
+            self._retire(remote, connection)
+            raise
         except MCPError as error:
             raise await self._refused(remote, connection, error) from None
         except (*_BROKEN, ValueError, RuntimeError):
@@ -146,6 +153,15 @@ class SdkMcpConnections:
             del self._open[remote]
         await connection.close()
 
+    def _retire(self, remote: Remote, connection: "_Connection") -> None:
+        """After a call that was given up: over HTTP what its server still says to it could end a later call too."""
+        if remote.server.stdio:
+            return
+        if self._open.get(remote) is connection:
+            del self._open[remote]
+        self._retired.add(connection)
+        connection.retire(self._retired.discard)
+
     def _transport(self, remote: Remote) -> "_Transport":
         if remote.server.stdio:
             command = self._stdio.get(remote.server.stdio)
@@ -195,6 +211,8 @@ class _Connection:
         self._own: frozenset[str] = frozenset()
         self._listed_at = float("-inf")
         self.used_at = time.monotonic()
+        self._calls = 0
+        self._is_retired = False
         self._task = asyncio.create_task(self._live())
 
     @property
@@ -226,6 +244,16 @@ class _Connection:
         if not self._task.done():
             self._task.cancel()
 
+    def retire(self, ended: Callable[["_Connection"], None]) -> None:
+        """Ends the session with the last of the calls that go on over it, and tells that."""
+        self._is_retired = True
+        self._task.add_done_callback(lambda _: ended(self))
+        self._end_when_unused()
+
+    def _end_when_unused(self) -> None:
+        if self._is_retired and not self._calls:
+            self._stop.set()
+
     async def listed(self) -> Mapping[str, RemoteTool]:
         """The server's tools, as it listed them not long ago."""
         if time.monotonic() - self._listed_at > _LISTED_SECONDS:
@@ -255,6 +283,14 @@ class _Connection:
 
     async def call(self, tool: str, arguments: JsonObject, context: CallContext) -> Any:
         """What the tool gave. The SDK's own check of results is left out: it runs the server's patterns here."""
+        self._calls += 1
+        try:
+            return await self._answer(tool, arguments, context)
+        finally:
+            self._calls -= 1
+            self._end_when_unused()
+
+    async def _answer(self, tool: str, arguments: JsonObject, context: CallContext) -> Any:
         session = self._entered().session
 
         async def told(progress: float, total: float | None, message: str | None) -> None:
