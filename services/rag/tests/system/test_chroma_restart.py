@@ -30,6 +30,13 @@ class PausingEmbedder(HashingEmbedder):
         return await super().embed(texts, model=model)
 
 
+async def stored_so_far(vectors: ChromaVectorStore, collection_id: str, count: int) -> None:
+    """Waits until so many are stored: the batch before is, while the next one is embedded. Raises TimeoutError."""
+    async with asyncio.timeout(60):
+        while await vectors.count(collection_id) < count:  # noqa: ASYNC110 - it changes elsewhere
+            await asyncio.sleep(0.02)
+
+
 async def test_ingestion_goes_on_where_it_stopped(settings: RagSettings, keys: TestKeys, tmp_path: Path) -> None:
     port, embedder = free_port(), PausingEmbedder()
     vectors = ChromaVectorStore.server(f"http://127.0.0.1:{port}")
@@ -40,7 +47,7 @@ async def test_ingestion_goes_on_where_it_stopped(settings: RagSettings, keys: T
         with chroma_server(port, tmp_path / "chroma"):
             stored = (await client.upload("shelf", "long.md", text)).document
             await asyncio.wait_for(embedder.paused.wait(), 60)
-            assert await vectors.count(stored.collection_id) == 3 * BATCH
+            await stored_so_far(vectors, stored.collection_id, 3 * BATCH)
         embedder.go_on.set()
         assert (await client.document(stored.id)).state != rag_pb2.DOCUMENT_STATE_READY
         assert not (await client.search("whales", "shelf", mode=rag_pb2.SEARCH_MODE_KEYWORD)).hits
