@@ -42,7 +42,7 @@ from errand_gateway.clients.screening import (
 from errand_gateway.clients.tools import GrpcToolBackend
 from errand_gateway.domain.admin import bootstrap
 from errand_gateway.domain.admission import Admission
-from errand_gateway.domain.auth import Authenticator, CredentialCache
+from errand_gateway.domain.auth import Authenticator
 from errand_gateway.domain.erasures import TenantDeletions
 from errand_gateway.domain.health import Probe, ReadinessMonitor
 from errand_gateway.domain.idempotency import Idempotency
@@ -52,6 +52,7 @@ from errand_gateway.domain.logins import ProviderLogins
 from errand_gateway.domain.personal_data import FormMasker, MaskedResponses, Masker, Screening
 from errand_gateway.domain.pricing import Price, PriceTable
 from errand_gateway.domain.quota_keeper import QuotaKeeper
+from errand_gateway.domain.recent import Recent
 from errand_gateway.domain.records import Recorder
 from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.domain.sessions import Sessions
@@ -181,7 +182,7 @@ async def open_services(settings: GatewaySettings, recorder: Recorder) -> AsyncI
         )
         await stack.enter_async_context(_recording(recorder, records, settings))
         channels = await _open_channels(stack, settings)
-        credentials = CredentialCache(keys)
+        credentials = Recent(keys.find)
         quotas = SqlQuotaRepository(database)
         keeper = ObservedKeeper(quotas, holder=new_id("gw"), now=utc_now, on_failure=_quota_failure)
         await stack.enter_async_context(_keeping(keeper, settings.drain_seconds))

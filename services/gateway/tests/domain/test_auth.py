@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from errand_common.errors import PermissionDenied, Unauthenticated
 from errand_gateway.domain.admin import NewKey, make_key
-from errand_gateway.domain.auth import Authenticator, Credential, CredentialCache, TenantState
+from errand_gateway.domain.auth import Authenticator, Credential, TenantState
 from errand_gateway.domain.keys import Pepper, new_key, parse_key
+from errand_gateway.domain.recent import Recent
 
 NOW = datetime.now(UTC)
 PEPPER = Pepper("pepper")
@@ -61,7 +62,7 @@ async def test_digest_is_worthless_under_another_pepper() -> None:
 
 async def test_cache_asks_once_and_forgets_when_told() -> None:
     store = OneKey(GOOD)
-    cache = CredentialCache(store)
+    cache = Recent(store.find)
     for _ in range(3):
         assert await cache.find(KEY.prefix) == GOOD
     assert store.asked == 1

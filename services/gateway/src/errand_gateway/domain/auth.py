@@ -1,7 +1,6 @@
 """Who is calling: an API key or a token becomes a principal."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,7 +10,6 @@ from errand_common.errors import PermissionDenied, Unauthenticated
 from errand_common.principal import Principal
 
 from errand_gateway.domain.keys import ApiKey, KeyText, Pepper, parse_key
-from errand_gateway.domain.recent import Recent
 
 _UNKNOWN: Final = "the API key is not valid; send a key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
 # A JSON web token has three parts; a key has no dot.
@@ -58,20 +56,6 @@ class CredentialStore(Protocol):
     async def find(self, prefix: str) -> Credential | None:
         """The key with this public prefix."""
         ...
-
-
-class CredentialCache(Recent[str, Credential]):
-    """Recently used keys by their prefix."""
-
-    def __init__(
-        self,
-        store: CredentialStore,
-        *,
-        ttl_seconds: float = 5.0,
-        max_entries: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(store.find, ttl_seconds=ttl_seconds, max_entries=max_entries, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -87,7 +88,7 @@ class EdgeMiddleware:
         headers = Headers(scope=scope)
         context = RequestContext(request_id=_request_id(headers))
         bind_context(scope, context)
-        exchange = _Exchange(context, scope, receive, send, self._record)
+        exchange = _Exchange(context, scope, receive, send, partial(self._write_down, scope, context))
         limit = self._limits.of(scope["path"])
         with (
             structlog.contextvars.bound_contextvars(request_id=context.request_id),
@@ -113,21 +114,19 @@ class EdgeMiddleware:
             answer = internal_error(exchange.context.request_id, scope["path"])
             await answer(scope, receive, exchange.send)
 
+    def _write_down(self, scope: Scope, context: RequestContext, status: int) -> None:
+        describe_end(scope, status)
+        self._record(scope, context, status)
+
 
 class _Exchange:
-    """Sends the answer with the headers every answer has."""
+    """Sends the answer with the headers every answer has; `on_end` is told its status, once."""
 
     def __init__(
-        self,
-        context: RequestContext,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        record: Callable[[Scope, RequestContext, int], None],
+        self, context: RequestContext, scope: Scope, receive: Receive, send: Send, on_end: Callable[[int], None]
     ) -> None:
         self.context = context
-        self._scope = scope
-        self._record = record
+        self._on_end = on_end
         self._has_ended = False
         self._is_secure = scope.get("scheme") == "https"
         self._readiness: ReadinessMonitor = scope["app"].state.services.readiness
@@ -148,11 +147,10 @@ class _Exchange:
         await self._send(message)
 
     def end(self) -> None:
-        """Writes the request down, once."""
+        """Tells that the answer is whole, or that none comes any more."""
         if not self._has_ended:
             self._has_ended = True
-            describe_end(self._scope, self.status)
-            self._record(self._scope, self.context, self.status)
+            self._on_end(self.status)
 
     def _headers(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = list(given)

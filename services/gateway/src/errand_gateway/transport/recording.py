@@ -33,15 +33,11 @@ _CLIENT_GONE: Final = 499
 _FAULTS: Final = sorted({str(status.http) for status in ERROR_TABLE.values() if status.http >= 500} - {"501"})
 
 
-@lru_cache(maxsize=1024)
-def _show_faults(method: str, route: str) -> None:
-    """The first fault of a route counts against the objective, as it was seen to be asked before."""
-    from_zero(REQUESTS, [method], [route], _FAULTS)
-
-
 # Looking a series up by its labels costs more than counting; their number is bounded by the routes.
 @lru_cache(maxsize=4096)
 def _requests(method: str, route: str, status: int) -> Counter:
+    """The series; those of the route's faults are there from its first request, so that a first fault counts too."""
+    from_zero(REQUESTS, [method], [route], _FAULTS)
     return REQUESTS.labels(method, route, str(status))
 
 
@@ -57,7 +53,6 @@ def record_request(recorder: Recorder, scope: Scope, context: RequestContext, st
     route = getattr(scope.get("route"), "path", "none")
     method = scope["method"] if scope["method"] in _METHODS else "other"
     status = status or _CLIENT_GONE
-    _show_faults(method, route)
     _requests(method, route, status).inc()
     _duration(route).observe(seconds, exemplar())
     context.settle()

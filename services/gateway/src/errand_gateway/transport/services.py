@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from errand_gateway.domain.admin import KeyStore, TenantStore
 from errand_gateway.domain.admission import Admission
-from errand_gateway.domain.auth import Authenticator, CredentialCache
+from errand_gateway.domain.auth import Authenticator, Credential
 from errand_gateway.domain.documents import DocumentBackend
 from errand_gateway.domain.erasures import TenantDeletions
 from errand_gateway.domain.examples import ExampleBackend
@@ -28,6 +28,7 @@ from errand_gateway.domain.privacy import PrivacyBackend
 from errand_gateway.domain.prompts import PromptBackend
 from errand_gateway.domain.quota_keeper import QuotaKeeper
 from errand_gateway.domain.quotas import QuotaAdmin
+from errand_gateway.domain.recent import Recent
 from errand_gateway.domain.records import RecordReader
 from errand_gateway.domain.responses import ResponseStore
 from errand_gateway.domain.schedules import ScheduleBackend
@@ -53,7 +54,7 @@ class Services:
     """What a route may use."""
 
     authenticator: Authenticator
-    credentials: CredentialCache
+    credentials: Recent[str, Credential]
     pepper: Pepper
     keys: KeyStore
     tenants: TenantStore
