@@ -118,21 +118,23 @@ class SqlCollections:
         """
         names = _sendable(names_or_ids)
         version, key = self._queries.version(), (tenant_id, tuple(names_or_ids))
-        if version is None or version != self._known_at or len(self._known) > _MAX_KNOWN:
+        if version is None:
+            return await self._read(tenant_id, names)
+        if version != self._known_at or len(self._known) > _MAX_KNOWN:
             self._known, self._known_at = {}, version
         known = self._known
         if key not in known:
-            known[key] = await self._read(tenant_id, names, every=not names_or_ids)
+            known[key] = await self._read(tenant_id, names)
         return known[key]
 
-    async def _read(self, tenant_id: str, names: Sequence[str], *, every: bool) -> tuple[Collection, ...]:
+    async def _read(self, tenant_id: str, names: Sequence[str]) -> tuple[Collection, ...]:
         postgres = self._database.is_postgres
         values: dict[str, Any] = {"tenant": tenant_id}
         if names:
             values |= {"names": listed(names, postgres=postgres)}
         rows = await self._queries.rows(tenant_id, _bare(named=bool(names), postgres=postgres), values)
         found = [_found(row) for row in rows]
-        return tuple(found if every else _in_order(found, names))
+        return tuple(_in_order(found, names) if names else found)
 
     async def list_page(self, tenant_id: str, *, size: int, position: str | None) -> Page[Collection]:
         """Oldest first."""

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import grpc
 from errand.rag.v1 import rag_pb2, rag_pb2_grpc
@@ -15,18 +16,18 @@ _PART_BYTES = 256 * 1024
 _POLL_SECONDS = 0.02
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RagClient:
     """Calls as one principal; errors come back as ErrandError."""
 
     channel: grpc.aio.Channel
     principal: Principal
     signer: TokenSigner
-    _stub: "rag_pb2_grpc.RagServiceAsyncStub" = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        """Makes the stub once: it has an object for each method."""
-        object.__setattr__(self, "_stub", rag_pb2_grpc.RagServiceStub(self.channel))
+    # An object for each method: too dear to be made for every call.
+    @cached_property
+    def _stub(self) -> "rag_pb2_grpc.RagServiceAsyncStub":
+        return rag_pb2_grpc.RagServiceStub(self.channel)
 
     @contextmanager
     def calling(self) -> Iterator["rag_pb2_grpc.RagServiceAsyncStub"]:

@@ -71,7 +71,7 @@ class InMemoryVectorStore:
 
     async def drop(self, collection_id: str) -> None:
         """Removes the collection's index; nothing to remove is fine."""
-        self._entries(collection_id)
+        self._raise_fault()
         self._collections.pop(collection_id, None)
 
     async def count(self, collection_id: str) -> int:
@@ -80,19 +80,22 @@ class InMemoryVectorStore:
 
     async def indexes(self, collection_ids: Collection[str]) -> frozenset[str]:
         """Names of all generations of these collections' indexes that are stored."""
-        self._entries("")
+        self._raise_fault()
         return frozenset(name for name in self._collections if collection_of(name) in collection_ids)
 
     async def ping(self) -> None:
         """Raises `fault`."""
-        self._entries("")
+        self._raise_fault()
 
     async def close(self) -> None:
         """Nothing to close."""
 
     def _entries(self, collection_id: str, *, make: bool = False) -> dict[str, VectorEntry]:
-        if self.fault is not None:
-            raise self.fault
+        self._raise_fault()
         if make:
             return self._collections.setdefault(collection_id, {})
         return self._collections.get(collection_id, {})
+
+    def _raise_fault(self) -> None:
+        if self.fault is not None:
+            raise self.fault
