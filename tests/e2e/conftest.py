@@ -111,16 +111,24 @@ def _free_among(ports: Sequence[int]) -> int:
     pytest.fail(f"all of these ports are taken: {ports}")
 
 
+@contextmanager
+def serving_target() -> Iterator[str]:
+    """Address of the HTTP server that tools reach, until the end of the block."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", _free_among(_TARGET_PORTS)), Target)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.fixture(scope="session")
 def target() -> Iterator[str]:
     """Address of the HTTP server that tools reach."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", _free_among(_TARGET_PORTS)), Target)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with serving_target() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

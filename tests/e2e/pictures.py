@@ -10,13 +10,11 @@ docs/operations/dashboards/NAME.png.
 from __future__ import annotations
 
 import argparse
-import http.server
 import itertools
 import os
 import re
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +36,7 @@ import matplotlib.pyplot as plt
 from PIL import Image
 
 from charts.observability.dashboards import COLUMN_UNITS, DASHBOARDS, Dashboard, Panel
-from tests.e2e.conftest import Suite, Target, started
+from tests.e2e.conftest import Suite, serving_target, started
 from tests.e2e.prometheus import Prometheus, scraping
 from tests.e2e.told import Told
 from tests.e2e.ways import WAYS, make_agents
@@ -244,14 +242,10 @@ def watched(folder: Path) -> Iterator[tuple[Suite, Prometheus, str]]:
         server = stack.enter_context(running_postgres())
         database = stack.enter_context(new_database(server))
         migrate(database, package="errand_gateway.storage.migrations", schema="gateway")
-        target = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
-        threading.Thread(target=target.serve_forever, daemon=True).start()
-        stack.callback(target.shutdown)
         told = stack.enter_context(serving_provider(Told()))
         more = {**told.settings(), "ERRAND_GATEWAY_DATABASE_URL": database, "ERRAND_GATEWAY_PRICES": PRICES}
-        address = f"http://127.0.0.1:{target.server_address[1]}"
         (folder / "suite").mkdir()
-        suite = stack.enter_context(started(folder / "suite", address, more))
+        suite = stack.enter_context(started(folder / "suite", stack.enter_context(serving_target()), more))
         prometheus = stack.enter_context(scraping(suite.metrics, folder))
         whole = make_url(server).set(database=make_url(database).database)
         yield suite, prometheus, whole.render_as_string(hide_password=False)
