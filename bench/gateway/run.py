@@ -248,23 +248,31 @@ def memory(options: argparse.Namespace) -> list[dict[str, float]]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    load_before = round(os.getloadavg()[1], 1)
-    with tempfile.TemporaryDirectory() as name, peers(options, Path(name)) as found:
-        rounds: dict[tuple[str, int], list[dict[str, float]]] = {}
-        for _ in range(options.rounds if "load" in options.measures else 0):
-            for connections in CONNECTIONS:
-                for peer in found:
-                    figures = load(peer, options.wrk, connections, options.seconds)
-                    rounds.setdefault((peer.name, connections), []).append(figures)
-        result: dict[str, Any] = {"cores": os.cpu_count(), "load_before": load_before, "peers": {}}
-        for peer in found if rounds else ():
-            rows = [{"connections": count} | median(rounds[peer.name, count]) for count in CONNECTIONS]
-            result["peers"][peer.name] = {"loads": rows, "megabytes": peer.megabytes()}
+    result: dict[str, Any] = {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[1], 1)}
+    if "load" in options.measures:
+        result["peers"] = loads(options)
     if "steady" in options.measures:
         result["steady"] = steadies()
     if "memory" in options.measures:
         result["memory"] = memory(options)
     return result
+
+
+def loads(options: argparse.Namespace) -> dict[str, Any]:
+    """Medians of rounds at each number of connections, in which the peers take turns, and memory after them all."""
+    rounds: dict[tuple[str, int], list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as name, peers(options, Path(name)) as found:
+        for _, connections, peer in itertools.product(range(options.rounds), CONNECTIONS, found):
+            figures = load(peer, options.wrk, connections, options.seconds)
+            rounds.setdefault((peer.name, connections), []).append(figures)
+        megabytes = {peer.name: peer.megabytes() for peer in found}
+    return {
+        name: {
+            "loads": [{"connections": count} | median(rounds[name, count]) for count in CONNECTIONS],
+            "megabytes": size,
+        }
+        for name, size in megabytes.items()
+    }
 
 
 def steadies() -> dict[str, Any]:
