@@ -8,7 +8,6 @@ from errand_common.rpc.spans import FAULTS
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d", "30d")
 _FAULTS = "|".join(sorted(code.name for code in FAULTS))
-# 501 says that what was asked for is not offered.
 # Watching lasts as long as the watcher wants: its time says nothing about the service.
 _HTTP = 'route!~"/healthz|/readyz|/metrics|.*/events"'
 
@@ -56,6 +55,7 @@ OBJECTIVES = (
         "availability",
         0.999,
         "requests are answered without a 5xx, but for 501",
+        # 501 says that what was asked for is not offered.
         f'sum(rate(http_requests_total{{{_HTTP},status=~"5..",status!="501"}}[WINDOW]))',
         f"sum(rate(http_requests_total{{{_HTTP}}}[WINDOW]))",
     ),
