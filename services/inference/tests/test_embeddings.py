@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,20 @@ async def test_a_text_has_one_vector_whatever_it_is_read_with(embedder: MiniLmEm
     (alone,), _ = await embedder.embed([text])
     among, _ = await embedder.embed([*passages(20), text, "short"])
     assert among[20] @ alone > 0.9999
+
+
+async def test_a_query_has_its_turn_among_many_passages(embedder: MiniLmEmbedder) -> None:
+    book = asyncio.create_task(embedder.embed(passages(64)))
+    await asyncio.sleep(0)
+    await embedder.embed(["How is a hotel booked?"])
+    assert not book.done()
+    vectors, _ = await book
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+
+
+async def test_no_texts_have_no_vectors(embedder: MiniLmEmbedder) -> None:
+    vectors, tokens = await embedder.embed([])
+    assert (vectors.shape, tokens) == ((0, embedder.dimensions), 0)
 
 
 def test_a_folder_without_the_model_is_named(tmp_path: Path) -> None:
