@@ -1,9 +1,13 @@
 """File names from strangers, words of a query, fusion."""
 
+from itertools import islice
+
 import pytest
 from errand_rag.domain.filenames import safe_filename
-from errand_rag.domain.fusion import fuse
+from errand_rag.domain.fusion import contenders, fuse
 from errand_rag.domain.keywords import MAX_TERMS, coverage, query_terms
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,23 @@ def test_agreement_of_both_lists_beats_the_first_place_of_one() -> None:
 
 def test_a_place_counts_by_its_weight() -> None:
     assert fuse(["a"], ["b"], weights=({}, {"b": 0.25})) == {"a": pytest.approx(1 / 11), "b": pytest.approx(0.25 / 11)}
+
+
+IDS = st.lists(st.sampled_from("abcdefghijklmnop"), unique=True)
+
+
+@given(IDS, IDS, st.dictionaries(st.sampled_from("abcdefghijklmnop"), st.floats(0, 1)), st.integers(1, 8))
+def test_what_is_no_contender_is_never_among_the_best(
+    firm: list[str], weighted: list[str], weights: dict[str, float], limit: int
+) -> None:
+    whole = fuse(firm, weighted, weights=({}, {id_: weights.get(id_, 1.0) for id_ in weighted}))
+    assert set(islice(whole, limit)) <= contenders(firm, weighted, limit)
+
+
+def test_of_long_lists_few_are_contenders() -> None:
+    near, worded = [f"n{place}" for place in range(40)], [f"w{place}" for place in range(40)]
+    assert contenders(near, worded, 10) == {*near[:10], *worded[:10]}
+    assert contenders(near[:30], [*worded[:30], near[25]], 10) == {*near[:10], *worded[:10], near[25]}
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ class Library:
         self.vectors = InMemoryVectorStore()
         self.embedder = HashingEmbedder()
         self.rows: dict[str, Passage] = {}
+        # What the last read asked for.
+        self.read: tuple[str, ...] = ()
         self.model = self.embedder.model
         self.revision = 0
         self.roles: frozenset[str] = frozenset()
@@ -69,7 +71,8 @@ class Library:
     async def by_ids(
         self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None
     ) -> Mapping[str, Passage]:
-        return {i: self.rows[i] for i in chunk_ids if i in self.rows and self.rows[i].collection_id in collection_ids}
+        self.read = tuple(chunk_ids)
+        return {i: self.rows[i] for i in self.read if i in self.rows and self.rows[i].collection_id in collection_ids}
 
     async def documents_matching(
         self, tenant_id: str, collection_ids: Sequence[str], where: Filter, limit: int
@@ -127,6 +130,29 @@ async def test_vectors_whose_rows_are_gone_are_never_hits_and_do_not_crowd_out_o
         await library.add(f"dead{number:03}", "hotel", row=False)
     await library.add("alive", "hotel somewhere")
     assert ids(await library.search("hotel", "one", mode=SearchMode.VECTOR)) == ["alive"]
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+async def test_the_next_best_takes_the_place_of_one_whose_row_is_gone(library: Library, mode: SearchMode) -> None:
+    for number in range(30):
+        await library.add(f"p{number:02}", "hotel " + "and more " * number)
+    before = ids(await library.search("hotel", "one", mode=mode, top_k=4))
+    del library.rows[before[1]]
+    library.revision += 1
+    after = ids(await library.search("hotel", "one", mode=mode, top_k=4))
+    assert after[:3] == [before[0], *before[2:]]
+    assert len(after) == 4
+
+
+async def test_only_rows_of_what_can_be_a_hit_are_read(library: Library) -> None:
+    for number in range(40):
+        await library.add(f"near{number:02}", "a text", vector_of="hotel oslo " + "more " * number)
+        await library.add(f"word{number:02}", "hotel " * (40 - number), vector_of="something else")
+    found = await library.search("hotel oslo", "one", top_k=5)
+    assert len(found.hits) == 5
+    assert len(library.read) < 15
+    await library.search("hotel oslo", "one", top_k=5, min_similarity=0.1)
+    assert len(library.read) > 40
 
 
 async def test_min_similarity_bounds_every_mode(library: Library) -> None:

@@ -18,3 +18,14 @@ def fuse(*rankings: Sequence[str], weights: Sequence[Mapping[str, float]] = ()) 
         for place, item in enumerate(ranking, start=1):
             scores[item] = scores.get(item, 0.0) + weight.get(item, 1.0) / (RANK_CONSTANT + place)
     return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def contenders(firm: Sequence[str], weighted: Sequence[str], limit: int) -> set[str]:
+    """What can be among the `limit` best of `fuse(firm, weighted)`, whatever weights of 0 to 1 the second ranking gets.
+
+    The first `limit` of the firm ranking score at least what the last of them has from its place alone.
+    """
+    if len(firm) < limit:
+        return {*firm, *weighted}
+    certain = 1.0 / (RANK_CONSTANT + limit)
+    return {item for item, highest in fuse(firm, weighted).items() if highest >= certain}

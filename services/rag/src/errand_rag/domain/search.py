@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -20,7 +20,7 @@ from errand_common.principal import Principal
 from errand_rag.domain.access import may_search, readable
 from errand_rag.domain.diversity import diversify
 from errand_rag.domain.filters import check_filter
-from errand_rag.domain.fusion import fuse
+from errand_rag.domain.fusion import contenders, fuse
 from errand_rag.domain.keywords import coverage, query_terms
 from errand_rag.domain.models import (
     Collection,
@@ -63,7 +63,7 @@ class _VectorSide:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What both sides found, the passages all of one moment."""
+    """What both sides found, and of what can be a hit the passages, all of one moment."""
 
     passages: Mapping[str, Passage]
     by_vector: list[str]
@@ -180,7 +180,7 @@ class SearchService:
         return list(diversify(candidates, vectors, diversity=query.diversity, limit=query.top_k))
 
     async def _find(self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery) -> _Found:
-        """Asks both sides, then reads the rows of all they found at once.
+        """Asks both sides, then reads the rows at once of all that can be a hit.
 
         Rows and vectors change apart, and the sides are asked at different moments: only that last
         read decides what is there, so that no searcher sees two versions of a document. When rows
@@ -199,18 +199,33 @@ class SearchService:
             )
             if query.mode is SearchMode.VECTOR and side.away:
                 words = await self._keyword_hits(tenant_id, collections, query, limit)
-            near = side.similarity
-            asked = near.keys() | words.keys()
-            passages = await self._passages.by_ids(tenant_id, ids, asked, query.where)
-            if len(passages) == len(asked) or len(passages) >= wanted:
+            passages, gone = await self._rows(tenant_id, ids, query, side, words)
+            if not gone or len(passages) >= wanted:
                 break
             limit *= 4
         return _Found(
             passages=passages,
-            by_vector=[id_ for id_ in near if id_ in passages],
-            by_words={id_: score for id_, score in words.items() if id_ in passages},
+            by_vector=[id_ for id_ in side.similarity if id_ not in gone],
+            by_words={id_: score for id_, score in words.items() if id_ not in gone},
             side=side,
         )
+
+    async def _rows(
+        self,
+        tenant_id: str,
+        collection_ids: Sequence[str],
+        query: SearchQuery,
+        side: _VectorSide,
+        words: Mapping[str, float],
+    ) -> tuple[Mapping[str, Passage], Set[str]]:
+        """The passages of what can be a hit, or of all that was found when rows are gone; and whose are."""
+        everything = {*side.similarity, *words}
+        asked = everything if _is_narrowed(query) else _contenders(query, side, words)
+        passages = await self._passages.by_ids(tenant_id, collection_ids, asked, query.where)
+        if len(passages) < len(asked) < len(everything):
+            asked = everything
+            passages = await self._passages.by_ids(tenant_id, collection_ids, asked, query.where)
+        return passages, asked - passages.keys()
 
     async def _by_words(
         self, tenant_id: str, collections: Sequence[Collection], query: SearchQuery, limit: int
@@ -300,15 +315,32 @@ def _near_enough(query: SearchQuery, found: _Found, chunk_id: str) -> bool:
     return found.side.similarity.get(chunk_id, 0.0) >= query.min_similarity
 
 
-def _scores(query: SearchQuery, found: _Found) -> dict[str, float]:
+def _is_narrowed(query: SearchQuery) -> bool:
+    """Whether more than the order of both sides decides what is a hit."""
+    return query.where is not None or bool(query.min_similarity or query.diversity or query.rerank)
+
+
+def _contenders(query: SearchQuery, side: _VectorSide, words: Mapping[str, float]) -> set[str]:
+    """What can be a hit: by its places on both sides, or as one of the first on the one that decides."""
+    near, worded = list(side.similarity), list(words)
     if query.mode is SearchMode.HYBRID:
-        return fuse(found.by_vector, list(found.by_words), weights=({}, _word_weights(query, found)))
-    if query.mode is SearchMode.VECTOR and not found.side.away:
-        return {id_: found.side.similarity[id_] for id_ in found.by_vector}
-    return found.by_words
+        return contenders(near, worded, query.top_k)
+    return set((near or worded)[: query.top_k])
+
+
+def _scores(query: SearchQuery, found: _Found) -> dict[str, float]:
+    """Of each passage, best first."""
+    if query.mode is SearchMode.HYBRID:
+        scores = fuse(found.by_vector, list(found.by_words), weights=({}, _word_weights(query, found)))
+    elif query.mode is SearchMode.VECTOR and not found.side.away:
+        scores = {id_: found.side.similarity[id_] for id_ in found.by_vector}
+    else:
+        scores = found.by_words
+    return {id_: score for id_, score in scores.items() if id_ in found.passages}
 
 
 def _word_weights(query: SearchQuery, found: _Found) -> dict[str, float]:
     """How much a place among the words' hits counts: squared, so that one common word counts little."""
     terms = query_terms(query.text)
-    return {id_: coverage(terms, _whole(found.passages[id_])) ** 2 for id_ in found.by_words}
+    read = (id_ for id_ in found.by_words if id_ in found.passages)
+    return {id_: coverage(terms, _whole(found.passages[id_])) ** 2 for id_ in read}
