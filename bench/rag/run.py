@@ -66,6 +66,8 @@ from matplotlib import pyplot
 matplotlib.use("Agg")
 MODEL, WIDTH, CENTRES = "random", 384, 200
 PER_DOCUMENT, CLIENTS, TURNS = 500, 8, 4
+# Queries that the clients share, a few seconds of them.
+AT_ONCE = 1400
 HYBRID = rag_pb2.SEARCH_MODE_HYBRID
 MODES = {"hybrid": HYBRID, "vector": rag_pb2.SEARCH_MODE_VECTOR, "keyword": rag_pb2.SEARCH_MODE_KEYWORD}
 QUANTILES = (("p50", 0.5), ("p99", 0.99))
@@ -256,9 +258,10 @@ async def search_rows(sizes: Sequence[int], queries: int, python: Path) -> Async
                 seconds, known = time.perf_counter() - began, np.concatenate([known, added])
                 row: dict[str, Any] = {"chunks": size, "store_per_s": len(added) / seconds}
                 row["lancedb_store_per_s"] = len(added) / lance.add(added, texts_of(start, len(added)))
-                # Half of them for the clients at once: what a search remembers of a query's words is not theirs.
-                wanted = vectors_of(2 * queries)
-                texts = [f"{size} {number} " + " ".join(random_.sample(WORDS[20:], 5)) for number in range(2 * queries)]
+                # Others for the clients at once: what a search remembers of a query's words is not theirs.
+                count = queries + AT_ONCE
+                wanted = vectors_of(count)
+                texts = [f"{size} {number} " + " ".join(random_.sample(WORDS[20:], 5)) for number in range(count)]
                 embedder.table.update(zip(texts, wanted.tolist(), strict=True))
                 row |= await in_turns(
                     client, store, collection, lance, known, wanted[:queries], texts[:queries], settings.port
