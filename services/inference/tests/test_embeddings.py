@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +83,26 @@ async def test_a_query_has_its_turn_among_many_passages(embedder: MiniLmEmbedder
 async def test_no_texts_have_no_vectors(embedder: MiniLmEmbedder) -> None:
     vectors, tokens = await embedder.embed([])
     assert (vectors.shape, tokens) == ((0, embedder.dimensions), 0)
+
+
+FIRST_USE = """
+import asyncio, pathlib, sys
+from errand_inference.embeddings import MiniLmEmbedder
+from errand_inference.model_store import minilm_folder
+
+# Threads meet where they would in one process of thirty.
+sys.setswitchinterval(1e-6)
+embedder = MiniLmEmbedder(minilm_folder(pathlib.Path(sys.argv[1]), "int8"), threads=1)
+asyncio.run(embedder.embed(["a text"] * 16))
+embedder.close()
+"""
+
+
+@pytest.mark.parametrize("process", range(4))
+def test_the_first_texts_of_a_process_may_be_read_two_at_a_time(process: int) -> None:
+    # In a process of its own: one that hangs holds the interpreter's lock.
+    done = subprocess.run([sys.executable, "-c", FIRST_USE, str(CACHE)], timeout=120, check=False)
+    assert done.returncode == 0
 
 
 def test_a_folder_without_the_model_is_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,8 +18,8 @@ from errand_inference.model_store import MINILM
 
 MODEL_NAME = MINILM
 WINDOW_TOKENS = 256
-# Two at once on half of the cores each: none waits for the slowest of all cores at every layer, a sixteenth more texts
-# a second than one on all of them, and a query is read beside another's.
+# Two at once on half of the cores each: none waits for the slowest of all cores at every layer, a tenth more texts a
+# second than one on all of them, and a query is read beside another's.
 _STREAMS = 2
 # Small, so that a query soon has its turn among many passages.
 _BATCH = 8
@@ -49,19 +49,21 @@ class MiniLmEmbedder:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(WINDOW_TOKENS)
         self._tokenizer.enable_padding(pad_to_multiple_of=_LENGTH_STEP)
+        # OpenVINO's bridge to numpy is made at its first use: two threads that make it at once wait for each other for
+        # ever, one of them with the interpreter's lock.
+        self._embed_batch([""])
         self._workers = ThreadPoolExecutor(_STREAMS, "embeddings")
 
     async def embed(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
         """Vectors (texts, 384) and the tokens that were read."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        starts = range(0, len(order), _BATCH)
-        batches = (order[start : start + _BATCH] for start in starts)
+        batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         # No more of a call wait in line than may be read at once: others' batches come between its own.
-        lanes = (self._lane(texts, batches, vectors) for _ in starts[:_STREAMS])
+        lanes = (self._lane(texts, batches[first::_STREAMS], vectors) for first in range(min(_STREAMS, len(batches))))
         return vectors, sum(await asyncio.gather(*lanes))
 
-    async def _lane(self, texts: Sequence[str], batches: Iterator[list[int]], vectors: NDArray[np.float32]) -> int:
+    async def _lane(self, texts: Sequence[str], batches: Sequence[list[int]], vectors: NDArray[np.float32]) -> int:
         tokens, loop = 0, asyncio.get_running_loop()
         for chosen in batches:
             batch = [texts[index] for index in chosen]
