@@ -25,8 +25,7 @@ class Library:
         self.vectors = InMemoryVectorStore()
         self.embedder = HashingEmbedder()
         self.rows: dict[str, Passage] = {}
-        # What the last read asked for.
-        self.read: tuple[str, ...] = ()
+        self.ids_last_read: tuple[str, ...] = ()
         self.model = self.embedder.model
         self.revision = 0
         self.roles: frozenset[str] = frozenset()
@@ -71,8 +70,12 @@ class Library:
     async def by_ids(
         self, tenant_id: str, collection_ids: Sequence[str], chunk_ids: Iterable[str], where: Filter | None = None
     ) -> Mapping[str, Passage]:
-        self.read = tuple(chunk_ids)
-        return {i: self.rows[i] for i in self.read if i in self.rows and self.rows[i].collection_id in collection_ids}
+        self.ids_last_read = tuple(chunk_ids)
+        return {
+            i: self.rows[i]
+            for i in self.ids_last_read
+            if i in self.rows and self.rows[i].collection_id in collection_ids
+        }
 
     async def documents_matching(
         self, tenant_id: str, collection_ids: Sequence[str], where: Filter, limit: int
@@ -150,9 +153,9 @@ async def test_only_rows_of_what_can_be_a_hit_are_read(library: Library) -> None
         await library.add(f"word{number:02}", "hotel " * (40 - number), vector_of="something else")
     found = await library.search("hotel oslo", "one", top_k=5)
     assert len(found.hits) == 5
-    assert len(library.read) < 15
+    assert len(library.ids_last_read) < 15
     await library.search("hotel oslo", "one", top_k=5, min_similarity=0.1)
-    assert len(library.read) > 40
+    assert len(library.ids_last_read) > 40
 
 
 async def test_min_similarity_bounds_every_mode(library: Library) -> None:

@@ -342,5 +342,5 @@ def _scores(query: SearchQuery, found: _Found) -> dict[str, float]:
 def _word_weights(query: SearchQuery, found: _Found) -> dict[str, float]:
     """How much a place among the words' hits counts: squared, so that one common word counts little."""
     terms = query_terms(query.text)
-    read = (id_ for id_ in found.by_words if id_ in found.passages)
+    read = found.by_words.keys() & found.passages.keys()
     return {id_: coverage(terms, _whole(found.passages[id_])) ** 2 for id_ in read}
