@@ -155,7 +155,7 @@ def started(folder: Path, target: str, more: Mapping[str, str] = MappingProxyTyp
         **{f"ERRAND_{name.upper()}_METRICS_PORT": str(number) for name, number in metrics_ports.items()},
         "ERRAND_AGENT_PRICE_PROMPT_USD_PER_MILLION": str(DOLLARS_A_MILLION),
         "ERRAND_AGENT_PRICE_COMPLETION_USD_PER_MILLION": str(DOLLARS_A_MILLION),
-        "ERRAND_GATEWAY_DELETION_SETTLE_SECONDS": "1",
+        "ERRAND_GATEWAY_DELETION_SETTLE_SECONDS": "5",
         "ERRAND_TOOLS_HTTP_PRIVATE_NETWORKS": "127.0.0.0/8",
         "ERRAND_TOOLS_HTTP_PORTS": f"80,443,{port}",
         "ERRAND_TOOLS_HTTP_ALLOW_LIST": f"127.0.0.1:{port}",
